@@ -1,0 +1,35 @@
+"""Energies: the mathematics. Tensors in, tensors out; no files besides saved energies, no accelerate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from energies.analytic import Gaussian
+from energies.convnet import GenerativeConvNet
+from energies.energy import Energy, WeightedSum, gradient
+from energies.observation import Conditioned, Hidden
+from energies.refiner import Context, Refiner
+
+__all__ = [
+    "Conditioned",
+    "Context",
+    "Energy",
+    "Gaussian",
+    "GenerativeConvNet",
+    "Hidden",
+    "Refiner",
+    "WeightedSum",
+    "gradient",
+    "load",
+]
+
+
+def load(folder: str | Path) -> Energy:
+    """Read an energy that `save_pretrained` wrote, whatever its class. FileNotFoundError: there is none."""
+    folder = Path(folder)
+    content = json.loads((folder / "energy.json").read_text())
+    if content["energy"] == "WeightedSum":
+        return WeightedSum.from_parts(folder, content["weights"])
+    classes = {kind.__name__: kind for kind in (Gaussian, GenerativeConvNet, Refiner)}
+    return classes[content["energy"]].from_pretrained(folder)

@@ -1,0 +1,105 @@
+"""An energy is a function x -> E(x), with p(x) proportional to exp(-E(x)): lower is likelier.
+
+Energies add (a product of experts) and scale (a temperature), and `gradient` is the one place that differentiates
+them. `tangent` and `project` are the identity unless an observation constrains x (energies/observation.py).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+
+class Energy(nn.Module, PyTorchModelHubMixin):
+    """Base of all energies; a subclass defines `forward(x: [B, *event]) -> [B]`.
+
+    `save_pretrained(folder)` and `from_pretrained(folder)` write and read weights (safetensors) and settings (JSON);
+    `energies.load(folder)` reads any of them without being told its class.
+    """
+
+    def tangent(self, v: Tensor) -> Tensor:
+        """The part of a direction v [B, *event] along which x may move."""
+        return v
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest x [B, *event] that is allowed."""
+        return x
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        (save_directory / "energy.json").write_text(json.dumps({"energy": type(self).__name__}))
+
+    def __add__(self, other: Energy) -> WeightedSum:
+        return WeightedSum([*_terms(self), *_terms(other)])
+
+    def __sub__(self, other: Energy) -> WeightedSum:
+        return self + (-1.0) * other
+
+    def __mul__(self, weight: float) -> WeightedSum:
+        return WeightedSum([(weight * w, energy) for w, energy in _terms(self)])
+
+    __rmul__ = __mul__
+
+
+class WeightedSum(Energy):
+    """Sum of w_i E_i(x): what `a + b`, `a - w * b` and `w * a` make.
+
+    Args:
+        terms: pairs of a weight and an energy, all over the same x and none constrained: condition the sum instead.
+    """
+
+    def __init__(self, terms: list[tuple[float, Energy]]) -> None:
+        super().__init__()
+        for _, energy in terms:
+            if type(energy).project is not Energy.project:
+                raise TypeError("add energies first and condition their sum: a constrained one cannot be a term")
+        self.weights = [float(weight) for weight, _ in terms]
+        self.energies = nn.ModuleList(energy for _, energy in terms)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([w * energy(x) for w, energy in zip(self.weights, self.energies, strict=True)]).sum(0)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        for number, energy in enumerate(self.energies):
+            assert isinstance(energy, Energy)
+            energy.save_pretrained(save_directory / f"term_{number}")
+        content = {"energy": type(self).__name__, "weights": self.weights}
+        (save_directory / "energy.json").write_text(json.dumps(content))
+
+    @classmethod
+    def from_parts(cls, folder: Path, weights: list[float]) -> WeightedSum:
+        """Read what `save_pretrained` wrote; `energies.load` calls it."""
+        from energies import load
+
+        return cls([(weight, load(folder / f"term_{number}")) for number, weight in enumerate(weights)])
+
+
+def _terms(energy: Energy) -> list[tuple[float, Energy]]:
+    if isinstance(energy, WeightedSum):
+        return [(w, e) for w, e in zip(energy.weights, energy.energies, strict=True) if isinstance(e, Energy)]
+    return [(1.0, energy)]
+
+
+def gradient(energy: Energy, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """Energies and their gradient in x along the allowed directions.
+
+    Args:
+        energy: anything over x.
+        x: [B, *event].
+        create_graph: keep the graph, for a loss on the gradient itself (score matching); else both are detached and
+            no gradient of the parameters is ever computed.
+
+    Returns:
+        (E [B], dE/dx [B, *event]).
+    """
+    with torch.enable_grad():
+        leaf = x if create_graph and x.requires_grad else x.detach().requires_grad_()
+        energies = energy(leaf)
+        (slope,) = torch.autograd.grad(energies.sum(), leaf, create_graph=create_graph)
+    if not create_graph:
+        energies = energies.detach()
+    return energies, energy.tangent(slope)

@@ -1,0 +1,44 @@
+"""Unadjusted Langevin dynamics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from energies.energy import Energy, gradient
+from energies.samplers.state import Info, Rng, State, normal, rms
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """x <- x - (step_size^2 / 2) s^2 dE/dx + step_size s noise z, z standard normal (Welling & Teh 2011, eq. 3).
+
+    Never rejects, so its stationary law is exp(-E) only up to a bias of order step_size^2. `noise` other than 1 samples
+    at temperature noise^2; 0 is gradient descent.
+    """
+
+    step_size: float = 0.1
+    """Step size epsilon, in units of x (of s where a scale is given)."""
+
+    noise: float = 1.0
+    """Factor of the noise; 1 is the temperature of the energy, 0 none."""
+
+    scale: Tensor | None = None
+    """Scale s of each element (a diagonal preconditioner), broadcasting with x; None: 1. With an exact
+    observation it must commute with its null space, as it does for hidden elements."""
+
+    def __post_init__(self) -> None:
+        if not self.step_size > 0 or not self.noise >= 0:
+            raise ValueError(f"step_size must be positive and noise not negative, got {self.step_size}, {self.noise}")
+
+    def init(self, energy: Energy, x: Tensor) -> State:
+        x = energy.project(x)
+        return State(x, *gradient(energy, x))
+
+    def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
+        s = 1.0 if self.scale is None else self.scale
+        drift = state.grad * s**2 * (-(self.step_size**2) / 2)
+        noise = energy.tangent(normal(state.x, rng)) * s * (self.step_size * self.noise)
+        x = energy.project(state.x + drift + noise)
+        return State(x, *gradient(energy, x)), Info(rms(drift), rms(noise))

@@ -1,0 +1,67 @@
+"""The one loop: chains from a start, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from energies.energy import Energy
+from energies.samplers.langevin import Langevin
+from energies.samplers.state import Info, Rng, Sampler, State
+
+
+def sample(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng) -> Iterator[tuple[State, Info]]:
+    """Run chains from x [B, *event]; yields after every step, so that the caller can log, stop, save or draw.
+
+    Args:
+        sampler: the algorithm.
+        energy: what is sampled, perhaps `Conditioned`.
+        x: starts of the chains.
+        steps: how many.
+        rng: one stream, or one a chain.
+    """
+    state = sampler.init(energy, x)
+    for _ in range(steps):
+        state, info = sampler.step(energy, state, rng)
+        yield state, info
+
+
+class NoisyEnergy(Protocol):
+    """A family of energies over noise levels: E(. ; tau) is that of x + tau s z, with s the energy's `scale`."""
+
+    scale: Tensor
+
+    def at(self, noise: float) -> Energy: ...
+
+
+def anneal(
+    energy: NoisyEnergy, levels: Sequence[float], x: Tensor, rng: Rng, *, steps: int = 1, step_size: float = 0.5
+) -> Iterator[tuple[float, Tensor]]:
+    """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
+
+    Each level tau is sampled by `steps` Langevin steps of size step_size * tau * s. From there the probability flow is
+    followed to the next level by one Euler step x - tau (tau - tau') s^2 dE/dx; the last one, to tau' = 0, ends at the
+    mean of what is left, so that the result carries no noise that the model does not mean.
+
+    Args:
+        energy: energies by noise level.
+        levels: falling noise levels, in units of the energy's scale.
+        x: starts [B, *event] at the first level, its noise included.
+        rng: one stream, or one a chain.
+        steps: Langevin steps a level.
+        step_size: of those, in units of the level.
+
+    Yields:
+        (the level arrived at, x there), the last at level 0.
+    """
+    s = energy.scale
+    for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
+        target = energy.at(level)
+        sampler = Langevin(step_size=step_size * level, scale=s)
+        state = sampler.init(target, x)
+        for _ in range(steps):
+            state, _ = sampler.step(target, state, rng)
+        x = state.x - state.grad * s**2 * (level * (level - following))
+        yield following, target.project(x)

@@ -1,0 +1,1 @@
+"""The work: stages in an order, their settings, their run folder."""

@@ -1,0 +1,226 @@
+"""What a run keeps on disk, whole or not at all: checkpoints of loops, and values of stages.
+
+Everything is written beside its place, flushed to the disk, and then renamed, so an interruption or
+a full disk leaves what was there before. A manifest holds the size and SHA-256 of every file, so
+damage is noticed before it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+MANIFEST = "manifest.json"
+
+
+def save(folder: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Save a checkpoint; an older one is removed only after the new one is whole.
+
+    Args:
+        folder: where it goes.
+        tensors: any shapes, types and devices; they come back on the CPU.
+        meta: JSON-able data; tuples come back as lists.
+
+    Raises:
+        OSError: it cannot be written; an older checkpoint is left as it was.
+    """
+    folder = Path(folder)
+    new, old = _beside(folder, "new"), _beside(folder, "old")
+
+    def write(target: Path) -> None:
+        write_file(target / "tensors.safetensors", _pack(tensors))
+        write_file(target / "meta.json", json.dumps(meta).encode())
+
+    _fill(new, write)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    new.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors (on the CPU) and meta of the last whole checkpoint, or None without one."""
+    folder = Path(folder)
+    # Between the two renames of `save` none is in its place, but both others are whole.
+    for place in (folder, _beside(folder, "new"), _beside(folder, "old")):
+        if verify(place):
+            tensors = tensors_from_bytes((place / "tensors.safetensors").read_bytes())
+            return tensors, json.loads((place / "meta.json").read_bytes())
+    return None
+
+
+def save_values(folder: Path, values: dict[str, Any]) -> None:
+    """Save what a stage gives into its folder, beside the files that the stage wrote there itself.
+
+    Args:
+        folder: the stage's folder; it exists.
+        values: tensors, energies (modules with `save_pretrained`) and JSON-able data; tensors may
+            also stand inside maps and lists. Tensors go to values.safetensors, an energy to the
+            folder of its name, the rest to values.json.
+
+    Raises:
+        OSError: they cannot be written; then none of them are there.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    new = _beside(folder / "values", "new")
+    energies = {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+    tensors: dict[str, Tensor] = {}
+    rest = {
+        name: _without_tensors(v, name, tensors)
+        for name, v in values.items()
+        if name not in energies
+    }
+
+    def write(target: Path) -> None:
+        write_file(target / "values.safetensors", _pack(tensors))
+        write_file(
+            target / "values.json",
+            json.dumps({"values": rest, "energies": list(energies)}).encode(),
+        )
+        for name, energy in energies.items():
+            energy.save_pretrained(target / name)  # type: ignore[operator]
+
+    _fill(new, write)
+    for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
+        if (folder / path.name).is_dir():
+            shutil.rmtree(folder / path.name)
+        path.replace(folder / path.name)
+    new.rmdir()
+    sync(folder)
+
+
+def load_values(folder: Path) -> dict[str, Any] | None:
+    """What a stage gave, tensors on the CPU, or None where it is not there or damaged."""
+    if not verify(folder):
+        return None
+    tensors = tensors_from_bytes((folder / "values.safetensors").read_bytes())
+    stored = json.loads((folder / "values.json").read_bytes())
+    values = {name: _with_tensors(value, tensors) for name, value in stored["values"].items()}
+    if stored["energies"]:
+        import energies
+
+        values |= {name: energies.load(folder / name) for name in stored["energies"]}
+    return values
+
+
+def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """`value` with each tensor moved to `tensors` and its name left in its place."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {
+            "map": {key: _without_tensors(v, f"{name}/{key}", tensors) for key, v in value.items()}
+        }
+    if isinstance(value, (list, tuple)):
+        return {"list": [_without_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]}
+    return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    [(kind, inner)] = value.items()
+    if kind == "tensor":
+        return tensors[inner]
+    if kind == "map":
+        return {key: _with_tensors(v, tensors) for key, v in inner.items()}
+    return [_with_tensors(v, tensors) for v in inner]
+
+
+# -------------------------------------------------------------------------------------------- files
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; it replaces an older one."""
+    new = _beside(path, "new")
+    try:
+        with open(new, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def signature(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _seal(folder: Path) -> None:
+    """Flush all that is in a folder and write the manifest over it."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    for path in (*files, *{path.parent for path in files}):
+        sync(path)
+    manifest = {path.relative_to(folder).as_posix(): signature(path) for path in files}
+    write_file(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def verify(folder: Path) -> bool:
+    """Whether a folder holds a manifest and every file in it as it was written."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return len(manifest) > 0 and all(
+            signature(folder / name) == expected for name, expected in manifest.items()
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
+        return False
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
+
+
+def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a new folder, write into it and seal it; where that fails, none is left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        write(folder)
+        _seal(folder)
+    except (
+        SafetensorError
+    ) as error:  # how safetensors, inside save_pretrained, tells of a full disk
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(str(error)) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _pack(tensors: dict[str, Tensor]) -> bytes:
+    # A copy each: views of one storage are fine in memory, but not in a file.
+    contiguous = torch.contiguous_format
+    return tensors_to_bytes(
+        {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in tensors.items()}
+    )

@@ -1,0 +1,308 @@
+"""A pipeline: stages in an order, checked before the first one starts, resumed in its run folder.
+
+A stage is a frozen dataclass of settings with `needs` and `gives`, the names of the values it reads
+and adds:
+
+    @dataclass(frozen=True)
+    class Blur:
+        needs: ClassVar[tuple[str, ...]] = ("clip",)
+        gives: ClassVar[tuple[str, ...]] = ("blurred",)
+
+        width: float = 1.0
+
+        def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+            return {"blurred": blur(values["clip"], self.width)}
+
+Two things are optional: `distributed: ClassVar[bool] = True` runs it on every process, where
+otherwise the main one runs it and the others read what it gave; `files()` names its input files, so
+that a resumed run notices a changed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from pipelines import checkpoint, run_folder, trees
+from pipelines.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of the whole run."""
+
+    out: str | None = None
+    """Folder of the run (null: runs/NAME). The same command again continues what is in it."""
+
+    seed: int = 0
+    """Seed of all randomness: the same seed and settings give the same result on a machine."""
+
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the heavy computations; weights and results stay float32."""
+
+    def __post_init__(self) -> None:
+        if self.compute not in ("float32", "bfloat16"):
+            raise ValueError(f"compute must be float32 or bfloat16, got {self.compute!r}")
+
+
+class Stage(Protocol):
+    """One piece of work; see the top of this file."""
+
+    needs: ClassVar[tuple[str, ...]]
+    gives: ClassVar[tuple[str, ...]]
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]: ...
+
+
+@dataclass
+class Run:
+    """What a stage knows of the run it is part of.
+
+    Attributes:
+        root: the folder of the run.
+        folder: the folder of the stage; files that the stage writes there stay, also when it is
+            interrupted.
+        seed: the seed of the run.
+        compute: "float32" or "bfloat16".
+    """
+
+    root: Path
+    folder: Path
+    seed: int = 0
+    compute: str = "float32"
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        """The processes and their devices; made when first asked for."""
+        from accelerate import Accelerator, InitProcessGroupKwargs
+        from accelerate.state import AcceleratorState
+
+        _check_launcher()
+        AcceleratorState._reset_state()  # an earlier run here may have had another number format
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="bf16" if self.compute == "bfloat16" else "no",
+            # While the main process works alone the others wait for it, however long it takes.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
+        )
+        if accelerator.num_processes != _world_size():
+            raise ConfigError(
+                f"{_world_size()} processes were launched but this one sees "
+                f"{accelerator.num_processes}; launch them with torchrun --nproc_per_node"
+            )
+        return accelerator
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return _world_size() == 1 or self.accelerator.is_main_process
+
+    def log(self, **record: Any) -> None:
+        """Add a line to log.jsonl: stage, time (Unix seconds) and JSON-able values; NaN is null."""
+        if not self.is_main:
+            return
+        record = {
+            key: None if isinstance(v, float) and not math.isfinite(v) else v
+            for key, v in record.items()
+        }
+        line = json.dumps(
+            {"stage": self.folder.name, "time": round(time.time(), 3)} | record, allow_nan=False
+        )
+        with open(self.root / "log.jsonl", "a+b") as file:
+            end = file.tell()
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # the last line was cut off
+                line = f"\n{line}"
+            file.write(f"{line}\n".encode())
+
+    def progress(
+        self, iterable: Iterable[T], total: int | None = None, label: str = ""
+    ) -> Iterable[T]:
+        """The iterable with a progress bar on the terminal of the main process."""
+        disable = None if self.is_main else True  # None: off where there is no terminal
+        return tqdm(iterable, total=total, desc=label, disable=disable, leave=False)
+
+    def generator(self, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A random stream for a purpose: independent for every key and every seed of the run."""
+        return torch.Generator(device).manual_seed(self._number(key))
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """What `work` gives on the main process, for every process; its error ends them all."""
+        if _world_size() == 1:
+            return work()
+        from accelerate.utils import broadcast_object_list
+
+        outcome: list[Any] = [False, None]
+        try:
+            if self.is_main:
+                outcome = [True, work()]
+        finally:
+            broadcast_object_list(outcome)
+        if not outcome[0]:
+            raise SystemExit(2)  # the main process tells why
+        return outcome[1]
+
+    def _number(self, key: Sequence[int | str]) -> int:
+        digest = hashlib.sha256(json.dumps([self.seed, *key]).encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Pipeline:
+    """Stages in an order.
+
+    Args:
+        stages: what to do. A ConfigError tells of a stage whose needs no earlier one gives.
+        name: of the pipeline; without another folder it runs in runs/NAME.
+    """
+
+    def __init__(self, stages: Sequence[Stage], name: str = "pipeline") -> None:
+        self.stages = tuple(stages)
+        self.name = name
+        names = [trees.snake(type(stage).__name__) for stage in self.stages]
+        self._folders = [f"{number:02d}_{stage}" for number, stage in enumerate(names, 1)]
+        self._check(trees.labels(names))
+
+    def _check(self, labels: list[str]) -> None:
+        if not self.stages:
+            raise ConfigError("a pipeline needs at least one stage")
+        given: dict[str, None] = {}
+        for number, (stage, label) in enumerate(zip(self.stages, labels, strict=True)):
+            for value in stage.needs:
+                if value not in given:
+                    later = [
+                        labels[i]
+                        for i, s in enumerate(self.stages)
+                        if i > number and value in s.gives
+                    ]
+                    hint = (
+                        f"{later[0]} gives it, but comes later"
+                        if later
+                        else f"given are: {', '.join(given) or 'none'}"
+                    )
+                    raise ConfigError(
+                        f"{label} needs '{value}', which no stage before it gives; {hint}"
+                    )
+            given |= dict.fromkeys(stage.gives)
+
+    def run(
+        self,
+        out: str | Path | None = None,
+        seed: int = 0,
+        compute: Literal["float32", "bfloat16"] = "float32",
+    ) -> dict[str, Any]:
+        """Run the stages, or those that an earlier run in the same folder has not finished.
+
+        Args:
+            out: folder of the run; None: runs/NAME.
+            seed: of all randomness.
+            compute: number format of the heavy computations.
+
+        Returns:
+            All values by name, tensors on the CPU, as they were read back from the folder.
+
+        Raises:
+            ConfigError: the folder belongs to something else, or an input file changed since the
+                run began.
+            OSError: something cannot be written.
+        """
+        settings = RunSettings(None if out is None else str(out), seed, compute)
+        root = Path(out or Path("runs") / self.name)
+        run = Run(root, root, seed, compute)
+        _check_launcher()
+        locks = []
+        run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages))))
+        try:
+            return self._run_stages(run, settings)
+        finally:
+            for lock in locks:
+                lock.close()
+
+    def _run_stages(self, run: Run, settings: RunSettings) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        previous, num_resumed = None, 0
+        for number, (stage, folder) in enumerate(zip(self.stages, self._folders, strict=True), 1):
+            run.folder = run.root / folder
+            files = stage.files() if hasattr(stage, "files") else ()  # type: ignore[attr-defined]
+            key = run_folder.stage_key(settings, stage, previous)
+            finished = run.on_main(partial(run_folder.begin, run.folder, key, files))
+            num_resumed += finished
+            _say(
+                run,
+                f"[{number}/{len(self.stages)}] {folder[3:]}{': done before' if finished else ''}",
+            )
+            if not finished:
+                self._work(stage, values, run)
+            given = checkpoint.load_values(run.folder)
+            if given is None:
+                raise ConfigError(
+                    f"cannot read {run.folder}; all processes need the same file system"
+                )
+            values |= given
+            previous = run.folder
+        if run.is_main:
+            if "summary" in values:
+                print(values["summary"])
+            again = ", finished by an earlier command" if num_resumed == len(self.stages) else ""
+            print(f"results are in {run.root}{again}", flush=True)
+        return values
+
+    def _work(self, stage: Stage, values: dict[str, Any], run: Run) -> None:
+        """Run a stage and save what it gives."""
+
+        def work() -> dict[str, Any]:
+            # Modules draw their first weights from torch's own generator: always the same ones.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(run._number([run.folder.name]))
+                given = stage(dict(values), run)
+            if set(given) != set(stage.gives):
+                raise RuntimeError(
+                    f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}"
+                )
+            return given
+
+        start = time.monotonic()
+        if getattr(stage, "distributed", False):
+            given = work()
+            run.on_main(lambda: checkpoint.save_values(run.folder, given))
+        else:
+            run.on_main(lambda: checkpoint.save_values(run.folder, work()))
+        run.log(event="finished", seconds=round(time.monotonic() - start, 3))
+
+
+def _say(run: Run, line: str) -> None:
+    if run.is_main:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _check_launcher() -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process, and leaves only this trace of
+    the others.
+    """
+    if {
+        "ACCELERATE_USE_CPU",
+        "MASTER_PORT",
+    } <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+        raise ConfigError(
+            "accelerate launch started one process of several; use torchrun --nproc_per_node"
+        )

@@ -1,0 +1,155 @@
+"""The folder of a run: whose it is, what in it is finished, and what a changed setting or input
+file means for that.
+
+config.yaml   the resolved configuration
+log.jsonl     what the stages logged
+01_load/      one folder a stage: begun.json (what it depends on), the values it gave, manifest.json
+once finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines import checkpoint, config, trees
+from pipelines.config import Config, ConfigError
+
+CONFIG, LOCK, BEGUN = "config.yaml", ".lock", "begun.json"
+
+
+def claim(root: Path, wanted: Config) -> IO[bytes]:
+    """Make `root` the folder of this run, or find that it is already, and lock it until the result
+    is closed.
+
+    Raises:
+        ConfigError: it holds something else, another run, or one that is going on; nothing in it
+            was touched.
+    """
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"out: {root} is a file, expected a folder")
+    present = (
+        {path.name for path in root.iterdir()} - {LOCK, f".{CONFIG}.new"}
+        if root.exists()
+        else set()
+    )
+    if present and not _is_run(root):
+        raise ConfigError(
+            f"out: {root} is not empty and holds no run; name a new or an empty folder"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    lock = open(root / LOCK, "ab")
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"out: another command is running in {root}; wait, or choose another folder"
+            ) from None
+        text = config.dump(wanted)
+        if _is_run(root):
+            _make_way(root, text)
+        checkpoint.write_file(root / CONFIG, text.encode())
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
+    """Whether a stage is finished; where not, its folder is ready for it to start, or to go on.
+
+    Args:
+        folder: the stage's folder.
+        key: of everything that decides the result (`stage_key`); what another key left in the
+            folder is removed.
+        files: the input files of the stage; those of a stage that began must not have changed
+            since.
+    """
+    begun = _begun(folder)
+    if begun is None or begun["key"] != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        inputs = {name: checkpoint.signature(Path(name)) for name in files if Path(name).is_file()}
+        content = json.dumps({"key": key, "inputs": inputs}, indent=1)
+        checkpoint.write_file(folder / BEGUN, content.encode())
+        return False
+    for name, signature in begun["inputs"].items():
+        if Path(name).is_file() and checkpoint.signature(Path(name)) != signature:
+            raise ConfigError(
+                f"{name} has changed since the run in {folder.parent} read it; {_WAYS_OUT}"
+            )
+    return checkpoint.verify(folder)
+
+
+def stage_key(settings: Any, stage: Any, previous: Path | None) -> str:
+    """A digest of what decides a stage's result: settings, stage, and what came before it."""
+    run = {
+        name: value
+        for name, value in config.plain(settings, type(settings)).items()
+        if name != "out"
+    }
+    before = (previous / checkpoint.MANIFEST).read_text() if previous else ""
+    content = json.dumps([run, type(stage).__name__, config.plain(stage, type(stage)), before])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+_WAYS_OUT = "choose another folder (out=...) or delete this one"
+
+
+def _is_run(root: Path) -> bool:
+    try:
+        trees.split(trees.parse((root / CONFIG).read_bytes(), CONFIG), CONFIG)
+    except (FileNotFoundError, ConfigError):
+        return False
+    return True
+
+
+def _make_way(root: Path, text: str) -> None:
+    """Check the new configuration against the one of the folder, and remove what it makes obsolete.
+
+    Only what was done counts, the stages that are finished or keep a checkpoint: who mistyped a
+    file name, or a setting of a later stage, mends it and runs the same command.
+    """
+    old_tree = trees.parse((root / CONFIG).read_bytes(), CONFIG)
+    new_tree = trees.parse(text, CONFIG)
+    done = [*root.glob(f"*_*/{checkpoint.MANIFEST}"), *root.glob("*_*/*checkpoint*")]
+    num_done = max((_number(path.parent) for path in done), default=0)
+    old, new = (trees.flat(tree, CONFIG, num_done) for tree in (old_tree, new_tree))
+    for address in dict.fromkeys([*old, *new]):
+        if (
+            num_done
+            and address != "out"
+            and (address in old, old.get(address)) != (address in new, new.get(address))
+        ):
+            raise ConfigError(
+                f"{root} holds a run {_with(address, old)}, "
+                f"and this one is {_with(address, new)}; {_WAYS_OUT}"
+            )
+    if trees.flat(old_tree, CONFIG) != trees.flat(new_tree, CONFIG):
+        for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
+            if _number(folder) > num_done:
+                shutil.rmtree(folder)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.split("_")[0])
+
+
+def _with(address: str, settings: dict[str, Any]) -> str:
+    if address not in settings:
+        return f"without {address}"
+    value = settings[address]
+    return f"with {address}={'null' if value is None else value}"
+
+
+def _begun(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / BEGUN).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None

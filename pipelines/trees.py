@@ -1,0 +1,221 @@
+"""Configuration as text: strict YAML and `stage.field=value`, read to trees of text scalars.
+
+Nothing here knows the dataclasses that a configuration fills; `pipelines/config.py` gives the
+scalars their types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A setting is wrong. The message is one line: which field, what was got, what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """One value as it was written."""
+
+    text: str
+    quoted: bool = False
+
+    @property
+    def is_null(self) -> bool:
+        return not self.quoted and self.text in ("", "~", "null")
+
+
+Tree: TypeAlias = "Scalar | list[Tree] | dict[str, Tree]"
+
+INT = r"[-+]?[0-9]{1,18}"  # what surely fits 64 bits
+FLOAT = (
+    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"  # 1e-4 too, which YAML 1.1 takes for text
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes, without the parts of YAML that copy, build objects, or nest without end."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        problem = None
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            problem = "anchors and aliases (& and *) are not allowed; write it out, or quote it"
+        elif getattr(event, "tag", None) is not None:
+            problem = "tags (!) are not allowed; leave it out, or quote it"
+        elif self.depth > 30:
+            problem = "nested too deeply"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse(text: str | bytes, name: str) -> Tree:
+    """The tree of a YAML document called `name`; ConfigError on bad syntax, duplicate keys, aliases
+    and tags.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        return Scalar("") if node is None else _tree(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{name}{where}: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not YAML text: {' '.join(str(error).split())}") from None
+
+
+def _tree(node: yaml.Node) -> Tree:
+    if isinstance(node, yaml.ScalarNode):
+        return Scalar(node.value, quoted=node.style is not None)
+    if isinstance(node, yaml.SequenceNode):
+        return [_tree(child) for child in node.value]
+    mapping: dict[str, Tree] = {}
+    for key, child in node.value:
+        problem = None
+        if not isinstance(key, yaml.ScalarNode):
+            problem = "a key must be a word"
+        elif key.value in mapping:
+            problem = f"'{key.value}' is given twice"
+        if problem:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        mapping[key.value] = _tree(child)
+    return mapping
+
+
+def flow(node: Tree, where: str) -> Tree:
+    """A list or map written on the command line (`[a, b]`, `{a: 1}`), where one is expected."""
+    if isinstance(node, Scalar) and not node.quoted and node.text[:1] in ("[", "{"):
+        return parse(node.text, where)
+    return node
+
+
+def override(argument: str) -> tuple[list[str], Scalar]:
+    """The path and the value of one `stage.field=value`."""
+    path, equals, text = argument.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"'{argument}' is no setting; one is written stage.field=value")
+    if (
+        len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    ):  # quotes make a number text, as in a file
+        value = parse(text, path)
+        if isinstance(value, Scalar):
+            return path.split("."), value
+    return path.split("."), Scalar(text)
+
+
+# ----------------------------------------------------------------------------------- pipeline files
+
+
+def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]]]:
+    """The settings of the run, and the stages as (name, body), in the tree of a pipeline file."""
+    stages = tree.get("stages") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or not isinstance(stages, list) or not stages:
+        raise ConfigError(
+            f"{name}: expected 'stages:' with a list of stages such as '- load: {{}}'"
+        )
+    entries: list[tuple[str, Tree]] = []
+    for entry in stages:
+        if (
+            isinstance(entry, Scalar) and not entry.is_null
+        ):  # `- export` is short for `- export: {}`
+            entries.append((entry.text, {}))
+            continue
+        if not isinstance(entry, dict) or len(entry) != 1:
+            raise ConfigError(
+                f"{name}: got {show(entry)}, expected one stage such as '- load: {{}}'"
+            )
+        entries += entry.items()
+    return {key: body for key, body in tree.items() if key != "stages"}, entries
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """How the stages are addressed: by name, or by number and name (`04_hide`) where a name comes
+    twice.
+    """
+    return [
+        name if names.count(name) == 1 else f"{number:02d}_{name}"
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def flat(tree: Tree, name: str, num_stages: int | None = None) -> dict[str, Any]:
+    """Every setting in a pipeline file by its address, in order; the stages themselves as `stage
+    1`, `stage 2`...
+
+    `num_stages` cuts the pipeline after so many stages.
+    """
+    settings, entries = split(tree, name)
+    found = dict(_flat(settings, ""))
+    tags = labels([key for key, _ in entries])
+    for number, ((key, body), tag) in enumerate(zip(entries[:num_stages], tags, strict=False), 1):
+        found[f"stage {number}"] = key
+        found |= _flat(body, tag)
+    return found
+
+
+def _flat(node: Tree, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for key, child in node.items():
+            yield from _flat(child, at(where, key))
+    elif isinstance(node, Scalar):
+        yield where, natural(node)
+    else:
+        children = node if isinstance(node, list) else []
+        yield where, [value for child in children for _, value in _flat(child, "")]
+
+
+def natural(node: Scalar) -> None | bool | int | float | str:
+    """What a scalar means where no type is asked for."""
+    if node.quoted:
+        return node.text
+    if node.is_null or node.text in ("true", "false"):
+        return {"true": True, "false": False}.get(node.text)
+    if re.fullmatch(INT, node.text):
+        return int(node.text)
+    return float(node.text) if re.fullmatch(FLOAT, node.text) else node.text
+
+
+# ----------------------------------------------------------------------------------------- messages
+
+
+def snake(name: str) -> str:
+    """`ScoreMatching` -> `score_matching`, `MLE` -> `mle`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def at(where: str, name: str) -> str:
+    """The address of a field inside `where`."""
+    return f"{where}.{name}" if where else name
+
+
+def unknown(problem: str, got: str, known: Sequence[str]) -> NoReturn:
+    """Raises the ConfigError for a name that is none of the known ones."""
+    close = difflib.get_close_matches(got, known, n=1) or [
+        k for k in known if k.endswith(f".{got}")
+    ]
+    rest = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
+    raise ConfigError(f"{problem} '{got}'; {rest}")
+
+
+def show(node: Tree) -> str:
+    """A tree in a few words, for messages."""
+    if isinstance(node, Scalar):
+        return "nothing" if node.text == "" and not node.quoted else f"'{node.text}'"
+    items = (
+        map(show, node) if isinstance(node, list) else (f"{k}: {show(v)}" for k, v in node.items())
+    )
+    text = ", ".join(items)
+    text = text if len(text) < 60 else f"{text[:57]}..."
+    return f"[{text}]" if isinstance(node, list) else f"{{{text}}}"

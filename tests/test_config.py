@@ -1,0 +1,251 @@
+"""Laws of the configuration: it round-trips, and refuses what is wrong in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines import config
+from pipelines.config import Config, ConfigError
+
+
+@dataclass(frozen=True)
+class MLE:
+    steps: int = 10
+    rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class ScoreMatching:
+    levels: tuple[float, ...] = (0.1, 0.2)
+
+
+Objective = MLE | ScoreMatching
+
+
+@dataclass(frozen=True)
+class Sampler:
+    steps: int = 10
+    annealed: bool = False
+
+
+@dataclass(frozen=True)
+class Load:
+    video: str = "procedural"
+    size: int | tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Hide:
+    pixels: float | None = None
+    frames: int | str | None = None
+    mode: Literal["fixed", "moving"] = "fixed"
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels is not None and not 0 < self.pixels < 1:
+            raise ValueError(f"pixels must be in (0, 1), got {self.pixels}")
+
+
+@dataclass(frozen=True)
+class Learn:
+    objective: Objective = MLE(rate=0.5)
+    sampler: Sampler = Sampler(steps=99)
+    names: list[str] = field(default_factory=lambda: ["a"])
+    extra: MLE | None = None
+
+
+Stage = Load | Hide | Learn
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: str | None = None
+    seed: int = 0
+
+
+def load(text: str, *overrides: str) -> Config:
+    return config.load(text, "p.yaml", stage=Stage, settings=Settings, overrides=overrides)
+
+
+def one(stage: str, *overrides: str) -> Any:
+    return load(f"stages: [{stage}: {{}}]", *(f"{stage}.{o}" for o in overrides)).stages[0]
+
+
+TEXT = st.text(max_size=8) | st.sampled_from(
+    ["5", "1e-4", "no", "null", "~", "1:30", "yes", "08", "'x'", "[a]", "# c", ""]
+)
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    video=TEXT,
+    size=st.none() | st.integers(0, 99) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    frames=st.none() | st.integers(-(10**17), 10**17) | TEXT,
+    objective=st.builds(MLE, rate=NUMBER)
+    | st.builds(ScoreMatching, st.lists(NUMBER, max_size=3).map(tuple)),
+    names=st.lists(TEXT, max_size=3),
+    extra=st.none() | st.builds(MLE),
+)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_what_is_dumped_loads_to_the_same(video, size, frames, objective, names, extra):
+    stages = (
+        Load(video, size),
+        Hide(frames=frames, mask=Path("m")),
+        Hide(),
+        Learn(objective, Sampler(), names, extra),
+    )
+    wanted = Config(Settings("runs/x", 3), stages)
+    assert load(config.dump(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (one("load", "video=5"), Load("5")),
+        (one("load", "video=no"), Load("no")),
+        (one("load", "video=a: [b] #c.mp4"), Load("a: [b] #c.mp4")),
+        (one("load", "video=it's=x.mp4"), Load("it's=x.mp4")),
+        (one("load", "size=64"), Load(size=64)),
+        (one("load", "size=[48, 64]"), Load(size=(48, 64))),
+        (one("hide", "frames=5"), Hide(frames=5)),
+        (one("hide", "frames='5'"), Hide(frames="5")),
+        (one("hide", "frames=8:13"), Hide(frames="8:13")),
+        (one("hide", "frames=null"), Hide()),
+        (one("hide", "pixels=1e-4"), Hide(pixels=1e-4)),
+        (one("hide", "mask=m.png", "mode=moving"), Hide(mask=Path("m.png"), mode="moving")),
+        (
+            one("learn", "objective.mle.steps=20"),
+            Learn(MLE(steps=20, rate=0.5)),
+        ),  # keeps the field's default
+        (
+            one("learn", "objective.score_matching.levels=[1, 2e0]"),
+            Learn(ScoreMatching((1.0, 2.0))),
+        ),
+        (one("learn", "objective=score_matching"), Learn(ScoreMatching())),
+        (one("learn", "objective.scorematching.levels=[]"), Learn(ScoreMatching(()))),
+        (one("learn", "sampler.annealed=true"), Learn(sampler=Sampler(99, True))),
+        (one("learn", "extra.steps=1"), Learn(extra=MLE(steps=1))),
+        (load("stages: [load]", "load.size=1", "seed=7").settings, Settings(seed=7)),
+        (
+            load("seed: 4\nstages:\n- hide: {frames: no}\n- hide:", "02_hide.frames=1").stages,
+            (Hide(frames="no"), Hide(frames=1)),
+        ),
+        (
+            load(
+                "stages: [learn: {objective: {mle: {steps: 3}}}]", "learn.objective.mle.rate=1"
+            ).stages,
+            (Learn(MLE(3, 1.0)),),
+        ),
+        (
+            load(
+                "stages: [learn: {objective: {mle: {steps: 3}}}]",
+                "learn.objective.score_matching.levels=[]",
+            )
+            .stages[0]
+            .objective,
+            ScoreMatching(()),
+        ),
+    ],
+)
+def test_values_mean_what_their_field_says(got, expected):
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "p.yaml: expected 'stages:'"),
+        ("stages: []", "expected 'stages:'"),
+        ("stages: {load: {}}", "expected 'stages:'"),
+        ("stages: [{load: {}, hide: {}}]", "expected one stage"),
+        ("stages: [lod: {}]", "p.yaml: unknown stage 'lod'; did you mean load?"),
+        ("sed: 3\nstages: [load]", "unknown setting 'sed'; did you mean seed?"),
+        ("load: {}\nstages: [load]", "unknown setting 'load'"),
+        ("stages: [load]\nstages: [hide]", "line 2: 'stages' is given twice"),
+        ("stages: [load: {size: 1, size: 2}]", "'size' is given twice"),
+        ("stages: [load: &a {}, hide: *a]", "anchors and aliases"),
+        ("stages: [load: {video: *a}]", "anchors and aliases"),
+        ("stages: [load: !!python/name:os.system {}]", "tags"),
+        ("stages: [load: {? [a] : 1}]", "a key must be a word"),
+        ("stages: [load: {", "p.yaml, line 1: "),
+        ("stages: " + "[" * 99, "nested too deeply"),
+        ("stages: [load]\n---\nstages: [load]", "p.yaml, line 2: "),
+        ("stages: [\x07]", "not YAML text"),
+        ("stages: [load: {video: [a]}]", "load.video: got ['a'], expected text"),
+        ("stages: [load: {video: null}]", "load.video: got 'null', expected text"),
+        (
+            "stages: [load: {size: '64'}]",
+            "load.size: got '64', expected a whole number or a list [a whole number, a whole n",
+        ),
+        ("stages: [load: {size: [1, 2, 3]}]", "load.size: got ['1', '2', '3'], expected a list"),
+        ("stages: [load: {size: [1, b]}]", "load.size[1]: got 'b', expected a whole number"),
+        (
+            "stages: [load: 5]",
+            "load: got '5', expected fields (video, size), such as load.field=value",
+        ),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(text, words):
+    with pytest.raises(ConfigError) as error:
+        load(text)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("seed", "'seed' is no setting; one is written stage.field=value"),
+        ("=3", "'=3' is no setting"),
+        ("seed=1.5", "seed: got '1.5', expected a whole number"),
+        ("seed=", "seed: got nothing, expected a whole number"),
+        ("seed=1e3", "expected a whole number"),
+        ("seed=99999999999999999999", "expected a whole number"),
+        ("sede=1", "unknown setting 'sede'; did you mean seed?"),
+        ("pixels=0.5", "unknown setting 'pixels'; did you mean hide.pixels?"),
+        ("hdie.pixels=0.5", "unknown stage 'hdie'; did you mean hide?"),
+        ("hide.pixel=0.5", "unknown field 'hide.pixel'; did you mean hide.pixels?"),
+        ("hide.zzz=0.5", "known: hide.pixels, hide.frames, hide.mode, hide.mask"),
+        ("hide.pixels.a=1", "hide.pixels is a number or null and has no fields"),
+        ("hide.pixels=abc", "hide.pixels: got 'abc', expected a number or null"),
+        ("hide.pixels=nan", "hide.pixels: got nan, expected a finite number"),
+        ("hide.pixels=-.inf", "expected a finite number"),
+        ("hide.pixels=1e999", "expected a finite number"),
+        ("hide.pixels=2", "hide.pixels must be in (0, 1), got 2.0"),
+        ("hide.mode=movin", "hide.mode: got 'movin', expected fixed or moving"),
+        ("learn.sampler.annealed=yes", "learn.sampler.annealed: got 'yes', expected true or false"),
+        ("learn.objective.ml.steps=1", "learn.objective: unknown name 'ml'; did you mean mle?"),
+        ("learn.objective=ml", "learn.objective: unknown name 'ml'; did you mean mle?"),
+        ("learn.objective.mle.step=1", "did you mean learn.objective.mle.steps?"),
+        ("learn.objective={mle: {}, score_matching: {}}", "learn.objective: got "),
+        ("learn.objective=null", "learn.objective: got 'null', expected mle or score_matching"),
+        ("learn.objective={mle: ", "learn.objective, line 1: "),
+        ("learn.names=a", "learn.names: got 'a', expected a list [text]"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(override, words):
+    with pytest.raises(ConfigError) as error:
+        load("stages: [load, hide, learn]", override)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("seed=1", "seed=2"),
+        ("learn.objective.mle.steps=1", "learn.objective.score_matching.levels=[]"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides):
+    with pytest.raises(ConfigError, match="is contradicted by a later setting"):
+        load("stages: [learn]", *overrides)
+
+
+def test_what_yaml_cannot_say_is_not_dumped():
+    with pytest.raises(ConfigError, match="expected a number"):
+        config.dump(Config(Settings(), (Learn(MLE(rate=float("nan"))),)))

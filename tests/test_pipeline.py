@@ -1,0 +1,340 @@
+"""Laws of a pipeline: checked before it runs, resumed where it stopped, never mixed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+
+from pipelines import checkpoint
+from pipelines.config import ConfigError
+from pipelines.pipeline import Pipeline, Run
+
+CALLS: list[str] = []
+
+
+@dataclass(frozen=True)
+class Load:
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("clip",)
+
+    file: str | None = None
+    size: int = 4
+
+    def files(self) -> tuple[str, ...]:
+        return (self.file,) if self.file else ()
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        CALLS.append("load")
+        return {"clip": torch.randn(self.size, generator=run.generator("clip"))}
+
+
+@dataclass(frozen=True)
+class Learn:
+    needs: ClassVar[tuple[str, ...]] = ("clip",)
+    gives: ClassVar[tuple[str, ...]] = ("mean", "weights")
+
+    steps: int = 6
+    stop_at: ClassVar[int | None] = None
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        CALLS.append("learn")
+        weights, mean, rng = (
+            torch.nn.Linear(4, 1).weight.detach(),
+            torch.zeros(4),
+            run.generator("noise"),
+        )
+        start = 0
+        if last := checkpoint.load(run.folder / "checkpoint"):
+            mean, start = last[0]["mean"], last[1]["step"]
+            rng.set_state(last[0]["rng"])
+        for step in range(start, self.steps):
+            if step == Learn.stop_at:
+                raise KeyboardInterrupt
+            CALLS.append("step")
+            mean = 0.9 * mean + 0.1 * values["clip"] + torch.randn(4, generator=rng)
+            state = {"mean": mean, "rng": rng.get_state()}
+            checkpoint.save(run.folder / "checkpoint", state, {"step": step + 1})
+        return {"mean": mean, "weights": weights}
+
+
+@dataclass(frozen=True)
+class Export:
+    needs: ClassVar[tuple[str, ...]] = ("mean",)
+    gives: ClassVar[tuple[str, ...]] = ("summary",)
+
+    kind: Literal["a", "b"] = "a"
+    fails: ClassVar[Exception | None] = None
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        CALLS.append("export")
+        if Export.fails:
+            raise Export.fails
+        return {"summary": f"mean {values['mean'].sum():.3f}"}
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    CALLS.clear()
+    monkeypatch.setattr(Learn, "stop_at", None)
+    monkeypatch.setattr(Export, "fails", None)
+
+
+def calls() -> list[str]:
+    made = [call for call in CALLS if call != "step"]
+    CALLS.clear()
+    return made
+
+
+def picture(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(p): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
+        for p in folder.rglob("*")
+    }
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k] for k in a
+    )
+
+
+CHAIN = [Load(), Learn(), Export()]
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([Learn()], "learn needs 'clip', which no stage before it gives; given are: none"),
+        (
+            [Load(), Export(), Learn()],
+            "export needs 'mean', which no stage before it gives; learn gives it, but comes later",
+        ),
+        ([Load(), Learn(), Load(), Export(), Learn(), Export()], None),
+        ([], "at least one stage"),
+    ],
+)
+def test_a_chain_that_lacks_an_input_is_refused_before_anything_runs(stages, words, tmp_path):
+    if words is None:
+        Pipeline(stages)
+        return
+    with pytest.raises(ConfigError) as error:
+        Pipeline(stages).run(tmp_path / "r")
+    assert words in str(error.value) and not CALLS and not (tmp_path / "r").exists()
+
+
+def test_a_finished_run_is_not_run_again_and_says_so(tmp_path, capsys):
+    first = Pipeline(CHAIN).run(tmp_path / "r", seed=3)
+    assert calls() == ["load", "learn", "export"]
+    assert capsys.readouterr().out == f"{first['summary']}\nresults are in {tmp_path / 'r'}\n"
+    again = Pipeline(CHAIN).run(tmp_path / "r", seed=3)
+    assert same(first, again) and not calls()
+    assert capsys.readouterr().out.endswith("r, finished by an earlier command\n")
+    assert sorted(p.name for p in (tmp_path / "r").glob("[!.]*")) == [
+        "01_load",
+        "02_learn",
+        "03_export",
+        "config.yaml",
+        "log.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("stop_at", [0, 4])
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
+    tmp_path, monkeypatch, stop_at
+):
+    state = torch.get_rng_state()
+    whole = Pipeline(CHAIN).run(tmp_path / "whole", seed=3)
+    assert torch.equal(torch.get_rng_state(), state)  # a run leaves the caller's randomness alone
+    monkeypatch.setattr(Learn, "stop_at", stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(CHAIN).run(tmp_path / "r", seed=3)
+    monkeypatch.setattr(Learn, "stop_at", None)
+    CALLS.clear()
+    torch.rand(3)
+    resumed = Pipeline(CHAIN).run(tmp_path / "r", seed=3)
+    assert CALLS.count("step") == 6 - stop_at and calls() == ["learn", "export"]
+    assert same(whole, resumed)
+    assert not same(whole, Pipeline(CHAIN).run(tmp_path / "other", seed=4))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_damaged_stage_is_done_again_and_only_that(tmp_path, number):
+    first = Pipeline(CHAIN).run(tmp_path / "r")
+    name = calls()[number - 1]
+    file = (
+        tmp_path
+        / "r"
+        / f"{number:02d}_{name}"
+        / ("values.json" if number == 3 else "values.safetensors")
+    )
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert same(Pipeline(CHAIN).run(tmp_path / "r"), first) and calls() == [name]
+
+
+def test_stages_after_one_that_now_gives_something_else_are_done_again(tmp_path, monkeypatch):
+    first = Pipeline(CHAIN).run(tmp_path / "r")
+    calls()
+    monkeypatch.setattr(Load, "__call__", lambda self, values, run: {"clip": torch.full((4,), 9.0)})
+    (tmp_path / "r" / "01_load" / "manifest.json").unlink()
+    second = Pipeline(CHAIN).run(tmp_path / "r")
+    assert calls() == ["learn", "export"] and not same(first, second)
+    assert same(second, Pipeline(CHAIN).run(tmp_path / "fresh"))  # no old checkpoint was used
+
+
+@pytest.mark.parametrize(
+    ("stages", "settings", "words"),
+    [
+        (
+            [Load(size=5), Learn(), Export()],
+            {},
+            "with load.size=4, and this one is with load.size=5;",
+        ),
+        (
+            [Load(), Learn(), Export("b")],
+            {},
+            "with export.kind=a, and this one is with export.kind=b;",
+        ),
+        (
+            CHAIN,
+            {"seed": 1},
+            "with seed=0, and this one is with seed=1; choose another folder (out=...) or delete",
+        ),
+        (
+            CHAIN,
+            {"compute": "bfloat16"},
+            "with compute=float32, and this one is with compute=bfloat16",
+        ),
+        ([Load(), Learn()], {}, "with stage 3=export, and this one is without stage 3"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused_and_not_touched(tmp_path, stages, settings, words):
+    Pipeline(CHAIN).run(tmp_path)
+    before = picture(tmp_path)
+    calls()
+    with pytest.raises(ConfigError) as error:
+        Pipeline(stages).run(tmp_path, **settings)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert picture(tmp_path) == before and not calls()
+
+
+def test_a_setting_of_a_stage_that_has_not_begun_may_be_mended(tmp_path, monkeypatch):
+    monkeypatch.setattr(Export, "fails", ValueError("kind"))
+    with pytest.raises(ValueError, match="kind"):
+        Pipeline(CHAIN).run(tmp_path)
+    monkeypatch.setattr(Export, "fails", None)
+    calls()
+    with pytest.raises(ConfigError, match="learn.steps"):
+        Pipeline([Load(), Learn(7), Export()]).run(tmp_path)
+    Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)
+    assert calls() == ["export"] and "kind: b" in (tmp_path / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "config.yaml"])
+def test_a_folder_that_holds_something_else_is_refused_and_not_touched(tmp_path, name):
+    (tmp_path / name).write_text("mine: 1")
+    before = picture(tmp_path)
+    with pytest.raises(ConfigError, match="is not empty and holds no run"):
+        Pipeline(CHAIN).run(tmp_path)
+    with pytest.raises(ConfigError, match="is a file"):
+        Pipeline(CHAIN).run(tmp_path / name)
+    assert picture(tmp_path) == before
+
+
+def test_a_changed_input_file_is_noticed(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"one")
+    stages = [Load(str(clip)), Learn(), Export()]
+    first = Pipeline(stages).run(tmp_path / "r")
+    clip.write_bytes(b"two")
+    before = picture(tmp_path)
+    with pytest.raises(ConfigError, match="clip.mp4 has changed since"):
+        Pipeline(stages).run(tmp_path / "r")
+    assert {k: v for k, v in picture(tmp_path).items() if "/0" in k} == {
+        k: v for k, v in before.items() if "/0" in k
+    }
+    clip.unlink()  # nothing needs it any more
+    assert same(Pipeline(stages).run(tmp_path / "r"), first)
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(tmp_path, monkeypatch):
+    def second(self, values, run):
+        with pytest.raises(ConfigError, match="another command is running in"):
+            Pipeline(CHAIN).run(tmp_path)
+        return {"clip": torch.zeros(4)}
+
+    monkeypatch.setattr(Load, "__call__", second)
+    Pipeline(CHAIN).run(tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_stage(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Export, "__call__", lambda *args: patch.setattr("os.fsync", full) or {"summary": "x"}
+        )
+        with pytest.raises(OSError, match="No space left"):
+            Pipeline(CHAIN).run(tmp_path)
+    assert {p.name for p in (tmp_path / "03_export").iterdir()} == {"begun.json"}
+    calls()
+    Pipeline(CHAIN).run(tmp_path)
+    assert calls() == ["export"]
+
+
+def test_streams_of_randomness_depend_on_seed_and_key_only(tmp_path):
+    def draw(seed: int, *key: int | str) -> float:
+        return torch.rand(
+            (), generator=Run(tmp_path, tmp_path, seed).generator(*key), dtype=torch.float64
+        ).item()
+
+    draws = [draw(0, "a"), draw(1, "a"), draw(0, "b"), draw(0, "a", 0), draw(0, "a", "0"), draw(0)]
+    assert len(set(draws)) == len(draws) and draw(0, "a") == draws[0]
+
+
+def test_the_log_holds_one_json_line_a_record_even_after_a_torn_one(tmp_path):
+    run = Run(tmp_path, tmp_path / "01_load")
+    run.log(step=1, loss=float("nan"))
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 2, "lo')
+    run.log(step=3)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    first, last = json.loads(lines[0]), json.loads(lines[2])
+    assert (first["stage"], first["step"], first["loss"], last["step"], len(lines)) == (
+        "01_load",
+        1,
+        None,
+        3,
+        3,
+    )
+
+
+def test_a_stage_must_give_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(Load, "__call__", lambda *args: {"clop": 1})
+    with pytest.raises(RuntimeError, match="Load gives .*clip.* but gave .*clop"):
+        Pipeline(CHAIN).run(tmp_path)
+
+
+def test_a_launcher_that_starts_one_process_of_several_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "ACCELERATE_USE_CPU", "True"
+    )  # what `accelerate launch --cpu --num_processes 2` sets
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(ConfigError, match="use torchrun --nproc_per_node"):
+        Pipeline(CHAIN).run(tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_processes_that_do_not_see_each_other_are_refused(tmp_path, monkeypatch):
+    accelerate = pytest.importorskip("accelerate")
+    monkeypatch.setattr(
+        accelerate, "Accelerator", lambda **settings: type("Alone", (), {"num_processes": 1})
+    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="2 processes were launched but this one sees 1"):
+        Run(tmp_path, tmp_path).accelerator  # noqa: B018
