@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies import interpolation
+from energies import interpolation, selfsimilar
 from energies.refiner import Context
 
 SMOOTH = ((1, 0.01), (1, 10.0), (1, 100.0), (2, 0.01), (2, 0.3), (2, 1.0), (2, 3.0), (2, 10.0))
@@ -70,53 +70,117 @@ def held_out_masks(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tenso
     raise ValueError("hidden must leave enough to learn from: moved about, it should fall on pixels that are seen")
 
 
-def cross_validated(clip: Tensor, hidden: Tensor, held_out: Sequence[Tensor]) -> tuple[Context, list[Example], Blend]:
-    """Fill a clip by the blend of candidates that predicts held-out pixels best.
+def experts(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:
+    """What the clip tells of itself, given a first fill (batch of one): [K, C, T, H, W]."""
+    fill, scale = context.fill[0], context.scale[0, 0]
+    seen = (~hidden).to(clip.dtype)
+    mean = (clip * seen).sum((1, 2, 3), keepdim=True) / seen.sum().clamp(min=1)
+    times = seen.sum(0)
+    mean_of_pixel = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
+    return torch.stack(
+        [
+            selfsimilar.nonlocal_means(fill, hidden, scale, radius=1, width=1.0),
+            selfsimilar.nonlocal_means(fill, hidden, scale, radius=2, width=0.3),
+            selfsimilar.kriging(clip, hidden, mean_of_pixel),
+            selfsimilar.kriging(clip, hidden, mean),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Estimates of a damaged clip and of the same clip with more hidden, all [K, C, T, H, W]."""
+
+    damaged: Tensor
+    held_out: list[Tensor]
+
+
+def cross_validated(
+    clip: Tensor, hidden: Tensor, masks: Sequence[Tensor], trial: Trial, blends: Sequence[Blend]
+) -> tuple[Context, list[Example], Blend]:
+    """Blend estimates by how well they predict held-out pixels.
 
     Args:
         clip: [C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [T, H, W].
-        held_out: at least two masks of seen pixels [T, H, W].
+        masks: at least two masks of seen pixels [T, H, W].
+        trial: the estimates, one set more for each mask.
+        blends: the kinds to choose from.
 
     Returns:
-        the fill as a context (batch of one), one example a held-out mask, filled without looking at its truth, and
-        which blend won.
+        the fill as a context (batch of one); one example a mask, filled without looking at its truth; and the blend
+        that won.
     """
     clip = torch.where(hidden, 0.0, clip)
-    filled = candidates(clip, hidden)
-    filled_more = [candidates(torch.where(extra, 0.0, clip), hidden | extra) for extra in held_out]
-    records = [_Record.of(tries, clip, extra) for tries, extra in zip(filled_more, held_out, strict=True)]
+    records = [_Record.of(tries, clip, mask) for tries, mask in zip(trial.held_out, masks, strict=True)]
 
     def without(j: int) -> list[_Record]:
         return [record for i, record in enumerate(records) if i != j]
 
-    trials: dict[Blend, list[Tensor]] = {}
-    for blend in get_args(Blend):
-        trials[blend] = [
-            _apply(tries, _coefficients(without(j), blend), clip, hidden | held_out[j])
-            for j, tries in enumerate(filled_more)
+    guesses: dict[Blend, list[Tensor]] = {}
+    error: dict[Blend, float] = {}
+    for blend in blends:
+        guesses[blend] = [
+            _apply(tries, _coefficients(without(j), blend), clip, hidden | masks[j])
+            for j, tries in enumerate(trial.held_out)
         ]
-    error = {
-        blend: sum(float((guess - clip)[:, extra].square().sum()) for guess, extra in zip(guesses, held_out, strict=True))
-        for blend, guesses in trials.items()
-    }
+        error[blend] = sum(
+            float((guess - clip)[:, mask].square().sum()) for guess, mask in zip(guesses[blend], masks, strict=True)
+        )
     best = min(error, key=lambda blend: error[blend])
-    errors = [(guess - clip).square().mean(0) * extra for guess, extra in zip(trials[best], held_out, strict=True)]
+    errors = [(guess - clip).square().mean(0) * mask for guess, mask in zip(guesses[best], masks, strict=True)]
 
     def context(fill: Tensor, mask: Tensor, tries: Tensor, used: list[int]) -> Context:
-        scale = _scale([errors[i] for i in used], [held_out[i] for i in used])
+        scale = _scale([errors[i] for i in used], [masks[i] for i in used])
         return Context(fill[None], scale[None, None], mask[None, None], tries[list(SHOWN)][None])
 
-    everything = list(range(len(held_out)))
-    fill = _apply(filled, _coefficients(records, best), clip, hidden)
+    numbers = list(range(len(masks)))
+    fill = _apply(trial.damaged, _coefficients(records, best), clip, hidden)
     examples = [
         Example(
-            context(trials[best][j], hidden | extra, filled_more[j], [i for i in everything if i != j]),
-            extra[None, None],
+            context(guesses[best][j], hidden | mask, trial.held_out[j], [i for i in numbers if i != j]),
+            mask[None, None],
         )
-        for j, extra in enumerate(held_out)
+        for j, mask in enumerate(masks)
     ]
-    return context(fill, hidden, filled, everything), examples, best
+    return context(fill, hidden, trial.damaged, numbers), examples, best
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is learned of a damaged clip without a network.
+
+    Attributes:
+        first: the first fill.
+        first_examples: the first fill of each held-out mask.
+        learned: the fill by regression on all candidates and experts.
+        examples: the same for each held-out mask.
+        blend: the kind of blend that predicted held-out pixels best.
+    """
+
+    first: Context
+    first_examples: list[Example]
+    learned: Context
+    examples: list[Example]
+    blend: Blend
+
+
+def reference(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Reference:
+    """A first fill, and from it a better one: a vote of interpolations, then a regression that adds the experts.
+
+    The first is the start that the energy is measured against; the second is the mean of its Gaussian reference.
+    """
+    clip = torch.where(hidden, 0.0, clip)
+    damages = [(clip, hidden), *((torch.where(mask, 0.0, clip), hidden | mask) for mask in masks)]
+    tries = [candidates(*damage) for damage in damages]
+    first, first_examples, _ = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), ["vote"])
+    contexts = [first, *(example.context for example in first_examples)]
+    tries = [
+        torch.cat([found, experts(*damage, context)])
+        for found, damage, context in zip(tries, damages, contexts, strict=True)
+    ]
+    learned, examples, blend = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), get_args(Blend))
+    return Reference(first, first_examples, learned, examples, blend)
 
 
 @dataclass(frozen=True)
@@ -172,14 +236,19 @@ def _coefficients(records: list[_Record], blend: Blend) -> Tensor:
     identity = torch.eye(len(square))
     if blend == "share":
         ridge = 0.01 * square.diagonal().mean() + 1e-7
-        change = torch.linalg.solve(square + ridge * identity, cross).view(-1, 1, 1, 1)
+        change = _solve(square + ridge * identity, cross).view(-1, 1, 1, 1)
     else:  # the same, pooled around every cell and shrunk towards the whole
         a = _pool(sum(r.square for r in records)) + 0.1 * (square / count)[..., None, None, None]
         b = _pool(sum(r.cross for r in records)) + 0.1 * (cross / count)[..., None, None, None]
         a, b = rearrange(a, "i j t h w -> t h w i j"), rearrange(b, "i t h w -> t h w i")
         ridge = 0.01 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + 1e-7
-        change = rearrange(torch.linalg.solve(a + ridge * identity, b), "t h w i -> i t h w")
+        change = rearrange(_solve(a + ridge * identity, b), "t h w i -> i t h w")
     return change - change.mean(0) + 1 / len(change)
+
+
+def _solve(a: Tensor, b: Tensor) -> Tensor:
+    """a^-1 b for positive definite a [..., K, K] and b [..., K]."""
+    return torch.cholesky_solve(b[..., None], torch.linalg.cholesky(a))[..., 0]
 
 
 def _apply(tries: Tensor, coefficients: Tensor, clip: Tensor, hidden: Tensor) -> Tensor:
