@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from energies.energy import Energy
+from energies.observation import Conditioned, Observation
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Info, Rng, Sampler, State
 
@@ -37,7 +38,8 @@ class NoisyEnergy(Protocol):
 
 
 def anneal(
-    energy: NoisyEnergy, levels: Sequence[float], x: Tensor, rng: Rng, *, steps: int = 1, step_size: float = 0.5
+    energy: NoisyEnergy, levels: Sequence[float], x: Tensor, rng: Rng, *, steps: int = 1, step_size: float = 0.5,
+    observation: Observation | None = None,
 ) -> Iterator[tuple[float, Tensor]]:
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
 
@@ -52,13 +54,16 @@ def anneal(
         rng: one stream, or one a chain.
         steps: Langevin steps a level.
         step_size: of those, in units of the level.
+        observation: elements that are seen, with the values they have in x, and do not move; None: all move.
 
     Yields:
         (the level arrived at, x there), the last at level 0.
     """
-    s = energy.scale
+    s, seen = energy.scale, x
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
         target = energy.at(level)
+        if observation is not None:
+            target = Conditioned(target, observation, seen)
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
         for _ in range(steps):

@@ -55,12 +55,13 @@ class RunSettings:
     seed: int = 0
     """Seed of all randomness: the same seed and settings give the same result on a machine."""
 
-    compute: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the heavy computations; weights and results stay float32."""
+    compute: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the convolutions; weights and results stay float32. auto: bfloat16 where the processor computes
+    in it (twice as fast), else float32."""
 
     def __post_init__(self) -> None:
-        if self.compute not in ("float32", "bfloat16"):
-            raise ValueError(f"compute must be float32 or bfloat16, got {self.compute!r}")
+        if self.compute not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"compute must be auto, float32 or bfloat16, got {self.compute!r}")
 
 
 class Stage(Protocol):
@@ -81,13 +82,13 @@ class Run:
         folder: the folder of the stage; files that the stage writes there stay, also when it is
             interrupted.
         seed: the seed of the run.
-        compute: "float32" or "bfloat16".
+        compute: "auto", "float32" or "bfloat16".
     """
 
     root: Path
     folder: Path
     seed: int = 0
-    compute: str = "float32"
+    compute: str = "auto"
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -99,7 +100,7 @@ class Run:
         AcceleratorState._reset_state()  # an earlier run here may have had another number format
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision="bf16" if self.compute == "bfloat16" else "no",
+            mixed_precision="bf16" if self._computes_in_bfloat16() else "no",
             # While the main process works alone the others wait for it, however long it takes.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
         )
@@ -109,6 +110,13 @@ class Run:
                 f"{accelerator.num_processes}; launch them with torchrun --nproc_per_node"
             )
         return accelerator
+
+    def _computes_in_bfloat16(self) -> bool:
+        if self.compute != "auto":
+            return self.compute == "bfloat16"
+        if torch.cuda.is_available():
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.backends.mkldnn.is_available() and torch.cpu.get_capabilities().get("avx512_bf16"))
 
     @property
     def is_main(self) -> bool:
@@ -205,7 +213,7 @@ class Pipeline:
         self,
         out: str | Path | None = None,
         seed: int = 0,
-        compute: Literal["float32", "bfloat16"] = "float32",
+        compute: Literal["auto", "float32", "bfloat16"] = "auto",
     ) -> dict[str, Any]:
         """Run the stages, or those that an earlier run in the same folder has not finished.
 

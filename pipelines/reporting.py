@@ -1,0 +1,78 @@
+"""What the reports of the pipelines say, from their values and logs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from pipelines import metrics as measure
+from pipelines.pipeline import Run
+from pipelines.report import Report
+
+BEST = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
+
+
+def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Report:
+    """Of a damaged clip's recovery."""
+    report = Report("Video recovery")
+    if found["truth_known"]:
+        scored = {"recovery (mean)": found["recovery"], "one posterior sample": found["single_sample"]}
+        scored |= {"first fill": found["fill"]} | found["baselines"]
+        rows = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
+        report.text(
+            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB against the "
+            f"best baseline ({found['best_baseline'].replace('_', ' ')}) and {found['fill_gain_db']:+.2f} dB against its "
+            f"own first fill. {found['coverage_90']:.1%} of the hidden values lie within the 90 % band."
+        )
+        report.table(["on hidden pixels", *BEST], rows, best=BEST)
+    else:
+        report.text(f"{found['hidden_share']:.1%} of the pixels are hidden; the truth there is unknown and not scored.")
+    held_out = found["held_out"]
+    report.text(
+        f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "
+        f"{held_out['recovery']:.2f} dB. The guard took {found['trust']:.0%} of the energy's change of the fill."
+    )
+    report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
+    report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
+    _learning(report, run)
+    _configuration(report, run)
+    return report
+
+
+def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Report:
+    """Of new clips beside the one that was learned."""
+    report = Report("Video synthesis")
+    found = values["metrics"]
+    names = list(found["data"])
+    rows = [[name.replace("_", " "), *(s[key] for key in names)] for name, s in found.items()]
+    report.text("Mean absolute differences of neighbouring pixels and frames, mean and standard deviation, 0-255.")
+    report.table(["clip", *names], rows)
+    report.image(sheet, "the data above the samples")
+    for number in range(len(values["samples"])):
+        report.video(run.root / f"sample_{number}.mp4", f"sample {number}")
+    for axis in ("spatial", "temporal"):
+        curves = {"data": measure.spectrum(values["clip"])[axis]}
+        curves |= {f"sample {i}": measure.spectrum(s)[axis] for i, s in enumerate(values["samples"])}
+        report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
+    _learning(report, run)
+    _configuration(report, run)
+    return report
+
+
+def _learning(report: Report, run: Run) -> None:
+    records = [json.loads(line) for line in (run.root / "log.jsonl").read_text().splitlines()]
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for record in records:
+        for key in ("mean_loss", "noise_loss", "energy_gap"):
+            if record.get(key) is not None and "step" in record:
+                xs, ys = curves.setdefault(key.replace("_", " "), ([], []))
+                xs.append(record["step"])
+                ys.append(record[key])
+    if curves:
+        report.curves(curves, "learning", "step", "loss")
+
+
+def _configuration(report: Report, run: Run) -> None:
+    report.details("Configuration", (run.root / "config.yaml").read_text())

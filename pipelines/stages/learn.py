@@ -1,0 +1,142 @@
+"""Learn the energy of a damaged clip from what is seen of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import Context, GenerativeConvNet, Refiner
+from energies.fill import SHOWN, Example, Reference, held_out_masks, reference
+from energies.objectives import Batch, Denoising, MaximumLikelihood, Objective
+from pipelines.pipeline import Run
+from pipelines.training import Optimizer, train
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Our default: a ConvNet around a reference that is regressed on the clip itself (energies/refiner.py)."""
+
+    widths: tuple[int, int] = (40, 64)
+    """Channels of the network at a half and at a quarter of the resolution."""
+
+    depths: tuple[int, int] = (1, 2)
+    """Residual blocks there."""
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """A published generative ConvNet (energies/convnet.py)."""
+
+    preset: Literal["st", "fc_s"] = "st"
+    """st: filters everywhere in space and time; fc_s: whole-frame filters."""
+
+    sigma: float = 0.5
+    """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""
+
+
+Energy = Refine | ConvNet
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Fill what is hidden, and learn an energy that improves on the fill. Only seen pixels are learned from: parts of
+    them are hidden too and held out, to learn from and, the last one, to judge by."""
+
+    needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden")
+    gives: ClassVar[tuple[str, ...]] = ("fill", "energy", "context", "guard", "blend")
+    distributed: ClassVar[bool] = True
+
+    energy: Energy = Refine()
+    """The energy: refine (our default), or conv_net, a published one."""
+
+    objective: Objective = Denoising()
+    """How it learns: denoising, for refine; maximum_likelihood, for conv_net."""
+
+    optimizer: Optimizer = Optimizer()
+    """How its weights are found."""
+
+    held_out: int = 4
+    """Held-out masks to learn from, at least 3; one more judges the result."""
+
+    crop: tuple[int, int] = (16, 48)
+    """Frames and pixels a side of the crops that a step learns from."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.energy, Refine) != isinstance(self.objective, Denoising):
+            raise ValueError("objective must be denoising for the energy refine and maximum_likelihood for conv_net")
+        if self.held_out < 3:
+            raise ValueError(f"held_out must be 3 or more, got {self.held_out}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        damaged, hidden = values["damaged"], values["hidden"]
+        found = run.on_main(lambda: self._reference(damaged, hidden, run))
+        *examples, judge = found.examples
+        context = found.learned if isinstance(self.energy, Refine) else found.first
+        if isinstance(self.energy, Refine):
+            energy = self._refine(damaged, examples, judge, run).given(context).at(0.1)
+        else:
+            energy = self._maximum_likelihood(damaged, hidden, found.first.fill, run)
+            judge = found.first_examples[-1]
+        guard = judge.context.tensors() | {
+            "held_out": judge.held_out,
+            "first": found.first_examples[-1].context.fill,
+        }
+        return {
+            "fill": found.first.fill[0],
+            "energy": energy,
+            "context": context.tensors(),
+            "guard": guard,
+            "blend": found.blend,
+        }
+
+    def _reference(self, damaged: Tensor, hidden: Tensor, run: Run) -> Reference:
+        try:
+            masks = held_out_masks(hidden, self.held_out + 1, run.generator("held out"))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return reference(damaged, hidden, masks)
+
+    def _refine(self, damaged: Tensor, examples: list[Example], judge: Example, run: Run) -> Refiner:
+        assert isinstance(self.energy, Refine)
+        assert isinstance(self.objective, Denoising)
+        energy = Refiner(len(damaged), len(SHOWN), self.energy.widths, self.energy.depths)
+        clip = damaged[None]
+        device = run.accelerator.device
+
+        def draw(energy: Refiner, rng: torch.Generator) -> tuple[Refiner, Batch]:
+            example = examples[int(torch.randint(len(examples), (), generator=rng, device=rng.device))]
+            target = example.held_out & ~judge.held_out  # the judge's truth is never learned from
+            where = crop_window(target, self.crop, rng)
+            flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
+            parts = [*example.context.tensors().values(), clip, target]
+            fill, scale, seen, others, x, known = (part[..., *where].flip(flips).to(device) for part in parts)
+            return energy.given(Context(fill, scale, seen, others)), Batch(x, known)
+
+        return train(energy, self.objective, draw, self.optimizer, run, {})
+
+    def _maximum_likelihood(self, damaged: Tensor, hidden: Tensor, fill: Tensor, run: Run) -> GenerativeConvNet:
+        assert isinstance(self.energy, ConvNet)
+        assert isinstance(self.objective, MaximumLikelihood)
+        mean = float(damaged[:, ~hidden].mean())
+        energy = GenerativeConvNet(self.energy.preset, list(damaged.shape), self.energy.sigma, mean)
+        device = run.accelerator.device
+        chains = {"imputed": fill.clone().to(device), "chains": fill.clone().to(device)}
+        batch = Batch(damaged[None].to(device), ~hidden[None, None].to(device), hidden.to(device), **chains)
+        return train(energy, self.objective, lambda energy, rng: (energy, batch), self.optimizer, run, chains)
+
+
+def crop_window(target: Tensor, crop: tuple[int, int], rng: torch.Generator) -> tuple[slice, slice, slice]:
+    """A random window in which some of the target lies, around one of its pixels; its sides are even."""
+    places = target[0, 0].nonzero()
+    centre = places[int(torch.randint(len(places), (), generator=rng, device=rng.device))].tolist()
+    window = []
+    for middle, num, side in zip(centre, target.shape[2:], (crop[0], crop[1], crop[1]), strict=True):
+        length = min(num, side)
+        shift = int(torch.randint(length, (), generator=rng, device=rng.device))
+        first = min(max(middle - shift, 0), num - length)
+        window.append(slice(first, first + length))
+    return window[0], window[1], window[2]

@@ -1,0 +1,173 @@
+"""Fill in what is hidden from the learned energy, with its uncertainty."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from energies import Conditioned, Context, Energy, GenerativeConvNet, Hidden, Refiner
+from energies.refiner import geometric
+from energies.samplers import Langevin
+from energies.sampling import anneal, sample
+from pipelines import metrics
+from pipelines.pipeline import Run
+
+LEVEL = 0.9  # of the uncertainty that is calibrated
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """Langevin steps and predictors through falling noise levels."""
+
+    levels: int = 8
+    """Number of noise levels."""
+
+    high: float = 2.0
+    """The first one, in units of the fill's expected error."""
+
+    low: float = 0.1
+    """The last one."""
+
+    steps: int = 1
+    """Langevin steps a level."""
+
+    step_size: float = 0.5
+    """Of those, in units of the level."""
+
+    def __post_init__(self) -> None:
+        if self.levels < 1 or not self.high >= self.low > 0:
+            raise ValueError(f"levels must be 1 or more and high >= low > 0, got {self}")
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Sample what is hidden given what is seen: the mean, single samples and a standard deviation for every value.
+
+    A guard chosen on held-out seen pixels mixes the result with the first fill, so that it is no worse than that.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "fill", "energy", "context", "guard")
+    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "std", "recovery_info")
+    distributed: ClassVar[bool] = True
+
+    chains: int = 4
+    """Posterior chains; they are shared among the processes."""
+
+    annealing: Annealing = Annealing()
+    """How the energy refine is sampled."""
+
+    steps: int = 60
+    """Langevin steps of a published ConvNet, at the step size and noise it learned with."""
+
+    step_size: float = 0.01
+    """Langevin step size of a published ConvNet."""
+
+    noise: float = 0.1
+    """Factor of the noise of a published ConvNet."""
+
+    def __post_init__(self) -> None:
+        if self.chains < 2:
+            raise ValueError(f"chains must be 2 or more, got {self.chains}: their spread is the uncertainty")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        begin = time.monotonic()
+        energy: Energy = values["energy"].to(run.accelerator.device)
+        context = Context(**values["context"])
+        guard = dict(values["guard"])
+        held_out, first = guard.pop("held_out")[0, 0], guard.pop("first")[0]
+        judge = Context(**guard)
+        seen, fill = values["damaged"], values["fill"]
+
+        judged, judged_samples = self._posterior(energy, judge, run, "guard")
+        trust = _trust(first, judged, seen, held_out)
+        mean, samples = self._posterior(energy, context, run, "recover")
+        recovered = torch.where(values["hidden"], fill + trust * (mean - fill), seen).clamp(-1, 1)
+        samples = torch.where(values["hidden"], samples + (recovered - mean), seen).clamp(-1, 1)
+
+        guarded = first + trust * (judged - first)
+        judged_std = _spread(judged_samples - judged, judge, guarded - judged)
+        stretch = _stretch(guarded, judged_std, seen, held_out)
+        std = stretch * _spread(samples - recovered, context, recovered - mean) * values["hidden"]
+        info = {
+            "trust": trust,
+            "stretch": stretch,
+            "held_out": {
+                "pixels": int(held_out.sum()),
+                "fill": metrics.score(first, seen, held_out)["psnr"],
+                "recovery": metrics.score(guarded, seen, held_out)["psnr"],
+            },
+            "seconds": time.monotonic() - begin,
+        }
+        run.log(event="guard", **info["held_out"], trust=trust)
+        return {"recovered": recovered, "samples": samples, "std": std, "recovery_info": info}
+
+    def _posterior(self, energy: Energy, context: Context, run: Run, purpose: str) -> tuple[Tensor, Tensor]:
+        """Mean [C, T, H, W] and samples [chains, C, T, H, W], on the CPU, the same on every process."""
+        device, processes = run.accelerator.device, run.accelerator.num_processes
+        here = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
+        mine = range(run.accelerator.process_index, -(-self.chains // processes) * processes, processes)
+        samples = []
+        with run.accelerator.autocast(), torch.no_grad():
+            for chain in run.progress(mine, len(mine), f"sampling ({purpose})"):
+                rng = run.generator("recover", purpose, chain, device=device)
+                samples.append(self._sample(energy, here, rng))
+            mean = energy.given(here).mean()[0].cpu() if isinstance(energy, Refiner) else None
+        together = run.accelerator.gather(torch.stack(samples))
+        assert isinstance(together, Tensor)
+        # Gathered process by process; chain k was drawn by process k mod processes.
+        order = together.cpu().unflatten(0, (processes, -1)).transpose(0, 1).flatten(0, 1)[: self.chains]
+        return (order.mean(0) if mean is None else mean), order
+
+    def _sample(self, energy: Energy, context: Context, rng: torch.Generator) -> Tensor:
+        if isinstance(energy, Refiner):
+            a = self.annealing
+            bound = energy.given(context)
+            start = bound.mean()
+            noise = torch.randn(start.shape, generator=rng, device=start.device)
+            x = start + a.high * bound.scale * context.hidden * noise
+            levels = geometric(a.high, a.low, a.levels)
+            chain = anneal(
+                bound, levels, x, rng, steps=a.steps, step_size=a.step_size, observation=Hidden(context.hidden)
+            )
+            for _, x in chain:
+                pass
+            return x[0]
+        assert isinstance(energy, GenerativeConvNet)
+        posterior = Conditioned(energy, Hidden(context.hidden), context.fill)
+        x = context.fill
+        for state, _ in sample(Langevin(self.step_size, self.noise), posterior, x, self.steps, rng):
+            x = state.x
+        return x[0]
+
+
+def _trust(first: Tensor, judged: Tensor, truth: Tensor, held_out: Tensor) -> float:
+    """Share in [0, 1] of the energy's change of the first fill that is best on held-out pixels, by least squares."""
+    wanted, change = (truth - first)[:, held_out].double(), (judged - first)[:, held_out].double()
+    power = float(change.square().sum())
+    return min(1.0, max(0.0, float((wanted * change).sum()) / power)) if power > 0 else 0.0
+
+
+def _spread(deviations: Tensor, context: Context, shift: Tensor) -> Tensor:
+    """Standard deviation [C, T, H, W] of samples about the mean [N, C, T, H, W], before it is calibrated.
+
+    A few chains tell little of a single value, so their variance is averaged over the colours and the 26 neighbours,
+    and joined to what the fill's expected error says, and to what the guard took back.
+    """
+    hidden = context.hidden[0].float()
+    variance = deviations.square().mean((0, 1), keepdim=True)[0]
+    local = F.avg_pool3d(variance * hidden, 3, 1, 1) / F.avg_pool3d(hidden, 3, 1, 1).clamp(min=1e-6)
+    total = local + (0.5 * context.scale[0]).square() + shift.square().mean(0, keepdim=True)
+    return (total.sqrt() * hidden).expand(deviations.shape[1:])
+
+
+def _stretch(mean: Tensor, std: Tensor, truth: Tensor, held_out: Tensor) -> float:
+    """Factor that makes the central band of probability LEVEL hold that share of the held-out values."""
+    ratio = ((truth - mean).abs() / std.clamp(min=1e-6))[:, held_out].double().flatten()
+    rank = min(len(ratio), int(LEVEL * (len(ratio) + 1)) + 1)
+    return float(ratio.kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
