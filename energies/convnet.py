@@ -97,7 +97,7 @@ class GenerativeConvNet(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         reference = (x - self.mean).square().flatten(1).sum(1) / (2 * self.sigma**2)
-        return reference - self.features(x)[-1].float().flatten(1).sum(1)
+        return reference - self.features(x)[-1].to(x.dtype).flatten(1).sum(1)
 
 
 def _pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], whole: list[bool]) -> Tensor:

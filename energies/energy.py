@@ -7,7 +7,10 @@ them. `tangent` and `project` are the identity unless an observation constrains 
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -32,6 +35,11 @@ class Energy(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
         (save_directory / "energy.json").write_text(json.dumps({"energy": type(self).__name__}))
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Energy:
+        with redirect_stdout(StringIO()):  # the library would announce it on the standard output
+            return super()._from_pretrained(model_id=model_id, **settings)
 
     def __add__(self, other: Energy) -> WeightedSum:
         return WeightedSum([*_terms(self), *_terms(other)])

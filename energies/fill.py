@@ -125,7 +125,8 @@ def cross_validated(
             for j, tries in enumerate(trial.held_out)
         ]
         error[blend] = sum(
-            float((guess - clip)[:, mask].square().sum()) for guess, mask in zip(guesses[blend], masks, strict=True)
+            float((guess - clip)[:, mask].square().mean().clamp(min=1e-6).log())
+            for guess, mask in zip(guesses[blend], masks, strict=True)
         )
     best = min(error, key=lambda blend: error[blend])
     errors = [(guess - clip).square().mean(0) * mask for guess, mask in zip(guesses[best], masks, strict=True)]
@@ -201,6 +202,9 @@ class _Record:
         d = _cells((tries - centre) * held_out)  # [cells, K, values]
         truth = _cells(((clip - centre) * held_out)[None])
         wrong = _cells((tries - clip) * held_out)
+        # Every mask weighs the same, wherever it fell: else the one on the busiest place would decide.
+        total = wrong.square().sum((0, 2)).median() / held_out.sum() / len(clip) + 1e-6
+        d, truth, wrong = d * total**-0.5, truth * total**-0.5, wrong * total**-0.5
         size = CELL**3
         grid = tuple(-(-n // CELL) for n in held_out.shape)
         square, cross = d @ d.mT / size, (d @ truth.mT)[..., 0] / size

@@ -19,6 +19,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -117,7 +118,7 @@ class Refiner(Energy):
         level = gain.expand(len(u)).view(-1, 1, 1, 1, 1).expand(-1, 1, *u.shape[2:])
         seen = c.features().expand(len(u), -1, -1, -1, -1)
         out = self.net(_pad(torch.cat([u, seen, level], 1)))
-        return out[..., : u.shape[-2], : u.shape[-1]].float() * c.hidden
+        return out[..., : u.shape[-2], : u.shape[-1]].to(u.dtype) * c.hidden
 
     def _noise(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1, 1)
@@ -139,12 +140,13 @@ class Refiner(Energy):
         if self.context is not None:
             tensors = {name: tensor.contiguous() for name, tensor in self.context.tensors().items()}
             save_file(tensors, save_directory / "context.safetensors")
-        if isinstance(self.noise, float):
+        if not isinstance(self.noise, Tensor):
             (save_directory / "noise.json").write_text(json.dumps(self.noise))
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **settings: object) -> Refiner:
-        energy = super()._from_pretrained(model_id=model_id, **settings)  # type: ignore[arg-type]
+    def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Refiner:
+        energy = super()._from_pretrained(model_id=model_id, **settings)
+        assert isinstance(energy, Refiner)
         folder = Path(model_id)
         if (folder / "context.safetensors").is_file():
             energy.context = Context(**load_file(folder / "context.safetensors"))

@@ -32,7 +32,8 @@ def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Repor
     held_out = found["held_out"]
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "
-        f"{held_out['recovery']:.2f} dB. The guard took {found['trust']:.0%} of the energy's change of the fill."
+        f"{held_out['recovery']:.2f} dB. The guard took {found['trust']['reference']:.0%} of what the energy's reference changes in the "
+        f"fill, and {found['trust']['network']:.0%} of what its network changes in that."
     )
     report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
     report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
@@ -45,9 +46,9 @@ def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Rep
     """Of new clips beside the one that was learned."""
     report = Report("Video synthesis")
     found = values["metrics"]
-    names = list(found["data"])
+    names = [name for name, value in found["data"].items() if not isinstance(value, list)]
     rows = [[name.replace("_", " "), *(s[key] for key in names)] for name, s in found.items()]
-    report.text("Mean absolute differences of neighbouring pixels and frames, mean and standard deviation, 0-255.")
+    report.text("Mean absolute differences of neighbouring pixels and of neighbouring frames, 0-255.")
     report.table(["clip", *names], rows)
     report.image(sheet, "the data above the samples")
     for number in range(len(values["samples"])):

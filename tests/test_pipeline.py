@@ -207,7 +207,7 @@ def test_stages_after_one_that_now_gives_something_else_are_done_again(tmp_path,
         (
             CHAIN,
             {"compute": "bfloat16"},
-            "with compute=float32, and this one is with compute=bfloat16",
+            "with compute=auto, and this one is with compute=bfloat16",
         ),
         ([Load(), Learn()], {}, "with stage 3=export, and this one is without stage 3"),
     ],

@@ -53,7 +53,7 @@ class Evaluate:
             "truth_known": known,
             "hidden_share": round(hidden.float().mean().item(), 4),
             "blend": values["blend"],
-            "trust": info["trust"],
+            "trust": {"reference": info["trust_reference"], "network": info["trust_network"]},
             "held_out": info["held_out"],
             "seconds": round(_seconds(run), 3),
         }

@@ -56,7 +56,7 @@ class Learn:
     objective: Objective = Denoising()
     """How it learns: denoising, for refine; maximum_likelihood, for conv_net."""
 
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = Optimizer(steps=110)
     """How its weights are found."""
 
     held_out: int = 4
@@ -103,17 +103,21 @@ class Learn:
     def _refine(self, damaged: Tensor, examples: list[Example], judge: Example, run: Run) -> Refiner:
         assert isinstance(self.energy, Refine)
         assert isinstance(self.objective, Denoising)
+        # The judge's truth is never learned from; masks of whole frames may fall on the same ones as the judge's.
+        targets = [example.held_out & ~judge.held_out for example in examples]
+        lessons = [(example, target) for example, target in zip(examples, targets, strict=True) if target.any()]
+        if not lessons:
+            raise InputError("too little is seen to learn from one part of it and judge by another; hide less")
         energy = Refiner(len(damaged), len(SHOWN), self.energy.widths, self.energy.depths)
         clip = damaged[None]
         device = run.accelerator.device
 
         def draw(energy: Refiner, rng: torch.Generator) -> tuple[Refiner, Batch]:
-            example = examples[int(torch.randint(len(examples), (), generator=rng, device=rng.device))]
-            target = example.held_out & ~judge.held_out  # the judge's truth is never learned from
+            example, target = lessons[int(torch.randint(len(lessons), (), generator=rng, device=rng.device))]
             where = crop_window(target, self.crop, rng)
             flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
             parts = [*example.context.tensors().values(), clip, target]
-            fill, scale, seen, others, x, known = (part[..., *where].flip(flips).to(device) for part in parts)
+            fill, scale, seen, others, x, known = (part[(..., *where)].flip(flips).to(device) for part in parts)
             return energy.given(Context(fill, scale, seen, others)), Batch(x, known)
 
         return train(energy, self.objective, draw, self.optimizer, run, {})

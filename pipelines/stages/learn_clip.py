@@ -60,7 +60,7 @@ class LearnClip:
         def draw(energy: Refiner, rng: torch.Generator) -> tuple[Refiner, Batch]:
             where = crop_window(everywhere, self.crop, rng)
             parts = [*whole.tensors().values(), clip[None], everywhere]
-            fill, scale, hidden, others, x, known = (part[..., *where].to(device) for part in parts)
+            fill, scale, hidden, others, x, known = (part[(..., *where)].to(device) for part in parts)
             return energy.given(Context(fill, scale, hidden, others)), Batch(x, known)
 
         energy = train(energy, self.objective, draw, self.optimizer, run, {})

@@ -25,7 +25,7 @@ LEVEL = 0.9  # of the uncertainty that is calibrated
 class Annealing:
     """Langevin steps and predictors through falling noise levels."""
 
-    levels: int = 8
+    levels: int = 6
     """Number of noise levels."""
 
     high: float = 2.0
@@ -85,17 +85,22 @@ class Recover:
         seen, fill = values["damaged"], values["fill"]
 
         judged, judged_samples = self._posterior(energy, judge, run, "guard")
-        trust = _trust(first, judged, seen, held_out)
         mean, samples = self._posterior(energy, context, run, "recover")
-        recovered = torch.where(values["hidden"], fill + trust * (mean - fill), seen).clamp(-1, 1)
+        # The energy's reference earns its share of trust first, then what its network adds to that.
+        trust_reference = _trust(first, first, judge.fill[0], seen, held_out)
+        guarded = first + trust_reference * (judge.fill[0] - first)
+        trust_network = _trust(guarded, judge.fill[0], judged, seen, held_out)
+        guarded = guarded + trust_network * (judged - judge.fill[0])
+        recovered = fill + trust_reference * (context.fill[0] - fill) + trust_network * (mean - context.fill[0])
+        recovered = torch.where(values["hidden"], recovered.clamp(-1, 1), seen)
         samples = torch.where(values["hidden"], samples + (recovered - mean), seen).clamp(-1, 1)
 
-        guarded = first + trust * (judged - first)
         judged_std = _spread(judged_samples - judged, judge, guarded - judged)
         stretch = _stretch(guarded, judged_std, seen, held_out)
         std = stretch * _spread(samples - recovered, context, recovered - mean) * values["hidden"]
         info = {
-            "trust": trust,
+            "trust_reference": trust_reference,
+            "trust_network": trust_network,
             "stretch": stretch,
             "held_out": {
                 "pixels": int(held_out.sum()),
@@ -104,7 +109,7 @@ class Recover:
             },
             "seconds": time.monotonic() - begin,
         }
-        run.log(event="guard", **info["held_out"], trust=trust)
+        run.log(event="guard", **info["held_out"], trust_reference=trust_reference, trust_network=trust_network)
         return {"recovered": recovered, "samples": samples, "std": std, "recovery_info": info}
 
     def _posterior(self, energy: Energy, context: Context, run: Run, purpose: str) -> tuple[Tensor, Tensor]:
@@ -146,9 +151,10 @@ class Recover:
         return x[0]
 
 
-def _trust(first: Tensor, judged: Tensor, truth: Tensor, held_out: Tensor) -> float:
-    """Share in [0, 1] of the energy's change of the first fill that is best on held-out pixels, by least squares."""
-    wanted, change = (truth - first)[:, held_out].double(), (judged - first)[:, held_out].double()
+def _trust(base: Tensor, before: Tensor, after: Tensor, truth: Tensor, held_out: Tensor) -> float:
+    """Share in [0, 1] of the change from `before` to `after` that is best to add to `base`, by least squares on
+    held-out pixels."""
+    wanted, change = (truth - base)[:, held_out].double(), (after - before)[:, held_out].double()
     power = float(change.square().sum())
     return min(1.0, max(0.0, float((wanted * change).sum()) / power)) if power > 0 else 0.0
 

@@ -1,0 +1,322 @@
+"""The pipelines as a user meets them: a tiny recovery, a tiny synthesis, and every bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import energies
+from data import images, procedural, video
+from energies.objectives import MaximumLikelihood
+from pipelines.pipeline import Pipeline
+from pipelines.run import main
+from pipelines.stages import (
+    Evaluate,
+    ExportRecovery,
+    ExportSynthesis,
+    Hide,
+    Learn,
+    LearnClip,
+    Load,
+    Recover,
+    Synthesize,
+)
+from pipelines.stages.learn import ConvNet, Refine
+from pipelines.stages.recover import Annealing
+from pipelines.training import Optimizer
+
+FILES = (
+    "recovered.mp4",
+    "recovered.mkv",
+    "comparison.mp4",
+    "contact_sheet.png",
+    "report.html",
+    "metrics.json",
+    "log.jsonl",
+)
+SCORES = {"psnr", "mae", "ssim"}
+BASELINES = ("temporal_linear", "nearest_frame", "biharmonic", "total_variation")
+
+
+def recovery(load: Load, hide: Hide, learn: Learn | None = None, baselines: Any = ("nearest_frame",)) -> Pipeline:
+    learn = learn or Learn(energy=Refine((8, 8), (1, 1)), optimizer=Optimizer(steps=8))
+    recover = Recover(chains=2, annealing=Annealing(levels=3))
+    return Pipeline([load, hide, learn, recover, Evaluate(baselines), ExportRecovery()], "video_recovery")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Pipeline, Path, dict[str, Any]]:
+    """A finished run of odd size, and what it gave."""
+    root = tmp_path_factory.mktemp("recovery") / "run"
+    pipeline = recovery(Load(size="19x22", frames=10), Hide(pixels=0.4), baselines=BASELINES)
+    return pipeline, root, pipeline.run(root, seed=2, compute="float32")
+
+
+def test_recovery_beats_the_nearest_frame_and_tells_so(whole):
+    _, root, values = whole
+    found = json.loads((root / "metrics.json").read_text())
+    assert found == values["metrics"] and found["truth_known"] is True
+    assert found["recovery"]["psnr"] > found["baselines"]["nearest_frame"]["psnr"] + 1
+    assert set(found["baselines"]) == set(BASELINES)
+    for scores in (found["recovery"], found["fill"], found["single_sample"], *found["baselines"].values()):
+        assert scores.keys() >= SCORES
+    best = max(BASELINES, key=lambda name: found["baselines"][name]["psnr"])
+    assert found["best_baseline"] == best
+    assert found["gain_db"] == pytest.approx(found["recovery"]["psnr"] - found["baselines"][best]["psnr"])
+    assert found["fill_gain_db"] == pytest.approx(found["recovery"]["psnr"] - found["fill"]["psnr"])
+    assert 0.75 < found["coverage_90"] <= 1
+    assert found["seconds"] > 0 and all(scores["seconds"] >= 0 for scores in found["baselines"].values())
+    assert 0 <= found["trust"] <= 1
+    wrong = ((values["recovered"] - values["clip"])[:, values["hidden"]] * 127.5).double()
+    rms = wrong.square().mean().sqrt().item()
+    assert found["recovery"]["psnr"] == pytest.approx(20 * math.log10(255 / rms), abs=0.1)
+
+
+def test_what_is_seen_is_never_changed(whole):
+    _, _, values = whole
+    hidden, clip = values["hidden"], values["clip"]
+    for result in (values["recovered"], values["fill"], *values["samples"], values["rival"]["clip"]):
+        assert torch.equal(result[:, ~hidden], clip[:, ~hidden])
+        assert result.isfinite().all() and result.abs().max() <= 1.5
+    assert not values["std"][:, ~hidden].any() and (values["std"][:, hidden] > 0).all()
+    assert not values["damaged"][:, hidden].any(), "no later stage can look"
+    assert not torch.equal(values["samples"][0], values["samples"][1])
+
+
+def test_a_run_leaves_what_a_person_looks_at(whole):
+    _, root, values = whole
+    assert all((root / name).stat().st_size for name in FILES)
+    lossless, fps = video.read(root / "recovered.mkv")
+    assert fps == values["source"]["fps"]
+    assert lossless.shape == values["recovered"].shape, "odd sizes stay"
+    assert (lossless - values["recovered"].clamp(-1, 1)).abs().max() < 1.01 / 127.5
+    browser, _ = video.read(root / "recovered.mp4")
+    assert browser.shape[1] == 10 and all(side % 2 == 0 for side in browser.shape[2:])
+    wide, _ = video.read(root / "comparison.mp4")
+    assert wide.shape[3] > 4 * 22
+    report = (root / "report.html").read_text()
+    assert "http://" not in report.replace("http://www.w3.org", "") and "<script src" not in report, "it opens offline"
+
+
+def test_the_energy_loads_by_itself(whole):
+    _, root, values = whole
+    energy = energies.load(root / "energy")
+    clip = values["clip"][None]
+    assert energy(clip).shape == (1,)
+    assert torch.equal(energy(clip), values["energy"](clip))
+    _, slope = energies.gradient(energy, clip)
+    assert slope[:, :, values["hidden"]].any() and not slope[:, :, ~values["hidden"]].any()
+
+
+def test_running_again_returns_at_once_with_the_same_result(whole, capsys):
+    pipeline, root, values = whole
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name[0] != "."}
+    again = pipeline.run(root, seed=2, compute="float32")
+    told = capsys.readouterr()
+    assert told.err.count("done before") == 6 and "finished by an earlier command" in told.out
+    assert values["summary"] in told.out
+    assert torch.equal(again["recovered"], values["recovered"]) and again["metrics"] == values["metrics"]
+    changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
+    assert changed <= {"config.yaml"}
+
+
+def test_the_seed_decides(whole, tmp_path):
+    """The same settings give the same result in another folder, wherever it was interrupted."""
+    pipeline, _, values = whole
+    first = Pipeline(pipeline.stages[:3]).run(tmp_path / "run", seed=2, compute="float32")
+    assert torch.equal(first["clip"], values["clip"]) and torch.equal(first["hidden"], values["hidden"])
+    x = values["clip"][None]
+    assert torch.equal(first["energy"](x), values["energy"](x))
+    other = Pipeline(pipeline.stages[:2]).run(tmp_path / "other", seed=3)
+    assert not torch.equal(other["hidden"], values["hidden"]) and not torch.equal(other["clip"], values["clip"])
+
+
+def test_an_own_mask_scores_nothing_that_is_hidden(tmp_path):
+    clip = procedural.video("waves", frames=8, size=16, seed=0)
+    video.write(tmp_path / "clip.mkv", clip, 10.0, lossless=True)
+    mask = np.zeros((16, 16, 3), np.uint8)
+    mask[4:9, 5:12] = 255
+    images.write(tmp_path / "mask.png", mask)
+    load = Load(str(tmp_path / "clip.mkv"), size=None, frames=None)
+    values = recovery(load, Hide(mask=str(tmp_path / "mask.png"))).run(tmp_path / "run")
+    hidden = values["hidden"]
+    assert hidden[:, 4:9, 5:12].all() and hidden.sum() == 8 * 5 * 7
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found["truth_known"] is False
+    unknown = {
+        "recovery",
+        "fill",
+        "single_sample",
+        "baselines",
+        "best_baseline",
+        "gain_db",
+        "fill_gain_db",
+        "coverage_90",
+    }
+    assert not unknown & found.keys()
+    assert found["held_out"]["pixels"] > 0 and "nothing hidden is scored" in values["summary"]
+    assert torch.equal(values["recovered"][:, ~hidden], values["clip"][:, ~hidden])
+    assert all((tmp_path / "run" / name).stat().st_size for name in FILES)
+
+
+@pytest.mark.parametrize(
+    "hide", [Hide(frames=2), Hide(frames="3:5"), Hide(region="6x5 moving"), Hide(region="5x6", pixels=0.2)]
+)
+def test_every_made_mask_goes_all_the_way(hide, tmp_path):
+    values = recovery(Load(size=16, frames=8), hide).run(tmp_path / "run", compute="float32")
+    hidden = values["hidden"]
+    if hide.frames:
+        assert hidden.flatten(1).all(1).sum() == 2 and not hidden[[0, -1]].any()
+    else:
+        assert hidden.flatten(1).any(1).all()
+    assert torch.equal(values["recovered"][:, ~hidden], values["clip"][:, ~hidden])
+    assert values["metrics"]["recovery"]["psnr"] > 10
+
+
+def test_the_published_way_goes_all_the_way(tmp_path):
+    """A published ConvNet by MCMC maximum likelihood; the guard keeps it from doing harm."""
+    learn = Learn(
+        energy=ConvNet("st"), objective=MaximumLikelihood(steps=2), optimizer=Optimizer(steps=2, learning_rate=1e-4)
+    )
+    pipeline = recovery(Load(size=12, frames=6), Hide(pixels=0.4), learn)
+    pipeline = Pipeline([replace(s, steps=4) if isinstance(s, Recover) else s for s in pipeline.stages])
+    values = pipeline.run(tmp_path / "run", compute="float32")
+    assert isinstance(energies.load(tmp_path / "run/energy"), energies.GenerativeConvNet)
+    assert values["metrics"]["fill_gain_db"] > -1
+    assert torch.equal(values["recovered"][:, ~values["hidden"]], values["clip"][:, ~values["hidden"]])
+
+
+def test_synthesis_makes_clips_of_another_length(tmp_path):
+    stages = [
+        Load("procedural:flames", size=16, frames=8),
+        LearnClip(energy=Refine((8, 8), (1, 1)), optimizer=Optimizer(steps=4)),
+        Synthesize(num=2, frames=11, annealing=Annealing(levels=3)),
+        ExportSynthesis(),
+    ]
+    values = Pipeline(stages, "video_synthesis").run(tmp_path / "run", compute="float32")
+    samples = values["samples"]
+    assert samples.shape == (2, 3, 11, 16, 16) and samples.isfinite().all() and samples.abs().max() <= 1
+    assert not torch.equal(samples[0], samples[1])
+    for number in range(2):
+        clip, _ = video.read(tmp_path / f"run/sample_{number}.mp4")
+        assert clip.shape == (3, 11, 16, 16)
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found.keys() == {"data", "sample_0", "sample_1"}
+    assert all({"horizontal", "vertical", "temporal"} <= statistics.keys() for statistics in found.values())
+    for name in ("contact_sheet.png", "report.html"):
+        assert (tmp_path / "run" / name).stat().st_size
+    assert energies.load(tmp_path / "run/energy")(values["clip"][None]).shape == (1,)
+
+
+def empty(folder: Path) -> None:
+    (folder / "clip.mp4").touch()
+
+
+def text(folder: Path) -> None:
+    (folder / "clip.mp4").write_text("This is no video.\n" * 100)
+
+
+def short(folder: Path) -> None:
+    video.write(folder / "clip.mp4", torch.zeros(3, 5, 16, 16), 10.0)
+
+
+def black(folder: Path) -> None:
+    images.write(folder / "mask.png", np.zeros((16, 16, 3), np.uint8))
+
+
+def stranger(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out/precious.txt").write_text("mine")
+
+
+TINY = ("load.size=16", "load.frames=8")
+SETTINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "unknown key": (("load.vidoe=x.mp4",), ("vidoe", "did you mean", "video")),
+    "unknown stage": (("lode.video=x.mp4",), ("lode", "did you mean", "load")),
+    "unknown run setting": (("sed=3",), ("sed", "did you mean", "seed")),
+    "wrong type": (("load.frames=many",), ("load.frames", "many")),
+    "not a number": (("learn.optimizer.learning_rate=.nan",), ("learn.optimizer", "learning_rate")),
+    "no number of pixels": (("load.size=4",), ("size", "8", "4")),
+    "frames out of range": (("load.frames=2",), ("frames", "4", "2")),
+    "share out of range": (("hide.pixels=1.5",), ("pixels", "1.5")),
+    "no region": (("hide.region=big",), ("region", "HEIGHTxWIDTH", "big")),
+    "mask and pixels": (("hide.mask=m.png", "hide.pixels=0.5"), ("mask", "pixels")),
+    "objective of another energy": (("learn.objective.maximum_likelihood.steps=3",), ("objective", "conv_net")),
+    "one chain": (("recover.chains=1",), ("chains", "2", "1")),
+    "no baseline": (("evaluate.baselines=[best]",), ("baselines", "best")),
+}
+INPUTS: dict[str, tuple[Callable[[Path], None] | None, tuple[str, ...], tuple[str, ...]]] = {
+    "missing file": (None, ("load.video=none.mp4",), ("none.mp4", "no such file")),
+    "missing mask": (None, (*TINY, "hide.mask=none.png"), ("none.png", "no such file")),
+    "0 bytes": (empty, ("load.video=clip.mp4",), ("clip.mp4", "empty")),
+    "text": (text, ("load.video=clip.mp4",), ("clip.mp4",)),
+    "shorter than asked": (short, ("load.video=clip.mp4",), ("clip.mp4", "5")),
+    "too short": (short, ("load.video=clip.mp4", "load.frames=null", "load.start=3"), ("clip.mp4", "2 frames")),
+    "mask that hides nothing": (black, (*TINY, "hide.mask=mask.png"), ("mask.png", "hides nothing")),
+    "mask that is text": (text, (*TINY, "hide.mask=clip.mp4"), ("clip.mp4",)),
+    "region too large": (None, (*TINY, "hide.region=20x20"), ("hide.region", "16x16")),
+    "frames beyond the clip": (None, (*TINY, "hide.frames=6:12"), ("hide.frames", "8 frames")),
+    "too many frames": (None, (*TINY, "hide.frames=7"), ("hide.frames", "8 frames")),
+    "nearly all": (None, (*TINY, "hide.pixels=0.98"), ("98%", "hide less")),
+    "unknown kind": (None, ("load.video=procedural:smoke",), ("smoke", "cloth")),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_bad_setting_is_told_in_one_line_before_anything_is_done(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings, words = SETTINGS[name]
+    assert main(["video_recovery", *settings, "out=out"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("error: ") and told.err.count("\n") == 1 and not told.out
+    assert all(word in told.err for word in words), told.err
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_bad_input_is_told_in_one_line_and_leaves_nothing_half_written(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare, settings, words = INPUTS[name]
+    if prepare:
+        prepare(tmp_path)
+    assert main(["video_recovery", *settings, "out=out"]) == 2
+    told = capsys.readouterr()
+    steps, (line,) = told.err.splitlines()[:-1], told.err.splitlines()[-1:]
+    assert line.startswith("error: ") and not told.out
+    assert all(step.startswith("[") for step in steps), told.err
+    assert all(word in line for word in words), line
+    # Of the run there are its configuration and the stages that were finished: the mended command goes on from there.
+    assert {p.name for p in (tmp_path / "out").iterdir() if p.is_file()} <= {"config.yaml", "log.jsonl", ".lock"}
+    *finished, failed = sorted(p for p in (tmp_path / "out").iterdir() if p.is_dir())
+    assert {p.name for p in failed.iterdir()} == {"begun.json"}
+    assert all((folder / "manifest.json").is_file() for folder in finished)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stranger(tmp_path)
+    assert main(["video_recovery", *TINY, "out=out"]) == 2
+    assert "not empty and holds no run" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["precious.txt"]
+    assert (tmp_path / "out/precious.txt").read_text() == "mine"
+
+
+def test_another_run_in_the_folder_is_told_and_kept(whole, capsys):
+    _, root, _ = whole
+    before = sorted(path.name for path in root.rglob("*"))
+    assert (
+        main(["video_recovery", "load.size=19x22", "load.frames=11", "seed=2", "compute=float32", f"out={root}"]) == 2
+    )
+    told = capsys.readouterr().err
+    assert (
+        told.startswith("error: ") and told.count("\n") == 1 and "load.frames=10" in told and "load.frames=11" in told
+    )
+    assert sorted(path.name for path in root.rglob("*")) == before
