@@ -64,8 +64,7 @@ def resample(picture: np.ndarray, size: tuple[int, int], crop: bool) -> Tensor:
         scales = [min(scales)] * 2
     # Only the window is turned into floats: on large sources this is most of the time.
     (y, rows), (x, columns) = (
-        _axis(length, side * scale, side)
-        for length, side, scale in zip(source, size, scales, strict=True)
+        _axis(length, side * scale, side) for length, side, scale in zip(source, size, scales, strict=True)
     )
     window = torch.from_numpy(picture[y, x].astype(np.float32)).permute(2, 0, 1).contiguous()
     return rows @ window @ columns.T  # [C, height, width]

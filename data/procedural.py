@@ -84,9 +84,7 @@ def _waves(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
         height, slope_x, slope_y = ((column * moment[:, None]) @ row).real
         height = height / (slope / k).square().sum().div(2).sqrt()
         sharper = (0.35 * height).exp()  # peaked crests, flat troughs
-        normal = _unit(
-            torch.stack([-slope_x * sharper, -slope_y * sharper, torch.ones_like(height)])
-        )
+        normal = _unit(torch.stack([-slope_x * sharper, -slope_y * sharper, torch.ones_like(height)]))
         facing = _dot(normal, view).clamp(0, 1)
         reflected = 2 * facing * normal - view[:, None, None]
         fresnel = 0.04 + 0.96 * (1 - facing) ** 5
@@ -107,9 +105,7 @@ def _flames(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
     wind = _uniform(rng, -0.35, 0.35)
     reach = _uniform(rng, 0.45, 0.75)
     width = _uniform(rng, 9, 15)
-    hue = [0.6, 0.04, 0.03, 0.36, 0.035, 0.05, 0.8, 0.045][_choice(rng, 8)] + _uniform(
-        rng, -0.015, 0.015
-    )
+    hue = [0.6, 0.04, 0.03, 0.36, 0.035, 0.05, 0.8, 0.045][_choice(rng, 8)] + _uniform(rng, -0.015, 0.015)
     stops = torch.tensor([0.0, 0.22, 0.48, 0.74, 1.0])
     turn = _uniform(rng, 0.06, 0.1)
     ramp = torch.stack(
@@ -173,9 +169,7 @@ def _cloth(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
         swing = 2 * pi * time / period
         place_x = x + slant_x * folds + 3 * sin(swing + azimuth)
         place_y = y[:, None] + slant_y * folds + 2 * sin(1.3 * swing)
-        places = torch.stack(
-            [(place_x - u[0]) / (u[-1] - u[0]), (place_y - v[0]) / (v[-1] - v[0])], -1
-        )
+        places = torch.stack([(place_x - u[0]) / (u[-1] - u[0]), (place_y - v[0]) / (v[-1] - v[0])], -1)
         cloth = F.grid_sample(fabric, 2 * places[None] - 1, "bilinear", "reflection", True)[0]
         diffuse = _dot(normal, light).clamp(0, 1) / light[2]
         valleys = torch.sigmoid(0.5 * folds)

@@ -58,9 +58,7 @@ def read(
     return clip.div_(127.5).sub_(1).clamp_(-1, 1), rate / stride
 
 
-def read_mask(
-    path: str | Path, *, like: Tensor, start: int = 0, stride: int = 1, crop: bool = True
-) -> Tensor:
+def read_mask(path: str | Path, *, like: Tensor, start: int = 0, stride: int = 1, crop: bool = True) -> Tensor:
     """Read a mask bool [T, H, W] for the clip `like` [3, T, H, W]; half white or more is hidden.
 
     The file is a video, cut and cropped as `read` did the clip, or one picture, the same for every

@@ -39,8 +39,8 @@ class Batch:
 class Denoising:
     """Denoising score matching of a `Refiner` at random noise levels (Vincent 2011; Song & Ermon 2019).
 
-    At level tau the energy's estimate of the clean x, D(x) = x - (tau s)^2 dE/dx, is compared with it where it is known,
-    in units of s and weighted by 1 + 1 / tau^2. At the infinite level D is the posterior mean.
+    At level tau the energy's estimate of the clean x, D(x) = x - (tau s)^2 dE/dx, is compared with it where it is
+    known, in units of s and weighted by 1 + 1 / tau^2. At the infinite level D is the posterior mean.
     """
 
     mean_share: float = 0.5

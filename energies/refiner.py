@@ -69,7 +69,11 @@ class Refiner(Energy):
     """
 
     def __init__(
-        self, channels: int = 3, num_others: int = 6, widths: tuple[int, int] = (40, 64), depths: tuple[int, int] = (2, 3)
+        self,
+        channels: int = 3,
+        num_others: int = 6,
+        widths: tuple[int, int] = (40, 64),
+        depths: tuple[int, int] = (2, 3),
     ) -> None:
         super().__init__()
         self.net = UNet(2 * channels + 3 + num_others * channels, channels, tuple(widths), tuple(depths))

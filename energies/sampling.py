@@ -38,7 +38,13 @@ class NoisyEnergy(Protocol):
 
 
 def anneal(
-    energy: NoisyEnergy, levels: Sequence[float], x: Tensor, rng: Rng, *, steps: int = 1, step_size: float = 0.5,
+    energy: NoisyEnergy,
+    levels: Sequence[float],
+    x: Tensor,
+    rng: Rng,
+    *,
+    steps: int = 1,
+    step_size: float = 0.5,
     observation: Observation | None = None,
 ) -> Iterator[tuple[float, Tensor]]:
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).

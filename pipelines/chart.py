@@ -47,9 +47,7 @@ class Axis:
         return [tick for tick in ticks if first - 0.01 <= self.at(tick) <= last + 0.01]
 
 
-def draw(
-    lines: Mapping[str, Line], title: str, x: str, y: str, *, log: bool = False, log_x: bool = False
-) -> str:
+def draw(lines: Mapping[str, Line], title: str, x: str, y: str, *, log: bool = False, log_x: bool = False) -> str:
     """An <svg> of curves name -> (xs, ys) over axes labelled x and y, logarithmic if log_x, log.
 
     Values that cannot be shown (not finite, or not positive on a logarithmic axis) leave a gap in
@@ -63,9 +61,7 @@ def draw(
         if points
         else f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no values to show</text>'
     )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">{body}</svg>'
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)}">{body}</svg>'
 
 
 def style(k: int) -> str:

@@ -78,11 +78,7 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
     new = _beside(folder / "values", "new")
     energies = {name: value for name, value in values.items() if isinstance(value, nn.Module)}
     tensors: dict[str, Tensor] = {}
-    rest = {
-        name: _without_tensors(v, name, tensors)
-        for name, v in values.items()
-        if name not in energies
-    }
+    rest = {name: _without_tensors(v, name, tensors) for name, v in values.items() if name not in energies}
 
     def write(target: Path) -> None:
         write_file(target / "values.safetensors", _pack(tensors))
@@ -122,9 +118,7 @@ def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = value
         return {"tensor": name}
     if isinstance(value, dict):
-        return {
-            "map": {key: _without_tensors(v, f"{name}/{key}", tensors) for key, v in value.items()}
-        }
+        return {"map": {key: _without_tensors(v, f"{name}/{key}", tensors) for key, v in value.items()}}
     if isinstance(value, (list, tuple)):
         return {"list": [_without_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]}
     return value
@@ -181,9 +175,7 @@ def verify(folder: Path) -> bool:
     """Whether a folder holds a manifest and every file in it as it was written."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        return len(manifest) > 0 and all(
-            signature(folder / name) == expected for name, expected in manifest.items()
-        )
+        return len(manifest) > 0 and all(signature(folder / name) == expected for name, expected in manifest.items())
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
         return False
 
@@ -208,9 +200,7 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
         folder.mkdir(parents=True)
         write(folder)
         _seal(folder)
-    except (
-        SafetensorError
-    ) as error:  # how safetensors, inside save_pretrained, tells of a full disk
+    except SafetensorError as error:  # how safetensors, inside save_pretrained, tells of a full disk
         shutil.rmtree(folder, ignore_errors=True)
         raise OSError(str(error)) from error
     except BaseException:
@@ -221,6 +211,4 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
 def _pack(tensors: dict[str, Tensor]) -> bytes:
     # A copy each: views of one storage are fine in memory, but not in a file.
     contiguous = torch.contiguous_format
-    return tensors_to_bytes(
-        {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in tensors.items()}
-    )
+    return tensors_to_bytes({k: v.detach().cpu().clone(memory_format=contiguous) for k, v in tensors.items()})

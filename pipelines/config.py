@@ -33,9 +33,7 @@ class Config:
     stages: tuple[Any, ...]
 
 
-def load(
-    text: str | bytes, name: str, *, stage: Any, settings: type, overrides: Iterable[str] = ()
-) -> Config:
+def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides: Iterable[str] = ()) -> Config:
     """The configuration that a pipeline file and the command line make together.
 
     Args:
@@ -73,9 +71,7 @@ def dump(config: Config) -> str:
 # ---------------------------------------------------------------------------------------- overrides
 
 
-def _override(
-    whole: dict[str, Tree], kinds: dict[str, Any], given: list[tuple[list[str], Scalar]]
-) -> dict[str, Tree]:
+def _override(whole: dict[str, Tree], kinds: dict[str, Any], given: list[tuple[list[str], Scalar]]) -> dict[str, Tree]:
     for (head, *rest), value in given:
         if head not in kinds:
             unknown("unknown stage" if rest else "unknown setting", head, _meant(kinds, head))
@@ -83,9 +79,7 @@ def _override(
     kept = set(map(id, _leaves(whole)))
     for path, value in given:
         if id(value) not in kept:
-            raise ConfigError(
-                f"{'.'.join(path)} is contradicted by a later setting; give one of them"
-            )
+            raise ConfigError(f"{'.'.join(path)} is contradicted by a later setting; give one of them")
     return whole
 
 
@@ -93,12 +87,7 @@ def _meant(kinds: dict[str, Any], head: str) -> list[str]:
     """What a first word that is no stage can have meant: a field whose stage was left out, or a
     name like it.
     """
-    inner = [
-        at(tag, name)
-        for tag, kind in kinds.items()
-        for cls in _classes(kind)
-        for name in _hints(cls)
-    ]
+    inner = [at(tag, name) for tag, kind in kinds.items() for cls in _classes(kind) for name in _hints(cls)]
     return [address for address in inner if address.endswith(f".{head}")] or list(kinds)
 
 
@@ -110,17 +99,13 @@ def _place(node: Tree, kind: Any, path: Sequence[str], value: Scalar, where: str
         return value
     classes = _classes(kind)
     if not classes:
-        raise ConfigError(
-            f"{where}.{'.'.join(path)}: {where} is {_describe(kind)} and has no fields"
-        )
+        raise ConfigError(f"{where}.{'.'.join(path)}: {where} is {_describe(kind)} and has no fields")
     head, *rest = path
     if len(classes) > 1:
         cls = pick(classes, head, f"{where}: unknown name")
         key = snake(cls.__name__)
         chosen = _choice(trees.flow(node, where))
-        same = [
-            body for k, body in chosen.items() if pick(classes, k, f"{where}: unknown name") is cls
-        ]
+        same = [body for k, body in chosen.items() if pick(classes, k, f"{where}: unknown name") is cls]
         return {key: _place(same[0] if same else {}, cls, rest, value, at(where, key))}
     hints = _hints(classes[0])
     if head not in hints:
@@ -239,9 +224,7 @@ def _stated(node: Tree, cls: type, where: str) -> dict[str, Tree]:
         return {}
     if not isinstance(node, dict):
         names = ", ".join(_hints(cls))
-        raise ConfigError(
-            f"{where}: got {show(node)}, expected fields ({names}), such as {where}.field=value"
-        )
+        raise ConfigError(f"{where}: got {show(node)}, expected fields ({names}), such as {where}.field=value")
     return node
 
 
@@ -260,9 +243,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        style = (
-            '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None
-        )  # folded, YAML loses some of these
+        style = '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None  # folded, YAML loses some of these
         return self.represent_scalar("tag:yaml.org,2002:str", data, style)
 
 
@@ -314,11 +295,7 @@ def pick(classes: Sequence[type], key: str, problem: str) -> type:
 
 
 def _classes(kind: Any) -> list[type]:
-    return [
-        option
-        for option in members(kind)
-        if isinstance(option, type) and dataclasses.is_dataclass(option)
-    ]
+    return [option for option in members(kind) if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
 def _hints(cls: type) -> dict[str, Any]:

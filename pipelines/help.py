@@ -105,11 +105,7 @@ def _fields(stated: _Stated, where: str, indent: str, outer: tuple[str, ...] = (
     for field in stated.cls.fields:
         address = at(where, field.name)
         tree, default = stated.tree_of(field), stated.default_of(field)
-        classes = {
-            snake(member.name): member
-            for member in field.kind.members()
-            if isinstance(member, Class)
-        }
+        classes = {snake(member.name): member for member in field.kind.members() if isinstance(member, Class)}
         if not classes:
             yield from _entry(indent, f"{address}={_value(tree, default)}", field)
             continue
@@ -120,9 +116,7 @@ def _fields(stated: _Stated, where: str, indent: str, outer: tuple[str, ...] = (
             field,
         )
         for name, cls in classes.items():
-            inner = _Stated(
-                cls, body if name == chosen else {}, constructed if name == chosen else {}
-            )
+            inner = _Stated(cls, body if name == chosen else {}, constructed if name == chosen else {})
             place = address if len(classes) == 1 else at(address, name)
             if len(classes) > 1:
                 yield _wrap(cls.meaning, f"{indent}  {place}: ", f"{indent}      ")

@@ -120,9 +120,7 @@ def spectrum(clip: Tensor) -> dict[str, tuple[list[float], list[float]]]:
 def _check(hidden: Tensor, **clips: Tensor) -> None:
     for name, clip in clips.items():
         if clip.shape != (3, *hidden.shape):
-            raise ValueError(
-                f"{name} is {tuple(clip.shape)}, expected {(3, *hidden.shape)} as hidden is"
-            )
+            raise ValueError(f"{name} is {tuple(clip.shape)}, expected {(3, *hidden.shape)} as hidden is")
         if not clip.isfinite().all():
             raise ValueError(f"{name} holds values that are not finite")
     if not hidden.any():
@@ -139,9 +137,7 @@ def _blur(planes: Tensor) -> Tensor:
         at = torch.arange(-radius, size + radius, device=planes.device)
         at = torch.where(at < 0, -1 - at, torch.where(at >= size, 2 * size - 1 - at, at))
         mirrored = planes.index_select(axis, at)
-        planes = torch.stack(
-            [w * mirrored.narrow(axis, k, size) for k, w in enumerate(weights)]
-        ).sum(0)
+        planes = torch.stack([w * mirrored.narrow(axis, k, size) for k, w in enumerate(weights)]).sum(0)
     return planes
 
 

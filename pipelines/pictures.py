@@ -39,19 +39,14 @@ def contact_sheet(
     masks = masks or {}
     if not rows or not masks.keys() <= rows.keys():
         raise ValueError(f"masks {sorted(masks)} belong to none of the rows {sorted(rows)}")
-    clips = {
-        label: to_rgb(_tint(clip, masks[label]) if label in masks else clip)
-        for label, clip in rows.items()
-    }
+    clips = {label: to_rgb(_tint(clip, masks[label]) if label in masks else clip) for label, clip in rows.items()}
     numbers = _frame_numbers(frames, max(len(clip) for clip in clips.values()))
     height = max(clip.shape[1] for clip in clips.values())
     scale = scale or math.ceil(96 / height)
     labels = {label: images.draw_text(label, 15) for label in clips}
     heads = [images.draw_text(str(number), 13) for number in numbers]
     cell_height = max(height * scale, *(ink.shape[0] for ink in labels.values()))
-    cell_width = max(
-        max(clip.shape[2] for clip in clips.values()) * scale, *(ink.shape[1] for ink in heads)
-    )
+    cell_width = max(max(clip.shape[2] for clip in clips.values()) * scale, *(ink.shape[1] for ink in heads))
     left = max(ink.shape[1] for ink in labels.values()) + 2 * MARGIN
     top = heads[0].shape[0] + MARGIN
     sheet = _canvas(

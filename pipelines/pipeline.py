@@ -127,22 +127,15 @@ class Run:
         """Add a line to log.jsonl: stage, time (Unix seconds) and JSON-able values; NaN is null."""
         if not self.is_main:
             return
-        record = {
-            key: None if isinstance(v, float) and not math.isfinite(v) else v
-            for key, v in record.items()
-        }
-        line = json.dumps(
-            {"stage": self.folder.name, "time": round(time.time(), 3)} | record, allow_nan=False
-        )
+        record = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
+        line = json.dumps({"stage": self.folder.name, "time": round(time.time(), 3)} | record, allow_nan=False)
         with open(self.root / "log.jsonl", "a+b") as file:
             end = file.tell()
             if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # the last line was cut off
                 line = f"\n{line}"
             file.write(f"{line}\n".encode())
 
-    def progress(
-        self, iterable: Iterable[T], total: int | None = None, label: str = ""
-    ) -> Iterable[T]:
+    def progress(self, iterable: Iterable[T], total: int | None = None, label: str = "") -> Iterable[T]:
         """The iterable with a progress bar on the terminal of the main process."""
         disable = None if self.is_main else True  # None: off where there is no terminal
         return tqdm(iterable, total=total, desc=label, disable=disable, leave=False)
@@ -194,19 +187,11 @@ class Pipeline:
         for number, (stage, label) in enumerate(zip(self.stages, labels, strict=True)):
             for value in stage.needs:
                 if value not in given:
-                    later = [
-                        labels[i]
-                        for i, s in enumerate(self.stages)
-                        if i > number and value in s.gives
-                    ]
+                    later = [labels[i] for i, s in enumerate(self.stages) if i > number and value in s.gives]
                     hint = (
-                        f"{later[0]} gives it, but comes later"
-                        if later
-                        else f"given are: {', '.join(given) or 'none'}"
+                        f"{later[0]} gives it, but comes later" if later else f"given are: {', '.join(given) or 'none'}"
                     )
-                    raise ConfigError(
-                        f"{label} needs '{value}', which no stage before it gives; {hint}"
-                    )
+                    raise ConfigError(f"{label} needs '{value}', which no stage before it gives; {hint}")
             given |= dict.fromkeys(stage.gives)
 
     def run(
@@ -259,9 +244,7 @@ class Pipeline:
                 self._work(stage, values, run)
             given = checkpoint.load_values(run.folder)
             if given is None:
-                raise ConfigError(
-                    f"cannot read {run.folder}; all processes need the same file system"
-                )
+                raise ConfigError(f"cannot read {run.folder}; all processes need the same file system")
             values |= given
             previous = run.folder
         if run.is_main:
@@ -280,9 +263,7 @@ class Pipeline:
                 torch.manual_seed(run._number([run.folder.name]))
                 given = stage(dict(values), run)
             if set(given) != set(stage.gives):
-                raise RuntimeError(
-                    f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}"
-                )
+                raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}")
             return given
 
         start = time.monotonic()
@@ -311,6 +292,4 @@ def _check_launcher() -> None:
         "ACCELERATE_USE_CPU",
         "MASTER_PORT",
     } <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
-        raise ConfigError(
-            "accelerate launch started one process of several; use torchrun --nproc_per_node"
-        )
+        raise ConfigError("accelerate launch started one process of several; use torchrun --nproc_per_node")

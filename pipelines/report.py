@@ -59,13 +59,9 @@ class Report:
             f'<th scope="col"{_right(numeric)}>{escape(name)}</th>'
             for name, (_, numeric) in zip(header, columns, strict=True)
         )
-        body = "".join(
-            f"<tr>{''.join(cells)}</tr>"
-            for cells in zip(*(cells for cells, _ in columns), strict=True)
-        )
+        body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*(cells for cells, _ in columns), strict=True))
         self._parts.append(
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
+            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
     def image(self, picture: np.ndarray | bytes, caption: str) -> None:
@@ -100,8 +96,7 @@ class Report:
     ) -> None:
         """Curves name -> (xs, ys) over shared axes labelled x and y; see `chart.draw`."""
         legend = "".join(
-            f'<span><i class="swatch {chart.style(k)}"></i>{escape(name)}</span>'
-            for k, name in enumerate(lines)
+            f'<span><i class="swatch {chart.style(k)}"></i>{escape(name)}</span>' for k, name in enumerate(lines)
         )
         drawing = chart.draw(lines, title, x, y, log=log, log_x=log_x)
         self._parts.append(
@@ -111,15 +106,11 @@ class Report:
 
     def details(self, summary: str, preformatted: str) -> None:
         """A line that unfolds to text shown as it is: a configuration, a log."""
-        self._parts.append(
-            f"<details><summary>{escape(summary)}</summary><pre>{escape(preformatted)}</pre></details>"
-        )
+        self._parts.append(f"<details><summary>{escape(summary)}</summary><pre>{escape(preformatted)}</pre></details>")
 
     def html(self) -> str:
         """The whole document."""
-        return _PAGE.format(
-            title=escape(self.title), style=_STYLE, body="\n".join(self._parts), script=_SCRIPT
-        )
+        return _PAGE.format(title=escape(self.title), style=_STYLE, body="\n".join(self._parts), script=_SCRIPT)
 
     def write(self, path: str | Path) -> None:
         """Write the file, whole or not at all. OSError where the disk refuses."""
@@ -156,9 +147,7 @@ def _column(cells: list[Cell], best: Literal["min", "max"] | None) -> tuple[list
     winner = (max if best == "max" else min)(shown) if best and shown else None
     tagged = []
     for cell, text in zip(cells, texts, strict=True):
-        won = (
-            winner is not None and isinstance(cell, int | float) and round(cell, decimals) == winner
-        )
+        won = winner is not None and isinstance(cell, int | float) and round(cell, decimals) == winner
         tagged.append(f"<td{_right(numeric)}>{f'<b>{text}</b>' if won else text}</td>")
     return tagged, numeric
 
@@ -179,8 +168,7 @@ def _embed(kind: str, content: bytes) -> str:
 
 def _figure(content: str, caption: str, kind: str) -> str:
     return (
-        f'<figure class="{kind}"><div class="scroll">{content}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure class="{kind}"><div class="scroll">{content}</div><figcaption>{escape(caption)}</figcaption></figure>'
     )
 
 

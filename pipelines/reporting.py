@@ -22,18 +22,18 @@ def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Repor
         scored |= {"first fill": found["fill"]} | found["baselines"]
         rows = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
         report.text(
-            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB against the "
-            f"best baseline ({found['best_baseline'].replace('_', ' ')}) and {found['fill_gain_db']:+.2f} dB against its "
-            f"own first fill. {found['coverage_90']:.1%} of the hidden values lie within the 90 % band."
+            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB against "
+            f"the best baseline ({found['best_baseline'].replace('_', ' ')}) and {found['fill_gain_db']:+.2f} dB against "
+            f"its own first fill. {found['coverage_90']:.1%} of the hidden values lie within the 90 % band."
         )
         report.table(["on hidden pixels", *BEST], rows, best=BEST)
     else:
         report.text(f"{found['hidden_share']:.1%} of the pixels are hidden; the truth there is unknown and not scored.")
-    held_out = found["held_out"]
+    held_out, trust = found["held_out"], found["trust"]
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "
-        f"{held_out['recovery']:.2f} dB. The guard took {found['trust']['reference']:.0%} of what the energy's reference changes in the "
-        f"fill, and {found['trust']['network']:.0%} of what its network changes in that."
+        f"{held_out['recovery']:.2f} dB. The guard took {trust['reference']:.0%} of what the energy's reference changes "
+        f"in the fill, and {trust['network']:.0%} of what its network changes in that."
     )
     report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
     report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")

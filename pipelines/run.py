@@ -51,9 +51,7 @@ def _run(arguments: list[str], root: Path, stages: str) -> None:
     settings = [argument for argument in arguments if argument not in ("-h", "--help", "--list")]
     for argument in settings:
         if argument.startswith("-"):
-            raise ConfigError(
-                f"unknown option '{argument}'; settings are written seed=3, stage.field=value"
-            )
+            raise ConfigError(f"unknown option '{argument}'; settings are written seed=3, stage.field=value")
     if "--list" in arguments:
         print(help.summaries(configs))
     elif not settings:
@@ -66,9 +64,7 @@ def _run(arguments: list[str], root: Path, stages: str) -> None:
 
 def _start(file: Path, overrides: list[str], stages: str) -> None:
     text = file.read_bytes()
-    trees.split(
-        trees.parse(text, str(file)), str(file)
-    )  # tell of a bad file before the slow imports
+    trees.split(trees.parse(text, str(file)), str(file))  # tell of a bad file before the slow imports
     for argument in overrides:
         trees.override(argument)
 
@@ -84,9 +80,7 @@ def _start(file: Path, overrides: list[str], stages: str) -> None:
 def _file(name: str, configs: Path) -> Path:
     """The file of a pipeline, given by its name or as a path."""
     if "=" in name:
-        raise ConfigError(
-            f"the first argument is the name of a pipeline, got '{name}'; --list tells them"
-        )
+        raise ConfigError(f"the first argument is the name of a pipeline, got '{name}'; --list tells them")
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     names = sorted(file.stem for file in configs.glob("*.yaml"))

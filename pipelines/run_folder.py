@@ -33,24 +33,16 @@ def claim(root: Path, wanted: Config) -> IO[bytes]:
     """
     if root.exists() and not root.is_dir():
         raise ConfigError(f"out: {root} is a file, expected a folder")
-    present = (
-        {path.name for path in root.iterdir()} - {LOCK, f".{CONFIG}.new"}
-        if root.exists()
-        else set()
-    )
+    present = {path.name for path in root.iterdir()} - {LOCK, f".{CONFIG}.new"} if root.exists() else set()
     if present and not _is_run(root):
-        raise ConfigError(
-            f"out: {root} is not empty and holds no run; name a new or an empty folder"
-        )
+        raise ConfigError(f"out: {root} is not empty and holds no run; name a new or an empty folder")
     root.mkdir(parents=True, exist_ok=True)
-    lock = open(root / LOCK, "ab")
+    lock = open(root / LOCK, "ab")  # noqa: SIM115 (held until the run ends)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"out: another command is running in {root}; wait, or choose another folder"
-            ) from None
+            raise ConfigError(f"out: another command is running in {root}; wait, or choose another folder") from None
         text = config.dump(wanted)
         if _is_run(root):
             _make_way(root, text)
@@ -81,19 +73,13 @@ def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
         return False
     for name, signature in begun["inputs"].items():
         if Path(name).is_file() and checkpoint.signature(Path(name)) != signature:
-            raise ConfigError(
-                f"{name} has changed since the run in {folder.parent} read it; {_WAYS_OUT}"
-            )
+            raise ConfigError(f"{name} has changed since the run in {folder.parent} read it; {_WAYS_OUT}")
     return checkpoint.verify(folder)
 
 
 def stage_key(settings: Any, stage: Any, previous: Path | None) -> str:
     """A digest of what decides a stage's result: settings, stage, and what came before it."""
-    run = {
-        name: value
-        for name, value in config.plain(settings, type(settings)).items()
-        if name != "out"
-    }
+    run = {name: value for name, value in config.plain(settings, type(settings)).items() if name != "out"}
     before = (previous / checkpoint.MANIFEST).read_text() if previous else ""
     content = json.dumps([run, type(stage).__name__, config.plain(stage, type(stage)), before])
     return hashlib.sha256(content.encode()).hexdigest()
@@ -122,14 +108,9 @@ def _make_way(root: Path, text: str) -> None:
     num_done = max((_number(path.parent) for path in done), default=0)
     old, new = (trees.flat(tree, CONFIG, num_done) for tree in (old_tree, new_tree))
     for address in dict.fromkeys([*old, *new]):
-        if (
-            num_done
-            and address != "out"
-            and (address in old, old.get(address)) != (address in new, new.get(address))
-        ):
+        if num_done and address != "out" and (address in old, old.get(address)) != (address in new, new.get(address)):
             raise ConfigError(
-                f"{root} holds a run {_with(address, old)}, "
-                f"and this one is {_with(address, new)}; {_WAYS_OUT}"
+                f"{root} holds a run {_with(address, old)}, and this one is {_with(address, new)}; {_WAYS_OUT}"
             )
     if trees.flat(old_tree, CONFIG) != trees.flat(new_tree, CONFIG):
         for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:

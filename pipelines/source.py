@@ -27,10 +27,7 @@ class Source:
         if name not in self._modules:
             paths = (f / Path(*name.split(".")) for f in self._folders)
             files = [
-                file
-                for path in paths
-                for file in (path / "__init__.py", path.with_suffix(".py"))
-                if file.is_file()
+                file for path in paths for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()
             ]
             self._modules[name] = Module(self, name, files[0]) if files else None
         return self._modules[name]
@@ -61,13 +58,9 @@ class Module:
                 self._names[node.name] = node
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                self._names |= {
-                    target.id: node for target in targets if isinstance(target, ast.Name)
-                }
+                self._names |= {target.id: node for target in targets if isinstance(target, ast.Name)}
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                self._names |= {
-                    (alias.asname or alias.name.partition(".")[0]): node for alias in node.names
-                }
+                self._names |= {(alias.asname or alias.name.partition(".")[0]): node for alias in node.names}
             elif isinstance(node, ast.If):  # if TYPE_CHECKING:
                 self._collect(node.body)
 
@@ -82,9 +75,7 @@ class Module:
             parents = self.package.split(".")
             base = parents[: len(parents) - node.level + 1] if node.level else []
             origin = ".".join([*base, *filter(None, [node.module])])
-            original = next(
-                alias.name for alias in node.names if (alias.asname or alias.name) == name
-            )
+            original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
             module = self.source.module(origin)
             inside = module.find(original) if module and module is not self else None
             return inside or self.source.module(f"{origin}.{original}")
@@ -113,9 +104,7 @@ class Expression:
         if isinstance(self.node, ast.Attribute):
             owner = self.at(self.node.value).resolve()
             if isinstance(owner, Module):
-                return owner.find(self.node.attr) or self.module.source.module(
-                    f"{owner.name}.{self.node.attr}"
-                )
+                return owner.find(self.node.attr) or self.module.source.module(f"{owner.name}.{self.node.attr}")
         return None
 
     def members(self) -> Iterator[Class | Expression]:
@@ -146,9 +135,7 @@ class Expression:
         """A default as it is written in YAML."""
         node = self.node
         if isinstance(node, ast.Constant):
-            return {"None": "null", "True": "true", "False": "false", "''": "''"}.get(
-                repr(node.value), str(node.value)
-            )
+            return {"None": "null", "True": "true", "False": "false", "''": "''"}.get(repr(node.value), str(node.value))
         if isinstance(node, (ast.Tuple, ast.List)):
             return f"[{', '.join(self.at(child).value_text() for child in node.elts)}]"
         if isinstance(node, ast.Call) and _last_name(node.func) == "Path" and node.args:
@@ -208,11 +195,7 @@ class Class:
             if isinstance(parent, Class) and parent.is_dataclass:
                 found |= {f.name: f for f in parent.fields}
         for node, following in zip(self.node.body, [*self.node.body[1:], None], strict=True):
-            if (
-                isinstance(node, ast.AnnAssign)
-                and isinstance(node.target, ast.Name)
-                and _is_setting(node)
-            ):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and _is_setting(node):
                 default = Expression(self.module, _default(node.value)) if node.value else None
                 kind = Expression(self.module, node.annotation)
                 found[node.target.id] = Field(node.target.id, kind, default, _text(following))
@@ -237,15 +220,8 @@ def _type_text(member: Class | Expression) -> str:
 def _is_setting(node: ast.AnnAssign) -> bool:
     kind = node.annotation.value if isinstance(node.annotation, ast.Subscript) else node.annotation
     text = kind.value if isinstance(kind, ast.Constant) else _last_name(kind)
-    options = (
-        node.value.keywords
-        if isinstance(node.value, ast.Call) and _last_name(node.value.func) == "field"
-        else []
-    )
-    derived = any(
-        o.arg == "init" and isinstance(o.value, ast.Constant) and o.value.value is False
-        for o in options
-    )
+    options = node.value.keywords if isinstance(node.value, ast.Call) and _last_name(node.value.func) == "field" else []
+    derived = any(o.arg == "init" and isinstance(o.value, ast.Constant) and o.value.value is False for o in options)
     return not derived and not str(text).startswith(("ClassVar", "typing.ClassVar", "KW_ONLY"))
 
 
@@ -265,20 +241,10 @@ def _default(node: ast.expr) -> ast.expr:
 
 
 def _text(node: ast.stmt | None) -> str:
-    if (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    ):
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return " ".join(node.value.value.split())
     return ""
 
 
 def _last_name(node: ast.AST) -> str:
-    return (
-        node.id
-        if isinstance(node, ast.Name)
-        else node.attr
-        if isinstance(node, ast.Attribute)
-        else ""
-    )
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

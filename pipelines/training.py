@@ -111,7 +111,12 @@ def _average_gradients(run: Run, parameters: list[torch.nn.Parameter], clip: flo
 
 
 def _save(
-    run: Run, step: int, energy: Energy, optimizer: torch.optim.Adam, average: dict[str, Tensor], chains: dict[str, Tensor]
+    run: Run,
+    step: int,
+    energy: Energy,
+    optimizer: torch.optim.Adam,
+    average: dict[str, Tensor],
+    chains: dict[str, Tensor],
 ) -> None:
     tensors = {f"weight.{name}": p.detach() for name, p in energy.named_parameters()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.items()}

@@ -34,9 +34,7 @@ class Scalar:
 Tree: TypeAlias = "Scalar | list[Tree] | dict[str, Tree]"
 
 INT = r"[-+]?[0-9]{1,18}"  # what surely fits 64 bits
-FLOAT = (
-    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"  # 1e-4 too, which YAML 1.1 takes for text
-)
+FLOAT = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"  # 1e-4 too, which YAML 1.1 takes for text
 
 
 class _Loader(yaml.SafeLoader):
@@ -106,9 +104,7 @@ def override(argument: str) -> tuple[list[str], Scalar]:
     path, equals, text = argument.partition("=")
     if not equals or not path:
         raise ConfigError(f"'{argument}' is no setting; one is written stage.field=value")
-    if (
-        len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    ):  # quotes make a number text, as in a file
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":  # quotes make a number text, as in a file
         value = parse(text, path)
         if isinstance(value, Scalar):
             return path.split("."), value
@@ -122,20 +118,14 @@ def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]
     """The settings of the run, and the stages as (name, body), in the tree of a pipeline file."""
     stages = tree.get("stages") if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or not isinstance(stages, list) or not stages:
-        raise ConfigError(
-            f"{name}: expected 'stages:' with a list of stages such as '- load: {{}}'"
-        )
+        raise ConfigError(f"{name}: expected 'stages:' with a list of stages such as '- load: {{}}'")
     entries: list[tuple[str, Tree]] = []
     for entry in stages:
-        if (
-            isinstance(entry, Scalar) and not entry.is_null
-        ):  # `- export` is short for `- export: {}`
+        if isinstance(entry, Scalar) and not entry.is_null:  # `- export` is short for `- export: {}`
             entries.append((entry.text, {}))
             continue
         if not isinstance(entry, dict) or len(entry) != 1:
-            raise ConfigError(
-                f"{name}: got {show(entry)}, expected one stage such as '- load: {{}}'"
-            )
+            raise ConfigError(f"{name}: got {show(entry)}, expected one stage such as '- load: {{}}'")
         entries += entry.items()
     return {key: body for key, body in tree.items() if key != "stages"}, entries
 
@@ -144,10 +134,7 @@ def labels(names: Sequence[str]) -> list[str]:
     """How the stages are addressed: by name, or by number and name (`04_hide`) where a name comes
     twice.
     """
-    return [
-        name if names.count(name) == 1 else f"{number:02d}_{name}"
-        for number, name in enumerate(names, 1)
-    ]
+    return [name if names.count(name) == 1 else f"{number:02d}_{name}" for number, name in enumerate(names, 1)]
 
 
 def flat(tree: Tree, name: str, num_stages: int | None = None) -> dict[str, Any]:
@@ -176,7 +163,7 @@ def _flat(node: Tree, where: str) -> Iterator[tuple[str, Any]]:
         yield where, [value for child in children for _, value in _flat(child, "")]
 
 
-def natural(node: Scalar) -> None | bool | int | float | str:
+def natural(node: Scalar) -> bool | int | float | str | None:
     """What a scalar means where no type is asked for."""
     if node.quoted:
         return node.text
@@ -202,9 +189,7 @@ def at(where: str, name: str) -> str:
 
 def unknown(problem: str, got: str, known: Sequence[str]) -> NoReturn:
     """Raises the ConfigError for a name that is none of the known ones."""
-    close = difflib.get_close_matches(got, known, n=1) or [
-        k for k in known if k.endswith(f".{got}")
-    ]
+    close = difflib.get_close_matches(got, known, n=1) or [k for k in known if k.endswith(f".{got}")]
     rest = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
     raise ConfigError(f"{problem} '{got}'; {rest}")
 
@@ -213,9 +198,7 @@ def show(node: Tree) -> str:
     """A tree in a few words, for messages."""
     if isinstance(node, Scalar):
         return "nothing" if node.text == "" and not node.quoted else f"'{node.text}'"
-    items = (
-        map(show, node) if isinstance(node, list) else (f"{k}: {show(v)}" for k, v in node.items())
-    )
+    items = map(show, node) if isinstance(node, list) else (f"{k}: {show(v)}" for k, v in node.items())
     text = ", ".join(items)
     text = text if len(text) < 60 else f"{text[:57]}..."
     return f"[{text}]" if isinstance(node, list) else f"{{{text}}}"

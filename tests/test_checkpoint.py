@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -13,9 +14,7 @@ from pipelines import checkpoint
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
@@ -78,10 +77,8 @@ def test_an_interruption_anywhere_leaves_the_old_or_the_new(tmp_path, monkeypatc
     checkpoint.save(tmp_path / "c", {"x": torch.zeros(2)}, {"step": 1})
     with monkeypatch.context() as patch:
         steps_of_save(patch, fail_at, KeyboardInterrupt())
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             checkpoint.save(tmp_path / "c", {"x": torch.ones(2)}, {"step": 2})
-        except KeyboardInterrupt:
-            pass
     loaded = checkpoint.load(tmp_path / "c")
     assert loaded is not None and loaded[1]["step"] == loaded[0]["x"][0] + 1
     checkpoint.save(tmp_path / "c", {}, {"step": 3})

@@ -87,8 +87,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False)
     video=TEXT,
     size=st.none() | st.integers(0, 99) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
     frames=st.none() | st.integers(-(10**17), 10**17) | TEXT,
-    objective=st.builds(MLE, rate=NUMBER)
-    | st.builds(ScoreMatching, st.lists(NUMBER, max_size=3).map(tuple)),
+    objective=st.builds(MLE, rate=NUMBER) | st.builds(ScoreMatching, st.lists(NUMBER, max_size=3).map(tuple)),
     names=st.lists(TEXT, max_size=3),
     extra=st.none() | st.builds(MLE),
 )
@@ -137,9 +136,7 @@ def test_what_is_dumped_loads_to_the_same(video, size, frames, objective, names,
             (Hide(frames="no"), Hide(frames=1)),
         ),
         (
-            load(
-                "stages: [learn: {objective: {mle: {steps: 3}}}]", "learn.objective.mle.rate=1"
-            ).stages,
+            load("stages: [learn: {objective: {mle: {steps: 3}}}]", "learn.objective.mle.rate=1").stages,
             (Learn(MLE(3, 1.0)),),
         ),
         (

@@ -23,9 +23,7 @@ def imported(code: str) -> set[str]:
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
-        elif isinstance(node, ast.Call) and getattr(
-            node.func, "attr", getattr(node.func, "id", "")
-        ) in (
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
             "import_module",
             "__import__",
         ):
@@ -40,15 +38,13 @@ def imported(code: str) -> set[str]:
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_layers(package):
     files = sorted((ROOT / package).rglob("*.py"))
-    wrong = {
-        str(f.relative_to(ROOT)): bad
-        for f in files
-        if (bad := imported(f.read_text()) & FORBIDDEN[package])
-    }
+    wrong = {str(f.relative_to(ROOT)): bad for f in files if (bad := imported(f.read_text()) & FORBIDDEN[package])}
     assert files and not wrong
 
 
 def test_a_forbidden_import_is_seen_wherever_it_stands():
-    assert imported(
-        "def f():\n    from av.video import x\n    importlib.import_module('PIL.Image')\nimport a.b"
-    ) == {"av", "PIL", "a"}
+    assert imported("def f():\n    from av.video import x\n    importlib.import_module('PIL.Image')\nimport a.b") == {
+        "av",
+        "PIL",
+        "a",
+    }

@@ -17,9 +17,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def clip(frames: int = 4, height: int = 20, width: int = 24, seed: int = 0) -> torch.Tensor:
     """A smooth moving pattern with some noise."""
-    t, y, x = torch.meshgrid(
-        *(torch.arange(n, dtype=torch.float32) for n in (frames, height, width)), indexing="ij"
-    )
+    t, y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (frames, height, width)), indexing="ij")
     waves = torch.stack([torch.sin(0.3 * x + k * t) * torch.cos(0.2 * y - t) for k in range(3)])
     return 0.8 * waves + 0.05 * torch.randn(waves.shape, generator=rng(seed))
 
@@ -39,9 +37,7 @@ def test_constant_offset_has_known_scores_and_known_pixels_do_not_count():
 def test_psnr_pools_channels_rather_than_averaging_decibels():
     truth, hidden = torch.zeros(3, 2, 6, 6), torch.ones(2, 6, 6, dtype=torch.bool)
     estimate = truth + torch.tensor([0.0, 0.3, 0.6]).view(3, 1, 1, 1)
-    assert metrics.score(estimate, truth, hidden)["psnr"] == pytest.approx(
-        10 * math.log10(4 / 0.15), abs=1e-4
-    )
+    assert metrics.score(estimate, truth, hidden)["psnr"] == pytest.approx(10 * math.log10(4 / 0.15), abs=1e-4)
 
 
 def test_a_perfect_estimate_is_capped_and_goes_into_json():
@@ -82,9 +78,7 @@ def test_ssim_of_frames_smaller_than_the_window(shape):
     torch.testing.assert_close(metrics.ssim_map(a, a), torch.ones(3, *shape, dtype=torch.float64))
     if shape == (1, 1):  # no variance: only the luminance term is left
         x, y = a.double(), b.double()
-        torch.testing.assert_close(
-            metrics.ssim_map(a, b), (2 * x * y + 4e-4) / (x * x + y * y + 4e-4)
-        )
+        torch.testing.assert_close(metrics.ssim_map(a, b), (2 * x * y + 4e-4) / (x * x + y * y + 4e-4))
 
 
 def test_scores_refuse_what_they_cannot_mean():
@@ -134,9 +128,7 @@ def test_spectrum_of_white_noise_is_flat_at_its_variance():
 
 
 def test_spectrum_finds_the_frequency_of_a_wave():
-    t, _, x = torch.meshgrid(
-        torch.arange(20.0), torch.arange(32.0), torch.arange(24.0), indexing="ij"
-    )
+    t, _, x = torch.meshgrid(torch.arange(20.0), torch.arange(32.0), torch.arange(24.0), indexing="ij")
     wave = torch.cos(2 * math.pi * (x / 4 - t * 0.3)).expand(3, -1, -1, -1)
     curves = metrics.spectrum(wave)
     peaks = {name: f[int(np.argmax(power))] for name, (f, power) in curves.items()}

@@ -91,16 +91,11 @@ def calls() -> list[str]:
 
 
 def picture(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {
-        str(p): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
-        for p in folder.rglob("*")
-    }
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in folder.rglob("*")}
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k] for k in a
-    )
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k] for k in a)
 
 
 CHAIN = [Load(), Learn(), Export()]
@@ -144,9 +139,7 @@ def test_a_finished_run_is_not_run_again_and_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stop_at", [0, 4])
-def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
-    tmp_path, monkeypatch, stop_at
-):
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monkeypatch, stop_at):
     state = torch.get_rng_state()
     whole = Pipeline(CHAIN).run(tmp_path / "whole", seed=3)
     assert torch.equal(torch.get_rng_state(), state)  # a run leaves the caller's randomness alone
@@ -166,12 +159,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(
 def test_a_damaged_stage_is_done_again_and_only_that(tmp_path, number):
     first = Pipeline(CHAIN).run(tmp_path / "r")
     name = calls()[number - 1]
-    file = (
-        tmp_path
-        / "r"
-        / f"{number:02d}_{name}"
-        / ("values.json" if number == 3 else "values.safetensors")
-    )
+    file = tmp_path / "r" / f"{number:02d}_{name}" / ("values.json" if number == 3 else "values.safetensors")
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert same(Pipeline(CHAIN).run(tmp_path / "r"), first) and calls() == [name]
 
@@ -228,7 +216,7 @@ def test_a_setting_of_a_stage_that_has_not_begun_may_be_mended(tmp_path, monkeyp
         Pipeline(CHAIN).run(tmp_path)
     monkeypatch.setattr(Export, "fails", None)
     calls()
-    with pytest.raises(ConfigError, match="learn.steps"):
+    with pytest.raises(ConfigError, match=r"learn\.steps"):
         Pipeline([Load(), Learn(7), Export()]).run(tmp_path)
     Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)
     assert calls() == ["export"] and "kind: b" in (tmp_path / "config.yaml").read_text()
@@ -252,11 +240,9 @@ def test_a_changed_input_file_is_noticed(tmp_path):
     first = Pipeline(stages).run(tmp_path / "r")
     clip.write_bytes(b"two")
     before = picture(tmp_path)
-    with pytest.raises(ConfigError, match="clip.mp4 has changed since"):
+    with pytest.raises(ConfigError, match=r"clip\.mp4 has changed since"):
         Pipeline(stages).run(tmp_path / "r")
-    assert {k: v for k, v in picture(tmp_path).items() if "/0" in k} == {
-        k: v for k, v in before.items() if "/0" in k
-    }
+    assert {k: v for k, v in picture(tmp_path).items() if "/0" in k} == {k: v for k, v in before.items() if "/0" in k}
     clip.unlink()  # nothing needs it any more
     assert same(Pipeline(stages).run(tmp_path / "r"), first)
 
@@ -276,9 +262,7 @@ def test_a_full_disk_leaves_no_half_stage(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            Export, "__call__", lambda *args: patch.setattr("os.fsync", full) or {"summary": "x"}
-        )
+        patch.setattr(Export, "__call__", lambda *args: patch.setattr("os.fsync", full) or {"summary": "x"})
         with pytest.raises(OSError, match="No space left"):
             Pipeline(CHAIN).run(tmp_path)
     assert {p.name for p in (tmp_path / "03_export").iterdir()} == {"begun.json"}
@@ -289,9 +273,7 @@ def test_a_full_disk_leaves_no_half_stage(tmp_path, monkeypatch):
 
 def test_streams_of_randomness_depend_on_seed_and_key_only(tmp_path):
     def draw(seed: int, *key: int | str) -> float:
-        return torch.rand(
-            (), generator=Run(tmp_path, tmp_path, seed).generator(*key), dtype=torch.float64
-        ).item()
+        return torch.rand((), generator=Run(tmp_path, tmp_path, seed).generator(*key), dtype=torch.float64).item()
 
     draws = [draw(0, "a"), draw(1, "a"), draw(0, "b"), draw(0, "a", 0), draw(0, "a", "0"), draw(0)]
     assert len(set(draws)) == len(draws) and draw(0, "a") == draws[0]
@@ -316,14 +298,12 @@ def test_the_log_holds_one_json_line_a_record_even_after_a_torn_one(tmp_path):
 
 def test_a_stage_must_give_what_it_says(tmp_path, monkeypatch):
     monkeypatch.setattr(Load, "__call__", lambda *args: {"clop": 1})
-    with pytest.raises(RuntimeError, match="Load gives .*clip.* but gave .*clop"):
+    with pytest.raises(RuntimeError, match=r"Load gives .*clip.* but gave .*clop"):
         Pipeline(CHAIN).run(tmp_path)
 
 
 def test_a_launcher_that_starts_one_process_of_several_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv(
-        "ACCELERATE_USE_CPU", "True"
-    )  # what `accelerate launch --cpu --num_processes 2` sets
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # what `accelerate launch --cpu --num_processes 2` sets
     monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(ConfigError, match="use torchrun --nproc_per_node"):
         Pipeline(CHAIN).run(tmp_path / "r")
@@ -332,9 +312,7 @@ def test_a_launcher_that_starts_one_process_of_several_is_refused(tmp_path, monk
 
 def test_processes_that_do_not_see_each_other_are_refused(tmp_path, monkeypatch):
     accelerate = pytest.importorskip("accelerate")
-    monkeypatch.setattr(
-        accelerate, "Accelerator", lambda **settings: type("Alone", (), {"num_processes": 1})
-    )
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **settings: type("Alone", (), {"num_processes": 1}))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="2 processes were launched but this one sees 1"):
         Run(tmp_path, tmp_path).accelerator  # noqa: B018

@@ -74,7 +74,7 @@ def test_recovery_beats_the_nearest_frame_and_tells_so(whole):
     assert found["fill_gain_db"] == pytest.approx(found["recovery"]["psnr"] - found["fill"]["psnr"])
     assert 0.75 < found["coverage_90"] <= 1
     assert found["seconds"] > 0 and all(scores["seconds"] >= 0 for scores in found["baselines"].values())
-    assert 0 <= found["trust"] <= 1
+    assert found["trust"] and all(0 <= share <= 1 for share in found["trust"].values())
     wrong = ((values["recovered"] - values["clip"])[:, values["hidden"]] * 127.5).double()
     rms = wrong.square().mean().sqrt().item()
     assert found["recovery"]["psnr"] == pytest.approx(20 * math.log10(255 / rms), abs=0.1)

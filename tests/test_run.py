@@ -116,9 +116,7 @@ if not {"--help", "--list"}.isdisjoint(sys.argv):
 sys.exit(status)
 """,
 }
-ENV = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "MASTER_PORT")} | {
-    "OMP_NUM_THREADS": "1"
-}
+ENV = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "MASTER_PORT")} | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -129,9 +127,7 @@ def toy(tmp_path):
     return tmp_path
 
 
-def run(
-    folder: Path, *arguments: str, launcher: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *launcher, "main.py", *arguments]
     env = ENV | {"PYTHONPATH": f"{ROOT}:{folder}"}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
@@ -185,20 +181,14 @@ def test_help_and_list_tell_all_in_under_a_second_without_torch(toy):
     assert [r.returncode for r in results] == [0, 0, 0], results
     listed, overview, told = (r.stdout for r in results)
     assert listed == "toy  Draw numbers and add them up.\n"
-    assert (
-        "  toy  Draw numbers" in overview
-        and "seed=0" in overview
-        and "130  interrupted" in overview
-    )
+    assert "  toy  Draw numbers" in overview and "seed=0" in overview and "130  interrupted" in overview
     assert told.startswith(HELP)
     assert STAGES in told
     assert max(len(line) for line in told.splitlines()) <= 100
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.stem
-)
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_pipeline_has_a_whole_help(file):
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "pipelines.run", file.stem, "--help"],
@@ -238,9 +228,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_continues(toy):
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in told
-    assert told.endswith(
-        "interrupted; the same command continues: python -m pipelines.run toy draw.num=5\n"
-    )
+    assert told.endswith("interrupted; the same command continues: python -m pipelines.run toy draw.num=5\n")
     result = run(toy, "toy", "draw.num=5")
     assert result.returncode == 0 and "[1/2] draw: done before" in result.stderr, result
     assert result.stdout == "sum of 5, ranks 1\nresults are in runs/toy\n"
@@ -265,8 +253,6 @@ def test_a_full_disk_is_told_in_one_line(toy, capsys, monkeypatch):
     monkeypatch.chdir(toy)
     assert main(["toy", "draw.kind=y"], root=toy, stages="toy") == 2
     assert capsys.readouterr().err == "[1/2] draw\nerror: No space left on device: x.bin\n"
-    assert (
-        main(["toy", "draw.num=8"], root=toy, stages="toy") == 0
-    )  # nothing was done: no other run to respect
+    assert main(["toy", "draw.num=8"], root=toy, stages="toy") == 0  # nothing was done: no other run to respect
     assert main(["toy", "draw.num=7"], root=toy, stages="toy") == 2
     assert capsys.readouterr().err.endswith("delete this one\n")

@@ -30,9 +30,7 @@ def smooth(frames: int, height: int, width: int) -> torch.Tensor:
 
 def numbered(frames: int, height: int = 16, width: int = 16) -> torch.Tensor:
     """Frame i is grey of level 5 i."""
-    levels = np.broadcast_to(
-        5 * np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, height, width, 3)
-    )
+    levels = np.broadcast_to(5 * np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, height, width, 3))
     return video.from_uint8(levels)
 
 

@@ -100,7 +100,8 @@ def summary(found: dict[str, Any]) -> str:
     best = found["best_baseline"].replace("_", " ")
     verb = "better" if found["gain_db"] >= 0 else "WORSE"
     lines.append(
-        f"{abs(found['gain_db']):.2f} dB {verb} than the best baseline ({best}), {found['fill_gain_db']:+.2f} dB against "
-        f"the first fill; {found['coverage_90']:.0%} of the hidden values lie in the 90 % band; {found['seconds']:.0f} s"
+        f"{abs(found['gain_db']):.2f} dB {verb} than the best baseline ({best}), {found['fill_gain_db']:+.2f} dB "
+        f"against the first fill; {found['coverage_90']:.0%} of the hidden values lie in the 90 % band; "
+        f"{found['seconds']:.0f} s"
     )
     return "\n".join(lines)

@@ -111,5 +111,3 @@ def _telling_frames(hidden: Tensor, num: int) -> list[int]:
     """Frames of which something is hidden, spread evenly."""
     found = hidden.flatten(1).any(1).nonzero().flatten()
     return sorted({int(found[i]) for i in torch.linspace(0, len(found) - 1, num).round().long()})
-
-

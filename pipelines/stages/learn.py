@@ -56,13 +56,13 @@ class Learn:
     objective: Objective = Denoising()
     """How it learns: denoising, for refine; maximum_likelihood, for conv_net."""
 
-    optimizer: Optimizer = Optimizer(steps=110)
+    optimizer: Optimizer = Optimizer(steps=100)
     """How its weights are found."""
 
     held_out: int = 4
     """Held-out masks to learn from, at least 3; one more judges the result."""
 
-    crop: tuple[int, int] = (16, 48)
+    crop: tuple[int, int] = (12, 32)
     """Frames and pixels a side of the crops that a step learns from."""
 
     def __post_init__(self) -> None:

@@ -26,7 +26,10 @@ def scene(clip: Tensor, frames: int) -> Context:
     fill = mean.expand(size)[None]
     scale = scale.expand(size)[None]
     return Context(
-        fill.contiguous(), scale.contiguous(), torch.ones_like(scale, dtype=torch.bool), fill[:, None][:, :0].contiguous()
+        fill.contiguous(),
+        scale.contiguous(),
+        torch.ones_like(scale, dtype=torch.bool),
+        fill[:, None][:, :0].contiguous(),
     )
 
 

@@ -54,9 +54,9 @@ class Load:
         size, kind = self._pixels(), self._kind()
         if kind:
             length = (self.frames or 32) - 1
-            clip = procedural.video(
-                kind, frames=self.start + length * self.stride + 1, size=size or 64, seed=run.seed
-            )[:, self.start :: self.stride]
+            clip = procedural.video(kind, frames=self.start + length * self.stride + 1, size=size or 64, seed=run.seed)[
+                :, self.start :: self.stride
+            ]
             fps = 25.0
         else:
             clip, fps = video.read(

@@ -140,8 +140,7 @@ class Recover:
             chain = anneal(
                 bound, levels, x, rng, steps=a.steps, step_size=a.step_size, observation=Hidden(context.hidden)
             )
-            for _, x in chain:
-                pass
+            *_, (_, x) = chain
             return x[0]
         assert isinstance(energy, GenerativeConvNet)
         posterior = Conditioned(energy, Hidden(context.hidden), context.fill)

@@ -53,8 +53,7 @@ class Synthesize:
             levels = geometric(a.high, a.low, a.levels)
             chain = anneal(energy, levels, x, rng, steps=a.steps, step_size=a.step_size)
             with run.accelerator.autocast():
-                for _, x in run.progress(chain, a.levels, f"sample {number}"):
-                    pass
+                *_, (_, x) = run.progress(chain, a.levels, f"sample {number}")
             made.append(x[0].clamp(-1, 1))
         together = run.accelerator.gather(torch.stack(made))
         assert isinstance(together, Tensor)
