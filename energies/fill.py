@@ -230,20 +230,24 @@ def _cells(x: Tensor) -> Tensor:
 
 def _coefficients(records: list[_Record], blend: Blend) -> Tensor:
     """Weights [K, t, h, w] of the candidates ([K, 1, 1, 1] if they are the same everywhere); they sum to 1."""
-    count = sum(r.count.sum() for r in records) * CELL**3
+
+    def total(part: str) -> Tensor:
+        return torch.stack([getattr(record, part) for record in records]).sum(0)
+
+    count = total("count").sum() * CELL**3
     if blend == "vote":
-        everywhere = (sum(r.total_error for r in records) / count).view(-1, 1, 1, 1)
-        error, weight = _pool(sum(r.error for r in records)), _pool(sum(r.count for r in records))
+        everywhere = (total("total_error") / count).view(-1, 1, 1, 1)
+        error, weight = _pool(total("error")), _pool(total("count"))
         votes = ((error + 0.05 * everywhere) / (weight + 0.05) + 1e-6) ** -4
         return votes / votes.sum(0)
-    square, cross = sum(r.total_square for r in records), sum(r.total_cross for r in records)
+    square, cross = total("total_square"), total("total_cross")
     identity = torch.eye(len(square))
     if blend == "share":
         ridge = 0.01 * square.diagonal().mean() + 1e-7
         change = _solve(square + ridge * identity, cross).view(-1, 1, 1, 1)
     else:  # the same, pooled around every cell and shrunk towards the whole
-        a = _pool(sum(r.square for r in records)) + 0.1 * (square / count)[..., None, None, None]
-        b = _pool(sum(r.cross for r in records)) + 0.1 * (cross / count)[..., None, None, None]
+        a = _pool(total("square")) + 0.1 * (square / count)[..., None, None, None]
+        b = _pool(total("cross")) + 0.1 * (cross / count)[..., None, None, None]
         a, b = rearrange(a, "i j t h w -> t h w i j"), rearrange(b, "i t h w -> t h w i")
         ridge = 0.01 * a.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None] + 1e-7
         change = rearrange(_solve(a + ridge * identity, b), "t h w i -> i t h w")
@@ -263,7 +267,7 @@ def _apply(tries: Tensor, coefficients: Tensor, clip: Tensor, hidden: Tensor) ->
 
 def _scale(errors: list[Tensor], masks: list[Tensor]) -> Tensor:
     """Expected error at every pixel [T, H, W], from squared errors on the held-out masks."""
-    everywhere = sum(e.sum() for e in errors) / sum(m.sum() for m in masks)
+    everywhere = torch.stack(errors).sum() / torch.stack(masks).sum()
     error = _cells(torch.stack(errors).sum(0)[None, None]).mean(-1)
     count = _cells(torch.stack(masks).float().sum(0)[None, None]).mean(-1)
     grid = tuple(-(-n // CELL) for n in masks[0].shape)

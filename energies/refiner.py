@@ -76,7 +76,7 @@ class Refiner(Energy):
         depths: tuple[int, int] = (2, 3),
     ) -> None:
         super().__init__()
-        self.net = UNet(2 * channels + 3 + num_others * channels, channels, tuple(widths), tuple(depths))
+        self.net = UNet(2 * channels + 3 + num_others * channels, channels, widths, depths)
         self.context: Context | None = None
         self.noise: float | Tensor = 0.1
 

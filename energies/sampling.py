@@ -32,7 +32,8 @@ def sample(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng) ->
 class NoisyEnergy(Protocol):
     """A family of energies over noise levels: E(. ; tau) is that of x + tau s z, with s the energy's `scale`."""
 
-    scale: Tensor
+    @property
+    def scale(self) -> Tensor: ...
 
     def at(self, noise: float) -> Energy: ...
 

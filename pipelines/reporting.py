@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from pipelines import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.report import Report
 
-BEST = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
+BEST: dict[str, Literal["min", "max"]] = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
 
 
 def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Report:
@@ -22,9 +22,10 @@ def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Repor
         scored |= {"first fill": found["fill"]} | found["baselines"]
         rows = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
         report.text(
-            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB against "
-            f"the best baseline ({found['best_baseline'].replace('_', ' ')}) and {found['fill_gain_db']:+.2f} dB against "
-            f"its own first fill. {found['coverage_90']:.1%} of the hidden values lie within the 90 % band."
+            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB "
+            f"against the best baseline ({found['best_baseline'].replace('_', ' ')}) and "
+            f"{found['fill_gain_db']:+.2f} dB against its own first fill. {found['coverage_90']:.1%} of the hidden "
+            "values lie within the 90 % band."
         )
         report.table(["on hidden pixels", *BEST], rows, best=BEST)
     else:
@@ -32,8 +33,8 @@ def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Repor
     held_out, trust = found["held_out"], found["trust"]
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "
-        f"{held_out['recovery']:.2f} dB. The guard took {trust['reference']:.0%} of what the energy's reference changes "
-        f"in the fill, and {trust['network']:.0%} of what its network changes in that."
+        f"{held_out['recovery']:.2f} dB. The guard took {trust['reference']:.0%} of what the energy's reference "
+        f"changes in the fill, and {trust['network']:.0%} of what its network changes in that."
     )
     report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
     report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
