@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 from energies.analytic import Gaussian
+from energies.boltzmann import RBM
+from energies.bounded import Bounded
 from energies.convnet import GenerativeConvNet
 from energies.energy import Energy, WeightedSum, gradient
-from energies.observation import Conditioned, Hidden
+from energies.observation import Average, Conditioned, Hidden
 from energies.refiner import Context, Refiner
 
 __all__ = [
+    "RBM",
+    "Average",
+    "Bounded",
     "Conditioned",
     "Context",
     "Energy",

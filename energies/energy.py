@@ -1,7 +1,8 @@
 """An energy is a function x -> E(x), with p(x) proportional to exp(-E(x)): lower is likelier.
 
 Energies add (a product of experts) and scale (a temperature), and `gradient` is the one place that differentiates
-them. `tangent` and `project` are the identity unless an observation constrains x (energies/observation.py).
+them. `tangent` and `project` are the identity unless an observation constrains x (energies/observation.py), `reflect`
+unless x is bounded (energies/bounded.py).
 """
 
 from __future__ import annotations
@@ -24,13 +25,36 @@ class Energy(nn.Module, PyTorchModelHubMixin):
     `energies.load(folder)` reads any of them without being told its class.
     """
 
-    def tangent(self, v: Tensor) -> Tensor:
-        """The part of a direction v [B, *event] along which x may move."""
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The part of a direction v [B, *event] along which x may move; with a scale s: by s v, x may move."""
         return v
 
     def project(self, x: Tensor) -> Tensor:
-        """The nearest x [B, *event] that is allowed."""
+        """The nearest x [B, *event] that the measurement allows."""
         return x
+
+    def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x [B, *event] reflected at its bounds, and the sign, 1 or -1, that this gives each element of a velocity.
+
+        None in place of the sign: there are no bounds.
+        """
+        return x, None
+
+    # Energies of elements with two values define these as well.
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The two values an element may have, the lower one first."""
+        raise TypeError(f"{type(self).__name__} is not an energy of elements with two values")
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        """Masks, bool [*event], that part the elements into blocks, independent within a block given the others."""
+        raise TypeError(f"{type(self).__name__} has no blocks to draw at once; only discrete energies have")
+
+    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
+        """Logarithm of the odds [B, *event] of the upper value for the elements of a block, given all others in x."""
+        raise TypeError(f"{type(self).__name__} has no conditional odds; only discrete energies have")
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
@@ -63,13 +87,28 @@ class WeightedSum(Energy):
     def __init__(self, terms: list[tuple[float, Energy]]) -> None:
         super().__init__()
         for _, energy in terms:
-            if type(energy).project is not Energy.project:
-                raise TypeError("add energies first and condition their sum: a constrained one cannot be a term")
+            kind = type(energy)
+            if kind.project is not Energy.project or kind.reflect is not Energy.reflect:
+                raise TypeError(
+                    "add energies first and bound or condition their sum: a constrained one cannot be a term"
+                )
         self.weights = [float(weight) for weight, _ in terms]
         self.energies = nn.ModuleList(energy for _, energy in terms)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([w * energy(x) for w, energy in zip(self.weights, self.energies, strict=True)]).sum(0)
+        return torch.stack([w * energy(x) for w, energy in _terms(self)]).sum(0)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return _terms(self)[0][1].levels
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        """Those of the first term; the others' elements must be as independent in them."""
+        return _terms(self)[0][1].blocks
+
+    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
+        return torch.stack([w * energy.log_odds(x, block) for w, energy in _terms(self)]).sum(0)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         for number, energy in enumerate(self.energies):

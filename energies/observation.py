@@ -22,8 +22,8 @@ class Observation(Protocol):
         """The point of {x: A x = y} nearest to x."""
         ...
 
-    def tangent(self, v: Tensor) -> Tensor:
-        """The part of v in the null space of A: what A cannot see."""
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The part of v in the null space of A, what A cannot see; with a scale s, in that of A diag(s)."""
         ...
 
 
@@ -45,9 +45,45 @@ class Hidden:
         """y where seen, x where hidden: exact to the last bit."""
         return torch.where(self.mask, x, y)
 
-    def tangent(self, v: Tensor) -> Tensor:
-        """v with zeros where x is seen."""
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """v with zeros where x is seen, whatever the scale."""
         return torch.where(self.mask, v, 0.0)
+
+
+@dataclass(frozen=True)
+class Average:
+    """Only the means of blocks are seen: a measurement at a lower resolution, to be refined (super-resolution).
+
+    Attributes:
+        factor: side of the blocks along each of the last axes of x [B, C, ...]; it must divide them.
+    """
+
+    factor: tuple[int, ...]
+
+    def observe(self, x: Tensor) -> Tensor:
+        """The means [B, C, ... / factor]."""
+        for axis, size in zip(range(-len(self.factor), 0), self.factor, strict=True):
+            if x.shape[axis] % size:
+                raise ValueError(f"blocks of {self.factor} do not divide x of shape {list(x.shape)}")
+            x = x.unflatten(axis, (-1, size)).mean(axis)
+        return x
+
+    def spread(self, y: Tensor) -> Tensor:
+        """Every mean repeated over its block."""
+        for axis, size in zip(range(-len(self.factor), 0), self.factor, strict=True):
+            y = y.repeat_interleave(size, axis)
+        return y
+
+    def project(self, x: Tensor, y: Tensor) -> Tensor:
+        """x moved so that its block means are y, to rounding."""
+        return x + self.spread(y - self.observe(x))
+
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """v without its block means; with a scale, such that scale * v has none."""
+        if scale is None:
+            return v - self.spread(self.observe(v))
+        s = scale.expand_as(v)
+        return v - s * self.spread(self.observe(s * v) / self.observe(s * s))
 
 
 class Conditioned(Energy):
@@ -65,6 +101,11 @@ class Conditioned(Energy):
 
     def __init__(self, energy: Energy, observation: Observation, y: Tensor, noise: float | None = None) -> None:
         super().__init__()
+        bounded = type(energy).reflect is not Energy.reflect
+        if bounded and noise is None and not isinstance(observation, Hidden):
+            raise TypeError(
+                "a bounded energy can only be conditioned on seen elements: reflection would leave the others"
+            )
         if noise is not None and not noise > 0:
             raise ValueError(f"noise must be positive, or None for an exact measurement; got {noise}")
         self.energy, self.observation, self.y, self.noise = energy, observation, y, noise
@@ -76,8 +117,27 @@ class Conditioned(Energy):
         misfit = self.observation.observe(x) - self.y
         return prior + misfit.square().flatten(1).sum(1) / (2 * self.noise**2)
 
-    def tangent(self, v: Tensor) -> Tensor:
-        return v if self.noise is not None else self.observation.tangent(v)
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        v = self.energy.tangent(v, scale)
+        return v if self.noise is not None else self.observation.tangent(v, scale)
 
     def project(self, x: Tensor) -> Tensor:
         return x if self.noise is not None else self.observation.project(x, self.y)
+
+    def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.energy.reflect(x)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return self.energy.levels
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        if self.noise is not None:
+            raise TypeError(
+                "under a noisy measurement the elements of a block are not independent; use GibbsWithGradients"
+            )
+        return self.energy.blocks
+
+    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
+        return self.energy.log_odds(x, block)

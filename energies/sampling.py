@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.observation import Conditioned, Observation
 from energies.samplers.langevin import Langevin
@@ -47,6 +48,7 @@ def anneal(
     steps: int = 1,
     step_size: float = 0.5,
     observation: Observation | None = None,
+    monitor: Monitor | None = None,
 ) -> Iterator[tuple[float, Tensor]]:
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
 
@@ -62,6 +64,7 @@ def anneal(
         steps: Langevin steps a level.
         step_size: of those, in units of the level.
         observation: elements that are seen, with the values they have in x, and do not move; None: all move.
+        monitor: is shown every Langevin step.
 
     Yields:
         (the level arrived at, x there), the last at level 0.
@@ -74,6 +77,8 @@ def anneal(
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
         for _ in range(steps):
-            state, _ = sampler.step(target, state, rng)
+            state, info = sampler.step(target, state, rng)
+            if monitor is not None:
+                monitor.update(state, info)
         x = state.x - state.grad * s**2 * (level * (level - following))
         yield following, target.project(x)

@@ -14,9 +14,9 @@ from pipelines.report import Report
 BEST: dict[str, Literal["min", "max"]] = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
 
 
-def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Report:
+def recovery_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Report:
     """Of a damaged clip's recovery."""
-    report = Report("Video recovery")
+    report, found = Report("Video recovery"), values["metrics"]
     if found["truth_known"]:
         scored = {"recovery (mean)": found["recovery"], "one posterior sample": found["single_sample"]}
         scored |= {"first fill": found["fill"]} | found["baselines"]
@@ -38,6 +38,7 @@ def recovery_report(run: Run, found: dict[str, Any], sheet: np.ndarray) -> Repor
     )
     report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
     report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
+    _sampling(report, values["recovery_info"]["sampling"])
     _learning(report, run)
     _configuration(report, run)
     return report
@@ -58,9 +59,24 @@ def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Rep
         curves = {"data": measure.spectrum(values["clip"])[axis]}
         curves |= {f"sample {i}": measure.spectrum(s)[axis] for i, s in enumerate(values["samples"])}
         report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
+    _sampling(report, values["sampling"])
     _learning(report, run)
     _configuration(report, run)
     return report
+
+
+def _sampling(report: Report, found: dict[str, Any]) -> None:
+    for line in found["lines"]:
+        report.text(f"Chains: {line}")
+    curves = found.get("curves", {})
+    moves = {name: (curves["step"], curves[name]) for name in ("drift", "noise", "displacement") if name in curves}
+    if moves:
+        report.curves(moves, "moves of the chains", "step", "root mean square, units of x", log=_positive(moves))
+        report.curves({"energy": (curves["step"], curves["energy"])}, "energy of the chains", "step", "mean energy")
+
+
+def _positive(lines: dict[str, tuple[list[float], list[float]]]) -> bool:
+    return all(value > 0 for _, values in lines.values() for value in values)
 
 
 def _learning(report: Report, run: Run) -> None:

@@ -3,7 +3,26 @@
 A sampler is a frozen dataclass with `init(energy, x) -> State` and `step(energy, state, rng) -> (State, Info)`.
 """
 
+from energies.samplers.gibbs import Gibbs
+from energies.samplers.gradient_gibbs import GibbsWithGradients
+from energies.samplers.hmc import HMC
 from energies.samplers.langevin import Langevin
+from energies.samplers.mala import MALA
+from energies.samplers.random_walk import RandomWalk
 from energies.samplers.state import Info, Sampler, State
+from energies.samplers.tempering import ParallelTempering
+from energies.samplers.underdamped import Underdamped
 
-__all__ = ["Info", "Langevin", "Sampler", "State"]
+__all__ = [
+    "HMC",
+    "MALA",
+    "Gibbs",
+    "GibbsWithGradients",
+    "Info",
+    "Langevin",
+    "ParallelTempering",
+    "RandomWalk",
+    "Sampler",
+    "State",
+    "Underdamped",
+]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from energies.energy import Energy, gradient
-from energies.samplers.state import Info, Rng, State, normal, rms
+from energies.samplers.state import Info, Rng, State, force, fresh, move, rms, start
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,17 @@ class Langevin:
     """Factor of the noise; 1 is the temperature of the energy, 0 none."""
 
     scale: Tensor | None = None
-    """Scale s of each element (a diagonal preconditioner), broadcasting with x; None: 1. With an exact
-    observation it must commute with its null space, as it does for hidden elements."""
+    """Scale s of each element (a diagonal preconditioner), broadcasting with x; None: 1."""
 
     def __post_init__(self) -> None:
         if not self.step_size > 0 or not self.noise >= 0:
             raise ValueError(f"step_size must be positive and noise not negative, got {self.step_size}, {self.noise}")
 
     def init(self, energy: Energy, x: Tensor) -> State:
-        x = energy.project(x)
-        return State(x, *gradient(energy, x))
+        return start(energy, x)
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
-        s = 1.0 if self.scale is None else self.scale
-        drift = state.grad * s**2 * (-(self.step_size**2) / 2)
-        noise = energy.tangent(normal(state.x, rng)) * s * (self.step_size * self.noise)
-        x = energy.project(state.x + drift + noise)
+        drift = force(energy, state.grad, self.scale) * (-(self.step_size**2) / 2)
+        noise = fresh(energy, state.x, self.scale, rng) * (self.step_size * self.noise)
+        x, _ = move(energy, state.x, drift + noise, self.scale)
         return State(x, *gradient(energy, x)), Info(rms(drift), rms(noise))

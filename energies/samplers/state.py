@@ -1,4 +1,4 @@
-"""What a chain carries from step to step, the same for every sampler."""
+"""What a chain carries from step to step, and the pieces that several samplers share."""
 
 from __future__ import annotations
 
@@ -7,30 +7,40 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from energies.energy import Energy
+from energies.energy import Energy, gradient
 
 Rng = torch.Generator | list[torch.Generator]
 """One stream for the whole batch, or one a sample: then sample k does not depend on the batch it is in."""
 
 
 class State(NamedTuple):
-    """Where the chains are: x [B, *event] with its energy [B] and gradient [B, *event], never computed twice."""
+    """Where the chains are: x [B, *event] with its energy [B] and gradient [B, *event], never computed twice.
+
+    The gradient is empty where an algorithm has no use for it; momentum is there where one keeps it between steps.
+    """
 
     x: Tensor
     energy: Tensor
     grad: Tensor
+    momentum: Tensor | None = None
 
 
 class Info(NamedTuple):
-    """How a step went, each [B].
+    """How a step went, each [B]; None where an algorithm has no such thing.
 
     Attributes:
         drift: root mean square of the move that the gradient made.
         noise: root mean square of the move that the noise made.
+        acceptance: probability with which the proposal was accepted.
+        accepted: whether it was.
+        energy_error: change of the total energy that the proposal made, 0 for an exact flow.
     """
 
-    drift: Tensor
-    noise: Tensor
+    drift: Tensor | None = None
+    noise: Tensor | None = None
+    acceptance: Tensor | None = None
+    accepted: Tensor | None = None
+    energy_error: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -45,15 +55,106 @@ class Sampler(Protocol):
         ...
 
 
+def start(energy: Energy, x: Tensor) -> State:
+    """The state at x [B, *event], moved to where the energy allows it to be."""
+    x, _ = energy.reflect(energy.project(x))
+    return State(x, *gradient(energy, x))
+
+
 def normal(like: Tensor, rng: Rng) -> Tensor:
     """Standard normal noise of the shape of `like` [B, *event]."""
     if isinstance(rng, torch.Generator):
         return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=like.device)
+    _check(like, rng)
+    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=like.dtype, device=like.device) for g in rng])
+
+
+def uniform(like: Tensor, rng: Rng) -> Tensor:
+    """Uniform numbers in [0, 1) of the shape of `like` [B, *event]."""
+    if isinstance(rng, torch.Generator):
+        return torch.rand(like.shape, generator=rng, dtype=like.dtype, device=like.device)
+    _check(like, rng)
+    return torch.stack([torch.rand(like.shape[1:], generator=g, dtype=like.dtype, device=like.device) for g in rng])
+
+
+def _check(like: Tensor, rng: list[torch.Generator]) -> None:
     if len(rng) != len(like):
         raise ValueError(f"{len(rng)} random streams for {len(like)} samples")
-    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=like.dtype, device=like.device) for g in rng])
 
 
 def rms(v: Tensor) -> Tensor:
     """Root mean square of each sample of v [B, *event] -> [B]."""
     return v.flatten(1).square().mean(1).sqrt()
+
+
+def each(flags: Tensor, like: Tensor) -> Tensor:
+    """flags [B] in a shape that broadcasts with `like` [B, *event]."""
+    return flags.view(-1, *[1] * (like.ndim - 1))
+
+
+# Samplers work in units of a scale s (a diagonal mass matrix of s^-2): x = s z, so that the force in z is s dE/dx.
+
+
+def force(energy: Energy, grad: Tensor, scale: Tensor | None) -> Tensor:
+    """Gradient of the energy in units of the scale, along the allowed directions."""
+    return grad if scale is None else energy.tangent(grad * scale, scale)
+
+
+def fresh(energy: Energy, like: Tensor, scale: Tensor | None, rng: Rng) -> Tensor:
+    """A standard normal momentum, or noise, in units of the scale along the allowed directions."""
+    return energy.tangent(normal(like, rng), scale)
+
+
+def move(energy: Energy, x: Tensor, by: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """x moved in units of the scale, kept on the constraint and within the bounds.
+
+    The second is the sign, 1 or -1, by which the reflections turned every element of the velocity; None: no bounds.
+    """
+    return energy.reflect(energy.project(x + (by if scale is None else by * scale)))
+
+
+def leapfrog(
+    energy: Energy, state: State, momentum: Tensor, step_size: float, scale: Tensor | None, steps: int
+) -> tuple[State, Tensor]:
+    """Follow Hamilton's equations: half a kick, a drift, half a kick (Neal 2011, eq. 5.18-5.20).
+
+    Reversible and volume-preserving, also with reflections, which turn the momentum.
+    """
+    x, energies, grad = state.x, state.energy, state.grad
+    for _ in range(steps):
+        momentum = momentum - force(energy, grad, scale) * (step_size / 2)
+        x, sign = move(energy, x, momentum * step_size, scale)
+        if sign is not None:
+            momentum = momentum * sign
+        energies, grad = gradient(energy, x)
+        momentum = momentum - force(energy, grad, scale) * (step_size / 2)
+    return State(x, energies, grad), momentum
+
+
+def kinetic_change(before: Tensor, after: Tensor) -> Tensor:
+    """Change of |p|^2 / 2, [B]; summed in float64, since it is a small difference of large numbers."""
+    return ((after - before) * (after + before)).flatten(1).sum(1, dtype=torch.float64) / 2
+
+
+def metropolis(state: State, proposal: State, change: Tensor, rng: Rng) -> tuple[State, Info]:
+    """Accept each chain's proposal with probability min(1, exp(-change)), change [B] that of the total energy.
+
+    A proposal whose change is not finite is refused.
+    """
+    change = change.to(state.energy.dtype)
+    probability = (-change).clamp(max=0).exp().nan_to_num(0.0)
+    accepted = uniform(probability, rng) < probability
+
+    def choose(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(each(accepted, old), new, old) if old.numel() else old
+
+    chosen = State(
+        choose(proposal.x, state.x), choose(proposal.energy, state.energy), choose(proposal.grad, state.grad)
+    )
+    return chosen, Info(acceptance=probability, accepted=accepted, energy_error=change)
+
+
+def check_step_size(step_size: float) -> None:
+    """ValueError unless it is positive."""
+    if not step_size > 0:
+        raise ValueError(f"step_size must be positive, got {step_size}")

@@ -55,6 +55,7 @@ class Evaluate:
             "blend": values["blend"],
             "trust": {"reference": info["trust_reference"], "network": info["trust_network"]},
             "held_out": info["held_out"],
+            "sampling": info["sampling"]["summary"],
             "seconds": round(_seconds(run), 3),
         }
         best = next(iter(rivals))
@@ -73,7 +74,16 @@ class Evaluate:
             found["fill_gain_db"] = found["recovery"]["psnr"] - found["fill"]["psnr"]
         text = json.dumps(found, indent=2, allow_nan=False)
         checkpoint.write_file(run.root / "metrics.json", text.encode())
-        return {"metrics": found, "rival": {"name": best, "clip": rivals[best]}, "summary": summary(found)}
+        return {
+            "metrics": found,
+            "rival": {"name": best, "clip": rivals[best]},
+            "summary": "\n".join([summary(found), *_sampling(info)]),
+        }
+
+
+def _sampling(info: dict[str, Any]) -> list[str]:
+    first, *more = info["sampling"]["lines"]
+    return [f"chains: {first}", *more]
 
 
 def _seconds(run: Run) -> float:

@@ -29,6 +29,7 @@ class ExportRecovery:
         "recovered",
         "samples",
         "std",
+        "recovery_info",
         "metrics",
         "rival",
         "energy",
@@ -61,7 +62,7 @@ class ExportRecovery:
         sheet = pictures.contact_sheet(rows, frames=shown)
         images.write(root / "contact_sheet.png", sheet)
         save_energy(values["energy"], root)
-        recovery_report(run, values["metrics"], sheet).write(root / "report.html")
+        recovery_report(run, values, sheet).write(root / "report.html")
         return {}
 
 

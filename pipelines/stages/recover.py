@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from energies import Conditioned, Context, Energy, GenerativeConvNet, Hidden, Refiner
+from energies.diagnostics import Monitor, saturation
 from energies.refiner import geometric
 from energies.samplers import Langevin
+from energies.samplers.state import normal
 from energies.sampling import anneal, sample
 from pipelines import metrics
+from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
 
 LEVEL = 0.9  # of the uncertainty that is calibrated
@@ -84,8 +87,9 @@ class Recover:
         judge = Context(**guard)
         seen, fill = values["damaged"], values["fill"]
 
-        judged, judged_samples = self._posterior(energy, judge, run, "guard")
-        mean, samples = self._posterior(energy, context, run, "recover")
+        monitor = self._monitor(energy, seen)
+        judged, judged_samples = self._posterior(energy, judge, run, "guard", Monitor())
+        mean, samples = self._posterior(energy, context, run, "recover", monitor)
         # The energy's reference earns its share of trust first, then what its network adds to that.
         trust_reference = _trust(first, first, judge.fill[0], seen, held_out)
         guarded = first + trust_reference * (judge.fill[0] - first)
@@ -108,46 +112,51 @@ class Recover:
                 "recovery": metrics.score(guarded, seen, held_out)["psnr"],
             },
             "seconds": time.monotonic() - begin,
+            "sampling": findings(monitor),
         }
         run.log(event="guard", **info["held_out"], trust_reference=trust_reference, trust_network=trust_network)
         return {"recovered": recovered, "samples": samples, "std": std, "recovery_info": info}
 
-    def _posterior(self, energy: Energy, context: Context, run: Run, purpose: str) -> tuple[Tensor, Tensor]:
+    def _posterior(
+        self, energy: Energy, context: Context, run: Run, purpose: str, monitor: Monitor
+    ) -> tuple[Tensor, Tensor]:
         """Mean [C, T, H, W] and samples [chains, C, T, H, W], on the CPU, the same on every process."""
-        device, processes = run.accelerator.device, run.accelerator.num_processes
+        device = run.accelerator.device
         here = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
-        mine = range(run.accelerator.process_index, -(-self.chains // processes) * processes, processes)
-        samples = []
-        with run.accelerator.autocast(), torch.no_grad():
-            for chain in run.progress(mine, len(mine), f"sampling ({purpose})"):
-                rng = run.generator("recover", purpose, chain, device=device)
-                samples.append(self._sample(energy, here, rng))
-            mean = energy.given(here).mean()[0].cpu() if isinstance(energy, Refiner) else None
-        together = run.accelerator.gather(torch.stack(samples))
-        assert isinstance(together, Tensor)
-        # Gathered process by process; chain k was drawn by process k mod processes.
-        order = together.cpu().unflatten(0, (processes, -1)).transpose(0, 1).flatten(0, 1)[: self.chains]
-        return (order.mean(0) if mean is None else mean), order
 
-    def _sample(self, energy: Energy, context: Context, rng: torch.Generator) -> Tensor:
+        def draw(streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+            return self._sample(energy, here, streams, monitor)
+
+        samples = sample_chains(run, self.chains, here.fill.numel(), purpose, monitor, draw)
+        if not isinstance(energy, Refiner):
+            return samples.mean(0), samples
+        with run.accelerator.autocast(), torch.no_grad():
+            return energy.given(here).mean()[0].cpu(), samples
+
+    def _sample(self, energy: Energy, context: Context, streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         if isinstance(energy, Refiner):
             a = self.annealing
             bound = energy.given(context)
-            start = bound.mean()
-            noise = torch.randn(start.shape, generator=rng, device=start.device)
-            x = start + a.high * bound.scale * context.hidden * noise
+            start = bound.mean().expand(len(streams), -1, -1, -1, -1)
+            x = start + a.high * bound.scale * context.hidden * normal(start, streams)
             levels = geometric(a.high, a.low, a.levels)
-            chain = anneal(
-                bound, levels, x, rng, steps=a.steps, step_size=a.step_size, observation=Hidden(context.hidden)
+            seen = Hidden(context.hidden)
+            *_, (_, x) = anneal(
+                bound, levels, x, streams, steps=a.steps, step_size=a.step_size, observation=seen, monitor=monitor
             )
-            *_, (_, x) = chain
-            return x[0]
+            return x
         assert isinstance(energy, GenerativeConvNet)
         posterior = Conditioned(energy, Hidden(context.hidden), context.fill)
-        x = context.fill
-        for state, _ in sample(Langevin(self.step_size, self.noise), posterior, x, self.steps, rng):
+        x = context.fill.expand(len(streams), -1, -1, -1, -1)
+        for state, info in sample(Langevin(self.step_size, self.noise), posterior, x, self.steps, streams):
+            monitor.update(state, info)
             x = state.x
-        return x[0]
+        return x
+
+    def _monitor(self, energy: Energy, seen: Tensor) -> Monitor:
+        noise = 1.0 if isinstance(energy, Refiner) else self.noise
+        at_bounds = float(saturation(seen[None])[0])
+        return Monitor(bounds=(-1, 1), saturated=(1 + at_bounds) / 2, temperature=noise**2)
 
 
 def _trust(base: Tensor, before: Tensor, after: Tensor, truth: Tensor, held_out: Tensor) -> float:

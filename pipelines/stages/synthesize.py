@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from energies.diagnostics import Monitor, saturation
 from energies.refiner import Context, geometric
+from energies.samplers.state import normal
 from energies.sampling import anneal
 from pipelines import checkpoint, metrics
+from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
 from pipelines.stages.learn_clip import scene
 from pipelines.stages.recover import Annealing
@@ -22,7 +25,7 @@ class Synthesize:
     """Sample new clips, of any length, and compare their statistics with the data's, into metrics.json."""
 
     needs: ClassVar[tuple[str, ...]] = ("clip", "energy")
-    gives: ClassVar[tuple[str, ...]] = ("samples", "metrics", "summary")
+    gives: ClassVar[tuple[str, ...]] = ("samples", "metrics", "sampling", "summary")
     distributed: ClassVar[bool] = True
 
     num: int = 3
@@ -40,30 +43,30 @@ class Synthesize:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         clip: Tensor = values["clip"]
-        device, processes = run.accelerator.device, run.accelerator.num_processes
+        device = run.accelerator.device
         context = scene(clip, self.frames or clip.shape[1])
         context = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
         energy = values["energy"].to(device).given(context)
         a = self.annealing
-        mine = range(run.accelerator.process_index, -(-self.num // processes) * processes, processes)
-        made = []
-        for number in mine:
-            rng = run.generator("synthesize", number, device=device)
-            x = context.fill + a.high * context.scale * torch.randn(context.fill.shape, generator=rng, device=device)
+
+        def draw(streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+            start = context.fill.expand(len(streams), -1, -1, -1, -1)
+            x = start + a.high * context.scale * normal(start, streams)
             levels = geometric(a.high, a.low, a.levels)
-            chain = anneal(energy, levels, x, rng, steps=a.steps, step_size=a.step_size)
-            with run.accelerator.autocast():
-                *_, (_, x) = run.progress(chain, a.levels, f"sample {number}")
-            made.append(x[0].clamp(-1, 1))
-        together = run.accelerator.gather(torch.stack(made))
-        assert isinstance(together, Tensor)
-        samples = together.cpu().unflatten(0, (processes, -1)).transpose(0, 1).flatten(0, 1)[: self.num]
+            chain = anneal(energy, levels, x, streams, steps=a.steps, step_size=a.step_size, monitor=monitor)
+            *_, (_, x) = run.progress(chain, a.levels, "noise levels")
+            return x.clamp(-1, 1)
+
+        monitor = Monitor(bounds=(-1, 1), saturated=(1 + float(saturation(clip[None])[0])) / 2, temperature=1.0)
+        samples = sample_chains(run, self.num, context.fill.numel(), "synthesize", monitor, draw)
+        chains = findings(monitor)
         found = {"data": metrics.statistics(clip)}
         found |= {f"sample_{number}": metrics.statistics(sample) for number, sample in enumerate(samples)}
         if run.is_main:
-            text = json.dumps(found, indent=2, allow_nan=False)
+            text = json.dumps(found | {"sampling": chains["summary"]}, indent=2, allow_nan=False)
             checkpoint.write_file(run.root / "metrics.json", text.encode())
-        return {"samples": samples, "metrics": found, "summary": _summary(found)}
+        summary = "\n".join([_summary(found), f"chains: {chains['lines'][0]}", *chains["lines"][1:]])
+        return {"samples": samples, "metrics": found, "sampling": chains, "summary": summary}
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -1,0 +1,36 @@
+"""Block Gibbs sampling of discrete energies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from energies.energy import Energy
+from energies.samplers.state import Info, Rng, State, uniform
+
+
+@dataclass(frozen=True)
+class Gibbs:
+    """Draw every block of elements anew, given all others (Geman & Geman 1984).
+
+    For energies of elements with two values whose `blocks` fall into conditionally independent elements: Ising models,
+    Boltzmann machines and their weighted sums. What an observation shows stays as it is.
+    """
+
+    def init(self, energy: Energy, x: Tensor) -> State:
+        return self._at(energy, energy.project(x))
+
+    def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
+        x = state.x
+        low, high = energy.levels
+        for block in energy.blocks:
+            odds = energy.log_odds(x, block)
+            drawn = torch.where(uniform(odds, rng) < odds.sigmoid(), high, low)
+            x = energy.project(torch.where(block, drawn.to(x.dtype), x))
+        return self._at(energy, x), Info()
+
+    def _at(self, energy: Energy, x: Tensor) -> State:
+        with torch.no_grad():
+            return State(x, energy(x), x.new_empty(0))

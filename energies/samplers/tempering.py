@@ -1,0 +1,137 @@
+"""Parallel tempering (replica exchange) around any sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from energies.energy import Energy
+from energies.samplers.state import Info, Rng, Sampler, State, each, uniform
+
+
+class TemperedState(NamedTuple):
+    """A `State` of the coldest replicas, with all of them beside it.
+
+    Attributes:
+        replicas: state of R replicas a chain, [B R, *event], chain by chain, their energies times their betas.
+        round: number of steps made.
+    """
+
+    x: Tensor
+    energy: Tensor
+    grad: Tensor
+    replicas: State
+    round: int = 0
+    momentum: None = None
+
+
+class Tempered(Energy):
+    """beta_i E(x_i) over a batch [B R, *event], row by row.
+
+    Args:
+        energy: E.
+        betas: inverse temperatures [B R].
+    """
+
+    def __init__(self, energy: Energy, betas: Tensor) -> None:
+        super().__init__()
+        self.energy, self.betas = energy, betas
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.betas.to(x.dtype) * self.energy(x)
+
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        return self.energy.tangent(v, scale)
+
+    def project(self, x: Tensor) -> Tensor:
+        return self.energy.project(x)
+
+    def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.energy.reflect(x)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        return self.energy.levels
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        return self.energy.blocks
+
+    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
+        return each(self.betas.to(x.dtype), x) * self.energy.log_odds(x, block)
+
+
+@dataclass(frozen=True)
+class ParallelTempering:
+    """Replicas at rising temperatures, each moved by a sampler, whose neighbours exchange places (Geyer 1991).
+
+    Even and odd pairs take turns. Every chain has replicas of its own, so that chains stay independent. Hotter replicas
+    make steps larger by beta^-1/2, where the sampler has a scale. An observation must broadcast over the batch.
+    """
+
+    sampler: Any
+    """What moves the replicas: any other sampler without a momentum kept between steps."""
+
+    betas: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1)
+    """Inverse temperatures, falling from 1."""
+
+    def __post_init__(self) -> None:
+        falling = all(a > b > 0 for a, b in pairwise(self.betas))
+        if len(self.betas) < 2 or self.betas[0] != 1.0 or not falling:
+            raise ValueError(f"betas must fall from 1 and stay above 0, two or more of them; got {self.betas}")
+
+    def init(self, energy: Energy, x: Tensor) -> TemperedState:
+        replicas = repeat(x, "b ... -> (b r) ...", r=len(self.betas))
+        return self._cold(self.sampler.init(self._tempered(energy, x), replicas), 0)
+
+    def step(self, energy: Energy, state: TemperedState, rng: Rng) -> tuple[TemperedState, Info]:
+        streams = rng if isinstance(rng, torch.Generator) else [g for g in rng for _ in self.betas]
+        replicas, info = self._moving(state.x).step(self._tempered(energy, state.x), state.replicas, streams)
+        if replicas.momentum is not None:
+            raise TypeError(f"{type(self.sampler).__name__} keeps a momentum; replicas cannot exchange it")
+        replicas = self._exchange(replicas, state.round % 2, rng)
+        cold = Info(*(None if v is None else v[:: len(self.betas)] for v in info))
+        return self._cold(replicas, state.round + 1), cold
+
+    def _exchange(self, replicas: State, first: int, rng: Rng) -> State:
+        """Swap the places of neighbouring temperatures (i, i + 1), i = first, first + 2, ..., where accepted."""
+        num = len(self.betas)
+        betas = torch.tensor(self.betas, dtype=replicas.energy.dtype, device=replicas.x.device)
+        raw = rearrange(replicas.energy, "(b r) -> b r", r=num) / betas  # [B, R]
+        order = torch.arange(num, device=raw.device).expand(len(raw), num).clone()
+        low = torch.arange(first, num - 1, 2, device=raw.device)
+        log_ratio = (betas[low] - betas[low + 1]) * (raw[:, low] - raw[:, low + 1])
+        accepted = uniform(log_ratio, rng) < log_ratio.exp()
+        order[:, low] += accepted.long()
+        order[:, low + 1] -= accepted.long()
+        rows = (order + num * torch.arange(len(raw), device=raw.device)[:, None]).flatten()
+        factor = (betas / betas[order]).flatten()
+        grad = replicas.grad
+        if grad.numel():
+            grad = grad[rows] * each(factor, grad).to(grad.dtype)
+        return State(replicas.x[rows], replicas.energy[rows] * factor, grad)
+
+    def _cold(self, replicas: State, rounds: int) -> TemperedState:
+        num = len(self.betas)
+        grad = replicas.grad[::num] if replicas.grad.numel() else replicas.grad
+        return TemperedState(replicas.x[::num], replicas.energy[::num], grad, replicas, rounds)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        betas = torch.tensor(self.betas, dtype=x.dtype, device=x.device)
+        return betas.repeat(len(x))
+
+    def _tempered(self, energy: Energy, x: Tensor) -> Tempered:
+        return Tempered(energy, self._rows(x))
+
+    def _moving(self, x: Tensor) -> Sampler:
+        if not hasattr(self.sampler, "scale"):
+            return self.sampler
+        hotter = each(self._rows(x), x) ** -0.5
+        scale = hotter if self.sampler.scale is None else self.sampler.scale * hotter
+        return dataclasses.replace(self.sampler, scale=scale)

@@ -1,0 +1,61 @@
+"""Chains shared among processes, watched by a monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies.diagnostics import Monitor
+from pipelines.pipeline import Run
+
+TOGETHER = 2**22
+"""Numbers of x that are sampled at once; what is more goes one batch after another, to bound the memory."""
+
+Draw = Callable[[list[torch.Generator], Monitor], Tensor]
+
+
+def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor, draw: Draw) -> Tensor:
+    """Samples [num, *event] on the CPU, the same on every process and however many there are.
+
+    Args:
+        run: gives processes and randomness; chain k has a stream of its own.
+        num: number of chains.
+        size: numbers in one x.
+        purpose: of the streams.
+        monitor: watches the chains of the first batch of this process.
+        draw: runs a batch of chains, one a stream, to their ends [streams, *event], and shows them the monitor it got.
+
+    Raises:
+        InputError: the chains ended at values that are not finite.
+    """
+    device, processes = run.accelerator.device, run.accelerator.num_processes
+    mine = list(range(run.accelerator.process_index, -(-num // processes) * processes, processes))
+    batch = max(1, TOGETHER // size)
+    ends = []
+    with run.accelerator.autocast(), torch.no_grad():
+        for first in run.progress(range(0, len(mine), batch), -(-len(mine) // batch), f"sampling ({purpose})"):
+            streams = [run.generator(purpose, chain, device=device) for chain in mine[first : first + batch]]
+            ends.append(draw(streams, Monitor() if first else monitor))
+    together = run.accelerator.gather(torch.cat(ends))
+    assert isinstance(together, Tensor)
+    # Gathered process by process; chain k was drawn by process k mod processes.
+    samples = together.cpu().unflatten(0, (processes, -1)).transpose(0, 1).flatten(0, 1)[:num]
+    if not samples.isfinite().all():
+        raise InputError(f"the chains diverged ({purpose}): choose a smaller step_size")
+    return samples
+
+
+def findings(monitor: Monitor) -> dict[str, Any]:
+    """What a monitor saw, for metrics.json and the report: summary, lines to print, and curves."""
+    if not monitor.num_steps:
+        return {"summary": {"verdict": "no Langevin steps were made"}, "lines": ["no Langevin steps were made"]}
+    summary, curves = monitor.summary(), monitor.trace()
+    return {
+        "summary": summary.as_dict(),
+        "lines": summary.lines(),
+        "curves": {name: [round(v, 6) for v in curve.nan_to_num().tolist()] for name, curve in curves.items()},
+    }

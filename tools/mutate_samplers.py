@@ -1,0 +1,211 @@
+"""Break every sampler in several ways, one at a time, and show that the tests notice each.
+
+python tools/mutate_samplers.py [--only hmc] [--jobs 2]
+
+A mutant is one file of `energies` with one piece of its text replaced, seen only by the process that tests it: nothing
+on the disk changes. The exit status is 1 if a mutant survives, or if the tests fail on the code as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.abc
+import importlib.util
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MCMC, DISCRETE = "tests/test_mcmc.py", "tests/test_discrete.py"
+STAYS = f"{MCMC}::test_what_starts_in_the_law_stays_in_it"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One break: in a module, `old` becomes `new`; some of the `tests` must fail."""
+
+    module: str
+    what: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def stays(name: str, *more: str) -> tuple[str, ...]:
+    """The invariance of one sampler on three laws, then further tests."""
+    return (*(f"{STAYS}[{name}-{law}]" for law in ("correlated", "mixture", "box")), *more)
+
+
+LANGEVIN = ("tests/test_samplers.py::test_langevin_has_its_biased_stationary_variance",)
+CONDITIONED = f"{MCMC}::test_given_a_measurement_the_posterior_is_exact"
+ARRIVES = f"{MCMC}::test_what_starts_elsewhere_arrives"
+JOINT = f"{MCMC}::test_replicas_that_start_in_their_joint_law_stay_in_it"
+BAOAB = (
+    f"{MCMC}::test_baoab_has_no_bias_in_x_for_a_gaussian",
+    f"{MCMC}::test_underdamped_remembers_its_momentum_for_as_long_as_friction_says",
+)
+GIBBS = (
+    f"{DISCRETE}::test_binary_chains_stay_in_their_law_and_arrive_in_it[gibbs-ising]",
+    f"{DISCRETE}::test_binary_chains_stay_in_their_law_and_arrive_in_it[gibbs-rbm]",
+    f"{DISCRETE}::test_what_is_seen_stays_and_the_rest_follows_its_conditional_law[gibbs]",
+)
+GRADIENTS = tuple(test.replace("gibbs-", "gradients-").replace("[gibbs]", "[gradients]") for test in GIBBS)
+
+S = "energies.samplers."
+MUTANTS = (
+    Mutant(S + "langevin", "drift twice as long", "(-(self.step_size**2) / 2)", "(-(self.step_size**2))", LANGEVIN),
+    Mutant(S + "langevin", "drift uphill", "(-(self.step_size**2) / 2)", "(self.step_size**2 / 2)", LANGEVIN),
+    Mutant(S + "langevin", "noise too large", "(self.step_size * self.noise)", "(2**0.5 * self.step_size * self.noise)", LANGEVIN),
+    Mutant(S + "langevin", "stale gradient", "State(x, *gradient(energy, x)), Info", "State(x, state.energy, state.grad), Info", LANGEVIN),
+    Mutant(S + "mala", "no ratio of proposals", " + kinetic_change(before, after)", "", stays("mala")),
+    Mutant(S + "mala", "ratio of proposals upside down", "kinetic_change(before, after)", "kinetic_change(after, before)", stays("mala")),
+    Mutant(S + "mala", "energy with the wrong sign", "proposal.energy - state.energy", "state.energy - proposal.energy", stays("mala")),
+    Mutant(S + "mala", "always accept", "metropolis(state, proposal, change, rng)", "metropolis(state, proposal, change * 0, rng)", stays("mala")),
+    Mutant(S + "mala", "scale forgotten in the proposal", "self.step_size, self.scale, 1)", "self.step_size, None, 1)", (f"{CONDITIONED}[averages-mala-scaled]",)),
+    Mutant(S + "hmc", "no kinetic energy", " + kinetic_change(before, after)", "", stays("hmc")),
+    Mutant(S + "hmc", "kinetic energy with the wrong sign", "kinetic_change(before, after)", "kinetic_change(after, before)", stays("hmc")),
+    Mutant(S + "hmc", "always accept", "metropolis(state, proposal, change, rng)", "metropolis(state, proposal, change * 0, rng)", stays("hmc")),
+    Mutant(S + "hmc", "momentum too large", "before = fresh(energy, state.x, self.scale, rng)", "before = 1.2 * fresh(energy, state.x, self.scale, rng)", stays("hmc")),
+    Mutant(S + "state", "whole kick at the start of a leapfrog step", "x, sign = move(energy, x, momentum * step_size, scale)", "momentum = momentum - force(energy, grad, scale) * (step_size / 2)\n        x, sign = move(energy, x, momentum * step_size, scale)", stays("hmc")),
+    Mutant(S + "state", "force with the wrong sign", "momentum = momentum - force(energy, grad, scale) * (step_size / 2)\n        x, sign", "momentum = momentum + force(energy, grad, scale) * (step_size / 2)\n        x, sign", (f"{MCMC}::test_the_leapfrog_is_reversible", *stays("hmc"))),
+    Mutant(S + "state", "momentum not turned at a bound", "momentum = momentum * sign", "momentum = momentum", stays("hmc")),
+    Mutant(S + "state", "one decision for the whole batch", "uniform(probability, rng) < probability", "(uniform(probability[:1], rng) < probability.mean()).expand_as(probability)", stays("mala")),
+    Mutant(S + "state", "one random number for the whole batch", "uniform(probability, rng) < probability", "uniform(probability[:1], rng) < probability", (*stays("mala")[:1], f"{ARRIVES}[mala]")),
+    Mutant(S + "state", "refusals counted as acceptances", "accepted = uniform(probability, rng) < probability", "accepted = uniform(probability, rng) >= probability", stays("mala")),
+    Mutant(S + "state", "stale gradient after a refusal", "choose(proposal.grad, state.grad)", "proposal.grad", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals",)),
+    Mutant(S + "state", "stale energy after a refusal", "choose(proposal.energy, state.energy)", "proposal.energy", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals",)),
+    Mutant(S + "state", "noise off the null space", "return energy.tangent(normal(like, rng), scale)", "return normal(like, rng)", (f"{CONDITIONED}[averages-mala-scaled]",)),
+    Mutant(S + "state", "force off the null space", "return grad if scale is None else energy.tangent(grad * scale, scale)", "return grad if scale is None else grad * scale", (f"{CONDITIONED}[averages-mala-scaled]",)),
+    Mutant(S + "state", "one stream for every chain", "for g in rng])\n\n\ndef uniform", "for g in rng[:1] * len(rng)])\n\n\ndef uniform", (f"{MCMC}::test_with_a_stream_each_a_sample_does_not_depend_on_its_batch[mala]",)),
+    Mutant(S + "underdamped", "noise too small", "math.sqrt(1 - keep**2)", "(1 - keep)", BAOAB),
+    Mutant(S + "underdamped", "no second kick", "p = p + force(energy, grad, self.scale) * (-self.step_size / 2)", "p = p + 0", BAOAB),
+    Mutant(S + "underdamped", "kick uphill", "* (-self.step_size / 2)\n        p = p + kick", "* (self.step_size / 2)\n        p = p + kick", BAOAB),
+    Mutant(S + "underdamped", "whole drifts", "p * (self.step_size / 2)", "p * self.step_size", BAOAB),
+    Mutant(S + "underdamped", "momentum drawn anew every step", "if state.momentum is None", "if True", BAOAB),
+    Mutant(S + "underdamped", "friction twice", "math.exp(-self.friction * self.step_size)", "math.exp(-2 * self.friction * self.step_size)", BAOAB),
+    Mutant(S + "random_walk", "always accept", "proposal.energy - state.energy, rng", "0 * proposal.energy, rng", stays("random_walk")),
+    Mutant(S + "random_walk", "energy with the wrong sign", "proposal.energy - state.energy", "state.energy - proposal.energy", stays("random_walk")),
+    Mutant(S + "random_walk", "a proposal that is not symmetric", "self.scale, rng) * self.step_size", "self.scale, rng) * self.step_size - 0.1 * state.x", stays("random_walk")),
+    Mutant(S + "random_walk", "a temperature of 1.2", "proposal.energy - state.energy, rng", "(proposal.energy - state.energy) / 1.2, rng", stays("random_walk")),
+    Mutant(S + "gibbs", "odds upside down", "< odds.sigmoid()", "> odds.sigmoid()", GIBBS),
+    Mutant(S + "gibbs", "odds halved", "odds.sigmoid()", "(odds / 2).sigmoid()", GIBBS),
+    Mutant(S + "gibbs", "all blocks from the old state", "energy.log_odds(x, block)", "energy.log_odds(state.x, block)", GIBBS),
+    Mutant(S + "gibbs", "all elements at once", "torch.where(block, drawn.to(x.dtype), x)", "drawn.to(x.dtype)", GIBBS),
+    Mutant(S + "gibbs", "one random number for the whole batch", "uniform(odds, rng)", "uniform(odds[:1], rng)", GIBBS),
+    Mutant(S + "gradient_gibbs", "no ratio of proposals", "proposal.energy - state.energy + ratio", "proposal.energy - state.energy", GRADIENTS),
+    Mutant(S + "gradient_gibbs", "ratio upside down", "+ ratio", "- ratio", GRADIENTS),
+    Mutant(S + "gradient_gibbs", "always accept", "proposal.energy - state.energy + ratio", "0 * ratio", GRADIENTS),
+    Mutant(S + "gradient_gibbs", "gradient of the old state on the way back", "_log_proposal(energy, proposal)", "_log_proposal(energy, proposal._replace(grad=state.grad))", GRADIENTS),
+    Mutant(S + "tempering", "always swap", "< log_ratio.exp()", "< torch.ones_like(log_ratio)", (f"{JOINT}[tempering]",)),
+    Mutant(S + "tempering", "swap ratio upside down", "(raw[:, low] - raw[:, low + 1])", "(raw[:, low + 1] - raw[:, low])", (f"{JOINT}[tempering]",)),
+    Mutant(S + "tempering", "energies not rescaled", "factor = (betas / betas[order]).flatten()", "factor = torch.ones_like(raw).flatten()", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals", f"{JOINT}[tempering]")),
+    Mutant(S + "tempering", "one decision for the whole batch", "uniform(log_ratio, rng) < log_ratio.exp()", "(uniform(log_ratio[:1], rng) < log_ratio.exp().mean(0)).expand_as(log_ratio)", (f"{JOINT}[tempering]",)),
+    Mutant(S + "tempering", "hot replicas left cold", "self.betas.to(x.dtype) * self.energy(x)", "self.energy(x)", (f"{JOINT}[tempering]",)),
+    Mutant("energies.observation", "average projected with the wrong weights", "self.observe(s * s)", "self.observe(s)", (f"{CONDITIONED}[averages-mala-scaled]",)),
+    Mutant("energies.bounded", "clipped, not reflected", "torch.where(back, 2 * width - along, along)", "along", stays("hmc")[2:]),
+)  # fmt: skip
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads one module from a text of our own."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+        self.path = ROOT / (mutant.module.replace(".", "/") + ".py")
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname == self.mutant.module:
+            return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+        return None
+
+    def exec_module(self, module) -> None:
+        exec(compile(mutated(self.mutant), str(self.path), "exec"), module.__dict__)
+
+
+def mutated(mutant: Mutant) -> str:
+    """The text of the module with its break; ValueError where there is nothing to break."""
+    text = (ROOT / (mutant.module.replace(".", "/") + ".py")).read_text()
+    if mutant.old not in text:
+        raise ValueError(f"{mutant.module}: the text of '{mutant.what}' is not there any more: {mutant.old}")
+    return text.replace(mutant.old, mutant.new, 1)
+
+
+def passes(tests: tuple[str, ...], mutant: Mutant | None) -> bool:
+    """Whether the tests pass, in a child of this process that has torch already."""
+    child = os.fork()
+    if child == 0:
+        status = 3
+        try:
+            if mutant is not None:
+                sys.meta_path.insert(0, Finder(mutant))
+            import pytest
+
+            with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+                status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, 1):
+        raise RuntimeError(f"pytest ended with status {status} on {' '.join(tests)}")
+    return status == 0
+
+
+def work(mutants: list[Mutant], pipe: io.TextIOBase) -> None:
+    """Try mutants one after another, and write a line for each."""
+    for mutant in mutants:
+        begin = time.monotonic()
+        caught = not passes(mutant.tests, mutant)
+        name = f"{mutant.module.rpartition('.')[2]}: {mutant.what} ({time.monotonic() - begin:.1f} s)"
+        pipe.write(f"{'caught' if caught else 'SURVIVED'}\t{name}\n")
+        pipe.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only modules or breaks whose name holds this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    chosen = [m for m in MUTANTS if arguments.only in f"{m.module}: {m.what}"]
+    for mutant in chosen:
+        mutated(mutant)
+    import torch
+
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    reader, writer = os.pipe()
+    children = []
+    for job in range(arguments.jobs):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reader)
+                with os.fdopen(writer, "w") as pipe:
+                    if job == 0:
+                        tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
+                        if not passes(tests, None):
+                            pipe.write("SURVIVED\tthe code as it is fails its tests\n")
+                    work(chosen[job :: arguments.jobs], pipe)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        lines = [line.rstrip("\n").split("\t") for line in pipe]
+    failed = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    for verdict, what in lines:
+        print(f"{verdict:9} {what}")
+    survived = [what for verdict, what in lines if verdict == "SURVIVED"]
+    print(f"{len(lines) - len(survived)} of {len(chosen)} broken samplers caught in {time.monotonic() - start:.0f} s")
+    return int(bool(survived or any(failed) or len(lines) != len(chosen)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
