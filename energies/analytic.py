@@ -145,11 +145,11 @@ class Ising(Energy):
         return -self.coupling * pairs - self.field * x.flatten(1).sum(1)
 
     @property
-    def levels(self) -> tuple[float, float]:
+    def binary_values(self) -> tuple[float, float]:
         return -1.0, 1.0
 
     @property
-    def blocks(self) -> list[Tensor]:
+    def gibbs_blocks(self) -> list[Tensor]:
         """The two colours of a chessboard."""
         height, width = self.event_shape
         odd = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 1
@@ -164,12 +164,12 @@ class Ising(Energy):
         return 2 * (self.coupling * near + self.field)
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
-        every = states(self.levels, self.event_shape)
+        every = states(self.binary_values, self.event_shape)
         chance = (-self(every)).softmax(0)
         return every[torch.multinomial(chance, num, replacement=True, generator=rng)]
 
     def log_z(self) -> float:
-        return float((-self(states(self.levels, self.event_shape))).logsumexp(0))
+        return float((-self(states(self.binary_values, self.event_shape))).logsumexp(0))
 
 
 def states(levels: tuple[float, float], shape: tuple[int, ...]) -> Tensor:

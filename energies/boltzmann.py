@@ -29,11 +29,11 @@ class RBM(Energy):
         return -v @ self.visible_bias - h @ self.hidden_bias - ((v @ self.weight) * h).sum(1)
 
     @property
-    def levels(self) -> tuple[float, float]:
+    def binary_values(self) -> tuple[float, float]:
         return 0.0, 1.0
 
     @property
-    def blocks(self) -> list[Tensor]:
+    def gibbs_blocks(self) -> list[Tensor]:
         """Hidden units, then visible ones."""
         hidden = torch.arange(sum(self.weight.shape), device=self.weight.device) >= len(self.weight)
         return [hidden, ~hidden]
@@ -59,8 +59,8 @@ class FreeEnergy(Energy):
         self.event_shape = (len(rbm.weight),)
 
     @property
-    def levels(self) -> tuple[float, float]:
-        return self.rbm.levels
+    def binary_values(self) -> tuple[float, float]:
+        return self.rbm.binary_values
 
     def forward(self, v: Tensor) -> Tensor:
         rbm = self.rbm

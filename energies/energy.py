@@ -25,6 +25,9 @@ class Energy(nn.Module, PyTorchModelHubMixin):
     `energies.load(folder)` reads any of them without being told its class.
     """
 
+    exact: Energy | None = None
+    """Where the energy is computed in a short number format, the same in float32 (`energies.compute`)."""
+
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """The part of a direction v [B, *event] along which x may move; with a scale s: by s v, x may move."""
         return v
@@ -43,12 +46,12 @@ class Energy(nn.Module, PyTorchModelHubMixin):
     # Energies of elements with two values define these as well.
 
     @property
-    def levels(self) -> tuple[float, float]:
+    def binary_values(self) -> tuple[float, float]:
         """The two values an element may have, the lower one first."""
         raise TypeError(f"{type(self).__name__} is not an energy of elements with two values")
 
     @property
-    def blocks(self) -> list[Tensor]:
+    def gibbs_blocks(self) -> list[Tensor]:
         """Masks, bool [*event], that part the elements into blocks, independent within a block given the others."""
         raise TypeError(f"{type(self).__name__} has no blocks to draw at once; only discrete energies have")
 
@@ -99,13 +102,13 @@ class WeightedSum(Energy):
         return torch.stack([w * energy(x) for w, energy in _terms(self)]).sum(0)
 
     @property
-    def levels(self) -> tuple[float, float]:
-        return _terms(self)[0][1].levels
+    def binary_values(self) -> tuple[float, float]:
+        return _terms(self)[0][1].binary_values
 
     @property
-    def blocks(self) -> list[Tensor]:
+    def gibbs_blocks(self) -> list[Tensor]:
         """Those of the first term; the others' elements must be as independent in them."""
-        return _terms(self)[0][1].blocks
+        return _terms(self)[0][1].gibbs_blocks
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
         return torch.stack([w * energy.log_odds(x, block) for w, energy in _terms(self)]).sum(0)

@@ -128,16 +128,16 @@ class Conditioned(Energy):
         return self.energy.reflect(x)
 
     @property
-    def levels(self) -> tuple[float, float]:
-        return self.energy.levels
+    def binary_values(self) -> tuple[float, float]:
+        return self.energy.binary_values
 
     @property
-    def blocks(self) -> list[Tensor]:
+    def gibbs_blocks(self) -> list[Tensor]:
         if self.noise is not None:
             raise TypeError(
                 "under a noisy measurement the elements of a block are not independent; use GibbsWithGradients"
             )
-        return self.energy.blocks
+        return self.energy.gibbs_blocks
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
         return self.energy.log_odds(x, block)

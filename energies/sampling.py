@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from energies.compute import Compute, prepared
 from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.observation import Conditioned, Observation
@@ -14,7 +15,9 @@ from energies.samplers.langevin import Langevin
 from energies.samplers.state import Info, Rng, Sampler, State
 
 
-def sample(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng) -> Iterator[tuple[State, Info]]:
+def sample(
+    sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng, *, compute: Compute = "float32"
+) -> Iterator[tuple[State, Info]]:
     """Run chains from x [B, *event]; yields after every step, so that the caller can log, stop, save or draw.
 
     Args:
@@ -23,7 +26,10 @@ def sample(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng) ->
         x: starts of the chains.
         steps: how many.
         rng: one stream, or one a chain.
+        compute: number format of convolutions: "float32", "bfloat16", or "auto" for bfloat16 where it is fast. x keeps
+            its own, and so do energies that a sampler accepts by.
     """
+    energy = prepared(energy, compute)
     state = sampler.init(energy, x)
     for _ in range(steps):
         state, info = sampler.step(energy, state, rng)
@@ -49,6 +55,7 @@ def anneal(
     step_size: float = 0.5,
     observation: Observation | None = None,
     monitor: Monitor | None = None,
+    compute: Compute = "float32",
 ) -> Iterator[tuple[float, Tensor]]:
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
 
@@ -65,11 +72,14 @@ def anneal(
         step_size: of those, in units of the level.
         observation: elements that are seen, with the values they have in x, and do not move; None: all move.
         monitor: is shown every Langevin step.
+        compute: as for `sample`.
 
     Yields:
         (the level arrived at, x there), the last at level 0.
     """
     s, seen = energy.scale, x
+    if isinstance(energy, Energy):
+        energy = prepared(energy, compute)
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
         target = energy.at(level)
         if observation is not None:

@@ -36,7 +36,7 @@ def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor,
     mine = list(range(run.accelerator.process_index, -(-num // processes) * processes, processes))
     batch = max(1, TOGETHER // size)
     ends = []
-    with run.accelerator.autocast(), torch.no_grad():
+    with torch.no_grad():
         for first in run.progress(range(0, len(mine), batch), -(-len(mine) // batch), f"sampling ({purpose})"):
             streams = [run.generator(purpose, chain, device=device) for chain in mine[first : first + batch]]
             ends.append(draw(streams, Monitor() if first else monitor))

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 import torch
 from tqdm import tqdm
 
+from energies.compute import Compute, in_bfloat16
 from pipelines import checkpoint, run_folder, trees
 from pipelines.config import Config, ConfigError
 
@@ -88,7 +89,7 @@ class Run:
     root: Path
     folder: Path
     seed: int = 0
-    compute: str = "auto"
+    compute: Compute = "auto"
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -98,9 +99,10 @@ class Run:
 
         _check_launcher()
         AcceleratorState._reset_state()  # an earlier run here may have had another number format
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision="bf16" if self._computes_in_bfloat16() else "no",
+            mixed_precision="bf16" if in_bfloat16(self.compute, device) else "no",
             # While the main process works alone the others wait for it, however long it takes.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
         )
@@ -110,13 +112,6 @@ class Run:
                 f"{accelerator.num_processes}; launch them with torchrun --nproc_per_node"
             )
         return accelerator
-
-    def _computes_in_bfloat16(self) -> bool:
-        if self.compute != "auto":
-            return self.compute == "bfloat16"
-        if torch.cuda.is_available():
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return bool(torch.backends.mkldnn.is_available() and torch.cpu.get_capabilities().get("avx512_bf16"))
 
     @property
     def is_main(self) -> bool:

@@ -46,13 +46,13 @@ ENERGIES = {
 def law(energy: Energy) -> tuple[Tensor, Tensor]:
     """Every state and its probability."""
     shape = energy.event_shape if hasattr(energy, "event_shape") else (8,)
-    every = states(energy.levels, shape)
+    every = states(energy.binary_values, shape)
     return every, (-energy(every)).softmax(0)
 
 
 def number(x: Tensor, energy: Energy) -> Tensor:
     """The place of x in the enumeration."""
-    upper = (x.flatten(1) > sum(energy.levels) / 2).long()
+    upper = (x.flatten(1) > sum(energy.binary_values) / 2).long()
     return (upper * 2 ** torch.arange(upper.shape[1] - 1, -1, -1)).sum(1)
 
 
@@ -93,7 +93,7 @@ def test_binary_chains_stay_in_their_law_and_arrive_in_it(sampler, name):
     wrong = (-1.15 * energy(every)).softmax(0)
     assert chi_square(x, energy, wrong) > LIMIT, "a temperature 15 % off would be seen"
 
-    x = torch.full_like(x, energy.levels[1])
+    x = torch.full_like(x, energy.binary_values[1])
     assert chi_square(x, energy, chance) > 100
     *_, (state, _) = sample(kernel, energy, x, {"gibbs": 30}.get(sampler, 120), seeded(2))
     assert abs(chi_square(state.x, energy, chance)) < LIMIT
@@ -106,8 +106,8 @@ def test_the_gibbs_kernel_leaves_the_law_invariant_to_rounding(name):
     """pi P = pi for the transition matrix of every block, from the odds that the sampler uses."""
     energy = ENERGIES[name]()
     every, chance = law(energy)
-    _, high = energy.levels
-    for block in energy.blocks:
+    _, high = energy.binary_values
+    for block in energy.gibbs_blocks:
         up = energy.log_odds(every, block).sigmoid().flatten(1)
         inside = block.flatten()
         flat = every.flatten(1)
@@ -118,7 +118,7 @@ def test_the_gibbs_kernel_leaves_the_law_invariant_to_rounding(name):
         torch.testing.assert_close(kernel.sum(1), torch.ones(len(every)), atol=1e-13, rtol=0)
         assert (chance @ kernel - chance).abs().max() < 1e-14
         assert (kernel - torch.eye(len(every))).abs().max() > 0.1
-    assert torch.stack(energy.blocks).sum(0).eq(1).all(), "the blocks part the elements"
+    assert torch.stack(energy.gibbs_blocks).sum(0).eq(1).all(), "the blocks part the elements"
 
 
 def test_gibbs_makes_the_transitions_of_its_kernel():
@@ -126,7 +126,7 @@ def test_gibbs_makes_the_transitions_of_its_kernel():
     energy = machine(3, 2)
     start = torch.tensor([1.0, 0, 1, 0, 1])
     state, _ = Gibbs().step(energy, Gibbs().init(energy, start.expand(CHAINS, 5)), seeded(0))
-    hidden, visible = energy.blocks
+    hidden, visible = energy.gibbs_blocks
     up = energy.log_odds(start[None], hidden).sigmoid()[0, hidden]
     every = states((0.0, 1.0), (5,))
     chance = torch.where(every[:, hidden] == 1, up, 1 - up).prod(1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from energies import Average, Bounded, Conditioned, Energy, Gaussian, Hidden, gradient
 from energies.analytic import Funnel, Mixture, StudentT
-from energies.samplers import HMC, MALA, ParallelTempering, RandomWalk, Underdamped
+from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk, Underdamped
 from energies.samplers.state import kinetic_change, leapfrog, normal
 from energies.samplers.tempering import Tempered
 from energies.sampling import sample
@@ -388,6 +388,28 @@ def test_given_a_measurement_the_posterior_is_exact(name, seen, scaled):
     variance = covariance.diagonal()
     error = ((variance[:, None] * variance + covariance**2) / CHAINS).sqrt()[free][:, free]
     assert ((state.x.T.cov() - covariance)[free][:, free] / error).abs().max() < LIMIT
+
+
+@pytest.mark.parametrize("seen", OBSERVATIONS)
+def test_scaled_langevin_given_a_measurement_has_its_known_bias(seen):
+    """In the coordinates w of the null space, x = x0 + S B w, its covariance is H^-1 (1 - epsilon^2 H / 4)^-1."""
+    observation, measured = OBSERVATIONS[seen]
+    operator = (
+        torch.eye(8)[~observation.mask] if seen == "pixels" else torch.kron(torch.eye(4), torch.full((1, 2), 0.5))
+    )
+    prior, step_size = field(), 0.5
+    scale = torch.tensor([0.5, 1.5, 1.2, 0.4, 1.0, 0.3, 0.7, 1.4])
+    posterior = Conditioned(prior, observation, measured)
+    *_, (state, _) = sample(Langevin(step_size, scale=scale), posterior, torch.zeros(CHAINS, 8), 220, seeded(0))
+    basis = scale[:, None] * torch.linalg.svd(operator * scale).Vh[len(operator) :].T  # S B
+    h = basis.T @ prior.precision @ basis
+    slowest = 1 - torch.linalg.eigvalsh(h)[0] * step_size**2 / 2
+    assert slowest**220 < 1e-3, "the start is forgotten"
+    wanted = basis @ torch.linalg.inv(h @ (torch.eye(len(h)) - step_size**2 / 4 * h)) @ basis.T
+    variance = wanted.diagonal()
+    error = ((variance[:, None] * variance + wanted**2) / CHAINS).sqrt()
+    free = variance > 1e-9
+    assert ((state.x.T.cov() - wanted)[free][:, free] / error[free][:, free]).abs().max() < LIMIT
 
 
 @pytest.mark.parametrize("scale", [None, torch.linspace(0.5, 2.0, 24, dtype=torch.float64).view(4, 6)])

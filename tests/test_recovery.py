@@ -209,6 +209,7 @@ def test_synthesis_makes_clips_of_another_length(tmp_path):
         clip, _ = video.read(tmp_path / f"run/sample_{number}.mp4")
         assert clip.shape == (3, 11, 16, 16)
     found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found.pop("sampling")["num_chains"] == 2
     assert found.keys() == {"data", "sample_0", "sample_1"}
     assert all({"horizontal", "vertical", "temporal"} <= statistics.keys() for statistics in found.values())
     for name in ("contact_sheet.png", "report.html"):

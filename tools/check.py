@@ -1,4 +1,4 @@
-"""Lint, format, types, tests: what must hold before a change is kept. Stops at the first failure."""
+"""Lint, format, types, tests, broken samplers: what must hold before a change is kept. Stops at the first failure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = (
-    ("ruff", "check"),
-    ("ruff", "format", "--check"),
-    ("pyright", "--pythonpath", sys.executable),
-    ("pytest",),
+    ("-m", "ruff", "check"),
+    ("-m", "ruff", "format", "--check"),
+    ("-m", "pyright", "--pythonpath", sys.executable),
+    ("tools/mutate_samplers.py",),
+    ("-m", "pytest"),
 )
 
 
 def main() -> int:
     """The exit status of the first check that fails; 0: all hold."""
     for check in CHECKS:
-        print(f"== {' '.join(check)}", flush=True)
-        status = subprocess.run([sys.executable, "-m", *check], cwd=ROOT).returncode
+        name = " ".join(word for word in check if word not in ("-m", "--pythonpath", sys.executable))
+        print(f"== {name}", flush=True)
+        status = subprocess.run([sys.executable, *check], cwd=ROOT).returncode
         if status:
-            print(f"{' '.join(check[:2])} failed", file=sys.stderr)
+            print(f"{name} failed", file=sys.stderr)
             return status
     return 0
 

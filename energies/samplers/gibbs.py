@@ -15,8 +15,8 @@ from energies.samplers.state import Info, Rng, State, uniform
 class Gibbs:
     """Draw every block of elements anew, given all others (Geman & Geman 1984).
 
-    For energies of elements with two values whose `blocks` fall into conditionally independent elements: Ising models,
-    Boltzmann machines and their weighted sums. What an observation shows stays as it is.
+    For energies of elements with two values whose `gibbs_blocks` hold elements that are independent given the others:
+    Ising models, Boltzmann machines and their weighted sums. What an observation shows stays as it is.
     """
 
     def init(self, energy: Energy, x: Tensor) -> State:
@@ -24,8 +24,8 @@ class Gibbs:
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
         x = state.x
-        low, high = energy.levels
-        for block in energy.blocks:
+        low, high = energy.binary_values
+        for block in energy.gibbs_blocks:
             odds = energy.log_odds(x, block)
             drawn = torch.where(uniform(odds, rng) < odds.sigmoid(), high, low)
             x = energy.project(torch.where(block, drawn.to(x.dtype), x))
@@ -33,4 +33,4 @@ class Gibbs:
 
     def _at(self, energy: Energy, x: Tensor) -> State:
         with torch.no_grad():
-            return State(x, energy(x), x.new_empty(0))
+            return State(x, (energy.exact or energy)(x), x.new_empty(0))

@@ -39,4 +39,4 @@ class RandomWalk:
 
     def _at(self, energy: Energy, x: Tensor) -> State:
         with torch.no_grad():
-            return State(x, energy(x), x.new_empty(0))
+            return State(x, (energy.exact or energy)(x), x.new_empty(0))

@@ -58,7 +58,15 @@ class Sampler(Protocol):
 def start(energy: Energy, x: Tensor) -> State:
     """The state at x [B, *event], moved to where the energy allows it to be."""
     x, _ = energy.reflect(energy.project(x))
-    return State(x, *gradient(energy, x))
+    return exactly(energy, State(x, *gradient(energy, x)))
+
+
+def exactly(energy: Energy, state: State) -> State:
+    """The state with the energy that a decision to accept may rest on, where the force comes from a rounded one."""
+    if energy.exact is None:
+        return state
+    with torch.no_grad():
+        return state._replace(energy=energy.exact(state.x))
 
 
 def normal(like: Tensor, rng: Rng) -> Tensor:
@@ -128,7 +136,7 @@ def leapfrog(
             momentum = momentum * sign
         energies, grad = gradient(energy, x)
         momentum = momentum - force(energy, grad, scale) * (step_size / 2)
-    return State(x, energies, grad), momentum
+    return exactly(energy, State(x, energies, grad)), momentum
 
 
 def kinetic_change(before: Tensor, after: Tensor) -> Tensor:

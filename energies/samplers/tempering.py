@@ -46,6 +46,10 @@ class Tempered(Energy):
     def forward(self, x: Tensor) -> Tensor:
         return self.betas.to(x.dtype) * self.energy(x)
 
+    @property
+    def exact(self) -> Energy | None:  # type: ignore[override]
+        return None if self.energy.exact is None else Tempered(self.energy.exact, self.betas)
+
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         return self.energy.tangent(v, scale)
 
@@ -56,12 +60,12 @@ class Tempered(Energy):
         return self.energy.reflect(x)
 
     @property
-    def levels(self) -> tuple[float, float]:
-        return self.energy.levels
+    def binary_values(self) -> tuple[float, float]:
+        return self.energy.binary_values
 
     @property
-    def blocks(self) -> list[Tensor]:
-        return self.energy.blocks
+    def gibbs_blocks(self) -> list[Tensor]:
+        return self.energy.gibbs_blocks
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
         return each(self.betas.to(x.dtype), x) * self.energy.log_odds(x, block)

@@ -125,7 +125,7 @@ class Recover:
         here = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
 
         def draw(streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            return self._sample(energy, here, streams, monitor)
+            return self._sample(energy, here, streams, monitor, run)
 
         samples = sample_chains(run, self.chains, here.fill.numel(), purpose, monitor, draw)
         if not isinstance(energy, Refiner):
@@ -133,22 +133,35 @@ class Recover:
         with run.accelerator.autocast(), torch.no_grad():
             return energy.given(here).mean()[0].cpu(), samples
 
-    def _sample(self, energy: Energy, context: Context, streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+    def _sample(
+        self, energy: Energy, context: Context, streams: list[torch.Generator], monitor: Monitor, run: Run
+    ) -> Tensor:
         if isinstance(energy, Refiner):
             a = self.annealing
             bound = energy.given(context)
-            start = bound.mean().expand(len(streams), -1, -1, -1, -1)
+            with run.accelerator.autocast():
+                start = bound.mean()
+            start = start.expand(len(streams), -1, -1, -1, -1)
             x = start + a.high * bound.scale * context.hidden * normal(start, streams)
             levels = geometric(a.high, a.low, a.levels)
             seen = Hidden(context.hidden)
             *_, (_, x) = anneal(
-                bound, levels, x, streams, steps=a.steps, step_size=a.step_size, observation=seen, monitor=monitor
+                bound,
+                levels,
+                x,
+                streams,
+                steps=a.steps,
+                step_size=a.step_size,
+                observation=seen,
+                monitor=monitor,
+                compute=run.compute,
             )
             return x
         assert isinstance(energy, GenerativeConvNet)
         posterior = Conditioned(energy, Hidden(context.hidden), context.fill)
         x = context.fill.expand(len(streams), -1, -1, -1, -1)
-        for state, info in sample(Langevin(self.step_size, self.noise), posterior, x, self.steps, streams):
+        langevin = Langevin(self.step_size, self.noise)
+        for state, info in sample(langevin, posterior, x, self.steps, streams, compute=run.compute):
             monitor.update(state, info)
             x = state.x
         return x

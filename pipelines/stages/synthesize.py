@@ -53,7 +53,9 @@ class Synthesize:
             start = context.fill.expand(len(streams), -1, -1, -1, -1)
             x = start + a.high * context.scale * normal(start, streams)
             levels = geometric(a.high, a.low, a.levels)
-            chain = anneal(energy, levels, x, streams, steps=a.steps, step_size=a.step_size, monitor=monitor)
+            chain = anneal(
+                energy, levels, x, streams, steps=a.steps, step_size=a.step_size, monitor=monitor, compute=run.compute
+            )
             *_, (_, x) = run.progress(chain, a.levels, "noise levels")
             return x.clamp(-1, 1)
 
