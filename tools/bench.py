@@ -315,6 +315,8 @@ def main() -> None:
     machine = {"processor": _processor(), "threads": arguments.threads, "torch": torch.__version__}
     results: dict[str, object] = {"machine": machine}
     print(f"{machine['processor']}, {arguments.threads} thread(s), torch {torch.__version__}\n")
+    if not bfloat16:
+        print("This processor does not compute in bfloat16 (emulated, it is ten times slower): left out.\n")
     print(
         "| workload | sampler | peer | ms a step | its time over ours fp32 | over ours bf16 | of the limit "
         "| gradient error | set-up, ms |"
@@ -322,8 +324,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for load in loads:
         for name in names:
-            load_ = WORKLOADS[load]
-            found = measure(load_, name, arguments.peers, arguments.rounds, arguments.budget, bfloat16)
+            a = arguments
+            found = measure(WORKLOADS[load], name, a.peers, a.rounds, a.budget, bfloat16)
             results[f"{load} {name}"] = found
             print("\n".join(table(load, name, found)), flush=True)
             if arguments.json:
