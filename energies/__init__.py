@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from energies.analytic import Gaussian
+from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
 from energies.boltzmann import RBM
 from energies.bounded import Bounded
 from energies.convnet import GenerativeConvNet
@@ -36,5 +36,6 @@ def load(folder: str | Path) -> Energy:
     content = json.loads((folder / "energy.json").read_text())
     if content["energy"] == "WeightedSum":
         return WeightedSum.from_parts(folder, content["weights"])
-    classes = {kind.__name__: kind for kind in (Gaussian, GenerativeConvNet, Refiner)}
+    kinds = (Gaussian, Mixture, Funnel, StudentT, Ising, RBM, GenerativeConvNet, Refiner)
+    classes = {kind.__name__: kind for kind in kinds}
     return classes[content["energy"]].from_pretrained(folder)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from energies.compute import Compute, prepared
 from energies.energy import Energy
 from energies.samplers.hmc import HMC
 from energies.samplers.mala import MALA
@@ -22,7 +23,15 @@ TARGET = {HMC: 0.8, MALA: 0.574, RandomWalk: 0.234}
 
 
 def warm_up(
-    sampler: S, energy: Energy, x: Tensor, steps: int, rng: Rng, *, target: float | None = None, scale: bool = True
+    sampler: S,
+    energy: Energy,
+    x: Tensor,
+    steps: int,
+    rng: Rng,
+    *,
+    target: float | None = None,
+    scale: bool = True,
+    compute: Compute = "float32",
 ) -> tuple[S, State]:
     """Adapt step size and scale to an energy, and return the sampler as it shall stay, with the state reached.
 
@@ -38,12 +47,18 @@ def warm_up(
         rng: one stream, or one a chain.
         target: acceptance to reach; None: what suits the algorithm.
         scale: whether to adapt the scale as well. Needs several chains, or many steps.
+        compute: number format, as for `sample`.
     """
-    if steps < 20:
-        raise ValueError(f"a warm-up needs 20 steps or more, got {steps}")
+    if type(sampler) not in TARGET:
+        raise TypeError(
+            f"a warm-up needs MALA, HMC or RandomWalk, which accept or refuse; got {type(sampler).__name__}"
+        )
+    if steps < 50:
+        raise ValueError(f"a warm-up needs 50 steps or more, got {steps}")
     target = TARGET[type(sampler)] if target is None else target
     if not 0 < target < 1:
         raise ValueError(f"target must lie between 0 and 1, got {target}")
+    energy = prepared(energy, compute)
     state = sampler.init(energy, x)
     averaging = DualAveraging(sampler.step_size, target)
     ends = _windows(steps) if scale else []

@@ -36,7 +36,7 @@ class Gaussian(Energy):
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
         root = torch.linalg.cholesky(self.precision)
-        z = torch.randn(len(self.mean), num, generator=rng, dtype=self.mean.dtype)
+        z = torch.randn(len(self.mean), num, generator=rng, device=rng.device, dtype=self.mean.dtype)
         return self.mean + torch.linalg.solve_triangular(root.mT, z, upper=True).mT
 
     def log_z(self) -> float:
@@ -69,7 +69,7 @@ class Mixture(Energy):
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
         kind = torch.multinomial(self.weights, num, replacement=True, generator=rng)
-        z = torch.randn(num, self.means.shape[1], generator=rng, dtype=self.means.dtype)
+        z = torch.randn(num, self.means.shape[1], generator=rng, device=rng.device, dtype=self.means.dtype)
         return self.means[kind] + self.stds[kind, None] * z
 
     def log_z(self) -> float:
@@ -93,7 +93,7 @@ class Funnel(Energy):
         return v.square() / (2 * self.width**2) + (others.square().sum(1) * (-v).exp() + (self.dims - 1) * v) / 2
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
-        z = torch.randn(num, self.dims, generator=rng, dtype=torch.get_default_dtype())
+        z = torch.randn(num, self.dims, generator=rng, device=rng.device, dtype=torch.get_default_dtype())
         v = z[:, :1] * self.width
         return torch.cat([v, z[:, 1:] * (v / 2).exp()], 1)
 
@@ -117,8 +117,8 @@ class StudentT(Energy):
         return (self.dof + 1) / 2 * (x.square() / self.dof).log1p().sum(1)
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
-        z = torch.randn(num, self.dims, generator=rng, dtype=torch.get_default_dtype())
-        squares = torch.randn(num, self.dims, self.dof, generator=rng, dtype=z.dtype).square()
+        z = torch.randn(num, self.dims, generator=rng, device=rng.device, dtype=torch.get_default_dtype())
+        squares = torch.randn(num, self.dims, self.dof, generator=rng, device=rng.device, dtype=z.dtype).square()
         return z / squares.mean(-1).sqrt()
 
     def log_z(self) -> float:
@@ -164,7 +164,7 @@ class Ising(Energy):
         return 2 * (self.coupling * near + self.field)
 
     def draw(self, num: int, rng: torch.Generator) -> Tensor:
-        every = states(self.binary_values, self.event_shape)
+        every = states(self.binary_values, self.event_shape).to(rng.device)
         chance = (-self(every)).softmax(0)
         return every[torch.multinomial(chance, num, replacement=True, generator=rng)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from energies.energy import Energy
+from energies.energy import Energy, check_part
 
 
 class Bounded(Energy):
@@ -24,12 +24,17 @@ class Bounded(Energy):
         super().__init__()
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
-        if type(energy).project is not Energy.project:
+        check_part(energy)
+        if energy.constrained:
             raise TypeError("bound the energy first and condition it afterwards")
         self.energy, self.low, self.high = energy, low, high
 
     def forward(self, x: Tensor) -> Tensor:
         return self.energy(x)
+
+    @property
+    def bounded(self) -> bool:
+        return True
 
     def reflect(self, x: Tensor) -> tuple[Tensor, Tensor]:
         width = self.high - self.low

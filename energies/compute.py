@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Compute = Literal["auto", "float32", "bfloat16"]
-"""Number format of the convolutions; auto: bfloat16 where the processor computes in it, else float32."""
+"""Number format of convolutions and products; auto: bfloat16 where the processor computes in it, else float32."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -42,7 +42,8 @@ def prepared(module: M, compute: Compute = "float32") -> M:
     """The same module for gradients in its input only, with the weights as they are now.
 
     Args:
-        module: an energy, conditioned or composed as it may be; it is left alone, other parameters are shared.
+        module: an energy, conditioned, composed and bound as it shall be: the result cannot be bound again. It is left
+            alone, other parameters are shared.
         compute: number format of the convolutions of float32 weights. In bfloat16 the result has `exact`, the same in
             float32: a sampler that accepts by energies takes them from there, so that only its force is rounded.
     """
@@ -79,7 +80,8 @@ def _frozen(module: Any, dtype: torch.dtype, done: dict[int, nn.Module]) -> Any:
 
 def _is_plain(conv: nn.Conv2d | nn.Conv3d) -> bool:
     return (
-        conv.groups == 1
+        "weight" in conv._parameters  # not one that a hook makes anew
+        and conv.groups == 1
         and set(conv.dilation) == {1}
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)

@@ -164,7 +164,8 @@ class Monitor:
         means = {"energy": self._energy.mean(), "size": rms(x).mean(), "displacement": rms(x - self._previous).mean()}
         for name in ("accepted", "energy_error", "drift", "noise", "displacement"):
             if (told := getattr(info, name, None)) is not None:
-                means[name] = told.detach().to(x).abs().mean()
+                told = told.detach().to(x).abs()
+                means[name] = told[told.isfinite()].mean() if name == "energy_error" else told.mean()
         if self.bounds is not None:
             means["saturation"] = saturation(x, *self.bounds).mean()
         self._means.append(means)

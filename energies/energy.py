@@ -28,6 +28,16 @@ class Energy(nn.Module, PyTorchModelHubMixin):
     exact: Energy | None = None
     """Where the energy is computed in a short number format, the same in float32 (`energies.compute`)."""
 
+    @property
+    def constrained(self) -> bool:
+        """Whether `project` and `tangent` hold x to an exact measurement."""
+        return False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `reflect` keeps x within bounds."""
+        return False
+
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """The part of a direction v [B, *event] along which x may move; with a scale s: by s v, x may move."""
         return v
@@ -90,11 +100,9 @@ class WeightedSum(Energy):
     def __init__(self, terms: list[tuple[float, Energy]]) -> None:
         super().__init__()
         for _, energy in terms:
-            kind = type(energy)
-            if kind.project is not Energy.project or kind.reflect is not Energy.reflect:
-                raise TypeError(
-                    "add energies first and bound or condition their sum: a constrained one cannot be a term"
-                )
+            check_part(energy)
+            if energy.constrained or energy.bounded:
+                raise TypeError("add energies first and bound or condition their sum: it cannot be a term")
         self.weights = [float(weight) for weight, _ in terms]
         self.energies = nn.ModuleList(energy for _, energy in terms)
 
@@ -126,6 +134,12 @@ class WeightedSum(Energy):
         from energies import load
 
         return cls([(weight, load(folder / f"term_{number}")) for number, weight in enumerate(weights)])
+
+
+def check_part(energy: Energy) -> None:
+    """TypeError for an energy that was prepared in a short number format: what holds it would lose `exact`."""
+    if energy.exact is not None:
+        raise TypeError("compose and condition energies first and prepare the whole: `prepared` comes last")
 
 
 def _terms(energy: Energy) -> list[tuple[float, Energy]]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from energies.compute import Compute, prepared
 from energies.energy import Energy
 from energies.samplers.state import Rng, Sampler
 
@@ -34,29 +35,46 @@ class LogRatio:
 
 
 def annealed_importance(
-    base: Energy, target: Energy, sampler: Sampler, x: Tensor, rng: Rng, *, betas: Sequence[float], steps: int = 1
+    base: Energy,
+    target: Energy,
+    sampler: Sampler,
+    x: Tensor,
+    rng: Rng,
+    *,
+    betas: Sequence[float],
+    steps: int = 1,
+    compute: Compute = "float32",
 ) -> LogRatio:
     """Go from exact samples of `base` to `target` over (1 - b) base + b target (Neal 2001).
 
     Args:
-        base: where it starts, with a known log Z.
+        base: where it starts, with a known log Z; like the target neither bounded nor conditioned.
         target: where it ends.
         sampler: moves x at every b, and should leave its law invariant: MALA, HMC, Gibbs ... .
         x: exact, independent samples of `base` [B, *event].
         rng: one stream, or one a chain.
         betas: rising b, from 0 to 1.
         steps: of the sampler at every b between.
+        compute: number format, as for `sample`; the weights are always exact.
     """
-    log_weights = _anneal(base, target, sampler, x, rng, _check(betas), steps)
+    log_weights = _anneal(base, target, sampler, x, rng, _check(betas), steps, compute)
     return _estimate(log_weights, 1)
 
 
 def reverse_importance(
-    base: Energy, target: Energy, sampler: Sampler, x: Tensor, rng: Rng, *, betas: Sequence[float], steps: int = 1
+    base: Energy,
+    target: Energy,
+    sampler: Sampler,
+    x: Tensor,
+    rng: Rng,
+    *,
+    betas: Sequence[float],
+    steps: int = 1,
+    compute: Compute = "float32",
 ) -> LogRatio:
     """Go from exact samples x of `target` back to `base` (RAISE, Burda et al. 2015); else as `annealed_importance`."""
     backwards = [1 - b for b in reversed(_check(betas))]
-    log_weights = _anneal(target, base, sampler, x, rng, backwards, steps)
+    log_weights = _anneal(target, base, sampler, x, rng, backwards, steps, compute)
     return _estimate(log_weights, -1)
 
 
@@ -68,14 +86,21 @@ def _check(betas: Sequence[float]) -> list[float]:
 
 
 def _anneal(
-    base: Energy, target: Energy, sampler: Sampler, x: Tensor, rng: Rng, betas: list[float], steps: int
+    base: Energy,
+    target: Energy,
+    sampler: Sampler,
+    x: Tensor,
+    rng: Rng,
+    betas: list[float],
+    steps: int,
+    compute: Compute,
 ) -> Tensor:
     log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for before, after in pairwise(betas):
         with torch.no_grad():
             log_weights += (after - before) * (base(x) - target(x)).double()
         if after < 1:
-            between = (1 - after) * base + after * target
+            between = prepared((1 - after) * base + after * target, compute)
             state = sampler.init(between, x)
             for _ in range(steps):
                 state, _ = sampler.step(between, state, rng)

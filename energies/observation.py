@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from energies.energy import Energy
+from energies.energy import Energy, check_part
 
 
 class Observation(Protocol):
@@ -39,15 +40,15 @@ class Hidden:
 
     def observe(self, x: Tensor) -> Tensor:
         """x with zeros where it is hidden."""
-        return torch.where(self.mask, 0.0, x)
+        return torch.where(self.mask.to(x.device), 0.0, x)
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
         """y where seen, x where hidden: exact to the last bit."""
-        return torch.where(self.mask, x, y)
+        return torch.where(self.mask.to(x.device), x, y)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v with zeros where x is seen, whatever the scale."""
-        return torch.where(self.mask, v, 0.0)
+        return torch.where(self.mask.to(v.device), v, 0.0)
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,17 @@ class Conditioned(Energy):
         observation: A.
         y: measurement, of the shape of A x; it broadcasts over the batch.
         noise: standard deviation of the measurement's noise; None: exact.
+
+    Raises:
+        TypeError: two exact measurements at once, or an exact one of a bounded energy that is not of single elements.
+        ValueError: seen values out of the bounds, or noise that is not positive.
     """
 
     def __init__(self, energy: Energy, observation: Observation, y: Tensor, noise: float | None = None) -> None:
         super().__init__()
-        bounded = type(energy).reflect is not Energy.reflect
-        if bounded and noise is None and not isinstance(observation, Hidden):
-            raise TypeError(
-                "a bounded energy can only be conditioned on seen elements: reflection would leave the others"
-            )
+        check_part(energy)
+        if noise is None:
+            _check_exact(energy, observation, y)
         if noise is not None and not noise > 0:
             raise ValueError(f"noise must be positive, or None for an exact measurement; got {noise}")
         self.energy, self.observation, self.y, self.noise = energy, observation, y, noise
@@ -114,7 +117,7 @@ class Conditioned(Energy):
         prior = self.energy(x)
         if self.noise is None:
             return prior
-        misfit = self.observation.observe(x) - self.y
+        misfit = self.observation.observe(x) - self.y.to(x)
         return prior + misfit.square().flatten(1).sum(1) / (2 * self.noise**2)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -122,13 +125,24 @@ class Conditioned(Energy):
         return v if self.noise is not None else self.observation.tangent(v, scale)
 
     def project(self, x: Tensor) -> Tensor:
-        return x if self.noise is not None else self.observation.project(x, self.y)
+        x = self.energy.project(x)
+        return x if self.noise is not None else self.observation.project(x, self.y.to(x))
+
+    @property
+    def constrained(self) -> bool:
+        return self.noise is None or self.energy.constrained
+
+    @property
+    def bounded(self) -> bool:
+        return self.energy.bounded
 
     def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.energy.reflect(x)
 
     @property
     def binary_values(self) -> tuple[float, float]:
+        if self.noise is None and not isinstance(self.observation, Hidden):
+            raise TypeError("elements with two values can only be conditioned exactly on seen elements")
         return self.energy.binary_values
 
     @property
@@ -141,3 +155,18 @@ class Conditioned(Energy):
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
         return self.energy.log_odds(x, block)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        raise TypeError("a conditioned energy is not saved: save the energy and condition it again")
+
+
+def _check_exact(energy: Energy, observation: Observation, y: Tensor) -> None:
+    if energy.constrained:
+        raise TypeError("the energy has an exact measurement already: join both into one observation")
+    if energy.bounded:
+        if not isinstance(observation, Hidden):
+            raise TypeError(
+                "a bounded energy can only be conditioned on seen elements: reflection would leave the others"
+            )
+        if ((energy.reflect(y)[0] != y) & ~observation.mask.to(y.device)).any():
+            raise ValueError("the measurement has seen values out of the energy's bounds")

@@ -10,7 +10,7 @@ from torch import Tensor
 from energies.compute import Compute, prepared
 from energies.diagnostics import Monitor
 from energies.energy import Energy
-from energies.observation import Conditioned, Observation
+from energies.observation import Conditioned, Hidden
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Info, Rng, Sampler, State
 
@@ -53,7 +53,7 @@ def anneal(
     *,
     steps: int = 1,
     step_size: float = 0.5,
-    observation: Observation | None = None,
+    observation: Hidden | None = None,
     monitor: Monitor | None = None,
     compute: Compute = "float32",
 ) -> Iterator[tuple[float, Tensor]]:
@@ -78,12 +78,11 @@ def anneal(
         (the level arrived at, x there), the last at level 0.
     """
     s, seen = energy.scale, x
-    if isinstance(energy, Energy):
-        energy = prepared(energy, compute)
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
         target = energy.at(level)
         if observation is not None:
             target = Conditioned(target, observation, seen)
+        target = prepared(target, compute)  # once bound: a prepared energy cannot be bound again
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
         for _ in range(steps):

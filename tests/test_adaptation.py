@@ -9,7 +9,7 @@ import torch
 
 from energies import Average, Conditioned, Energy, Hidden
 from energies.adaptation import TARGET, warm_up
-from energies.samplers import HMC, MALA, RandomWalk
+from energies.samplers import HMC, MALA, Langevin, RandomWalk
 from energies.sampling import sample
 
 
@@ -67,7 +67,9 @@ def test_the_warm_up_keeps_to_what_is_known(observation):
 
 
 def test_too_short_a_warm_up_is_refused():
-    with pytest.raises(ValueError, match="20 steps or more"):
+    with pytest.raises(TypeError, match="accept or refuse; got Langevin"):
+        warm_up(Langevin(), Normal(MEAN, STD), torch.zeros(2, 20), 50, seeded(0))  # type: ignore[type-var]
+    with pytest.raises(ValueError, match="50 steps or more"):
         warm_up(MALA(), Normal(MEAN, STD), torch.zeros(2, 20), 5, seeded(0))
     with pytest.raises(ValueError, match="between 0 and 1"):
         warm_up(MALA(), Normal(MEAN, STD), torch.zeros(2, 20), 50, seeded(0), target=1.0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from energies import Average, Bounded, Conditioned, Energy, GenerativeConvNet, gradient
+from energies import Average, Bounded, Conditioned, Context, Energy, GenerativeConvNet, Refiner, gradient
 from energies.compute import in_bfloat16, prepared
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk
-from energies.sampling import sample
+from energies.sampling import anneal, sample
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -150,6 +150,34 @@ def test_metropolis_with_a_rounded_force_keeps_the_law():
         assert 0.3 < info.acceptance.mean() < 0.97
         assert (state.x.mean(0) * 20_000**0.5).abs().max() < 5
         assert ((state.x.var(0) - 1) * 10_000**0.5).abs().max() < 5
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_annealing_meets_every_noise_level(compute):
+    """A prepared energy cannot be bound again, so it is bound first: levels and contexts are those asked for."""
+    size = (1, 3, 4, 8, 8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        energy = Refiner(3, 1, (8, 8), (1, 1))
+        hidden = torch.rand(1, 1, 4, 8, 8) < 0.5
+        context = Context(
+            torch.randn(size) * 0.3, torch.full((1, 1, 4, 8, 8), 0.2), hidden, torch.randn(1, 1, *size[1:])
+        )
+        x = torch.randn(size)
+    bound = energy.given(context)
+    for level in (0.1, 2.0):
+        wanted = bound.at(level)(x)
+        torch.testing.assert_close(prepared(bound.at(level), compute)(x), wanted, rtol=0.02, atol=0)
+    ends = [list(anneal(bound, [2.0, 0.5, 0.1], x, seeded(3), steps=2, compute=c))[-1][1] for c in ("float32", compute)]
+    assert float((ends[0] - ends[1]).square().mean().sqrt()) < 0.01 * float(ends[0].square().mean().sqrt())
+
+
+def test_a_prepared_part_is_refused_where_its_exact_twin_would_be_lost():
+    energy, x = made(2, 3)
+    rounded = prepared(energy, "bfloat16")
+    for compose in (lambda: 0.5 * rounded, lambda: Bounded(rounded), lambda: Conditioned(rounded, Average((1, 1)), x)):
+        with pytest.raises(TypeError, match="`prepared` comes last"):
+            compose()
 
 
 def test_the_number_format_is_chosen_by_name():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from energies import RBM, Conditioned, Energy, Hidden
+from energies import RBM, Average, Conditioned, Energy, Hidden
 from energies.analytic import Ising, states
 from energies.samplers import Gibbs, GibbsWithGradients, ParallelTempering
 from energies.sampling import sample
@@ -156,6 +156,29 @@ def test_the_marginal_sums_the_hidden_units_out():
     torch.testing.assert_close(rbm.marginal()(visible), -(-joint).logsumexp(0))
 
 
+def test_whole_numbers_are_tempered_as_well():
+    energy = Ising(3, 3, 0.5, 0.15)
+    every, chance = law(energy)
+    x = every[torch.multinomial(chance, CHAINS, replacement=True, generator=seeded(0))].long()
+    *_, (state, _) = sample(ParallelTempering(Gibbs(), (1.0, 0.6)), energy, x, 20, seeded(1))
+    assert state.x.dtype == torch.long and abs(chi_square(state.x, energy, chance)) < LIMIT
+    hot = state.replicas.x[1::2]
+    assert abs(chi_square(hot, energy, (-0.6 * energy(every)).softmax(0))) < LIMIT
+
+
+@pytest.mark.parametrize("sampler", [Gibbs(), GibbsWithGradients()], ids=["gibbs", "gradients"])
+def test_with_a_stream_each_a_sample_does_not_depend_on_its_batch(sampler):
+    energy = Ising(3, 3, 0.5, 0.15)
+    starts = energy.draw(4, seeded(5))
+
+    def last(rows: slice, keys: range) -> Tensor:
+        *_, (state, _) = sample(sampler, energy, starts[rows], 8, [seeded(k) for k in keys])
+        return state.x
+
+    together = last(slice(None), range(4))
+    assert all(torch.equal(last(slice(k, k + 1), range(k, k + 1))[0], together[k]) for k in range(4))
+
+
 def test_energies_without_two_values_say_so():
     from energies import Gaussian
 
@@ -166,5 +189,9 @@ def test_energies_without_two_values_say_so():
     noisy = Conditioned(machine(), Hidden(torch.ones(8, dtype=torch.bool)), torch.zeros(8), noise=0.5)
     with pytest.raises(TypeError, match="use GibbsWithGradients"):
         list(sample(Gibbs(), noisy, torch.zeros(2, 8), 1, seeded(0)))
+    average = Conditioned(Ising(2, 2), Average((2,)), torch.zeros(2, 1))
+    for sampler in (Gibbs(), GibbsWithGradients()):
+        with pytest.raises(TypeError, match="only be conditioned exactly on seen elements"):
+            sampler.init(average, torch.ones(2, 2, 2))
     with pytest.raises(ValueError, match="too many"):
         states((0.0, 1.0), (30,))

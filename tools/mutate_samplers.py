@@ -3,7 +3,8 @@
 python tools/mutate_samplers.py [--only hmc] [--jobs 2]
 
 A mutant is one file of `energies` with one piece of its text replaced, seen only by the process that tests it: nothing
-on the disk changes. The exit status is 1 if a mutant survives, or if the tests fail on the code as it is.
+on the disk changes. A test that crashes has noticed nothing: only a failed assertion counts. The exit status is 1 if a
+mutant is not caught, or if the tests fail on the code as it is.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ GIBBS = (
 )
 GRADIENTS = tuple(test.replace("gibbs-", "gradients-").replace("[gibbs]", "[gradients]") for test in GIBBS)
 
+COMPUTE = "tests/test_compute.py"
+ANNEALED = ("tests/test_samplers.py::test_annealing_arrives_at_the_law_without_noise",)
+AIS = ("tests/test_importance.py::test_forward_and_reverse_estimates_bracket_the_truth",)
+WARM = tuple(
+    f"tests/test_adaptation.py::test_{name}"
+    for name in ("warm_up_reaches_its_acceptance_whatever_the_start", "after_the_warm_up_the_law_is_exact")
+)
+FAST = (f"{COMPUTE}::test_the_prepared_energy_is_the_same_energy",)
 S = "energies.samplers."
 MUTANTS = (
     Mutant(S + "langevin", "drift twice as long", "(-(self.step_size**2) / 2)", "(-(self.step_size**2))", LANGEVIN),
@@ -78,8 +87,8 @@ MUTANTS = (
     Mutant(S + "state", "refusals counted as acceptances", "accepted = uniform(probability, rng) < probability", "accepted = uniform(probability, rng) >= probability", stays("mala")),
     Mutant(S + "state", "stale gradient after a refusal", "choose(proposal.grad, state.grad)", "proposal.grad", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals",)),
     Mutant(S + "state", "stale energy after a refusal", "choose(proposal.energy, state.energy)", "proposal.energy", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals",)),
-    Mutant(S + "state", "noise off the null space", "return energy.tangent(normal(like, rng), scale)", "return normal(like, rng)", (f"{MCMC}::test_scaled_langevin_given_a_measurement_has_its_known_bias[averages]",)),
-    Mutant(S + "state", "force off the null space", "return grad if scale is None else energy.tangent(grad * scale, scale)", "return grad if scale is None else grad * scale", (f"{CONDITIONED}[averages-mala-scaled]",)),
+    Mutant(S + "state", "noise off the null space", "return energy.tangent(normal(like, rng), None if scale is None else scale.to(like))", "return normal(like, rng)", (f"{MCMC}::test_scaled_langevin_given_a_measurement_has_its_known_bias[averages]",)),
+    Mutant(S + "state", "force off the null space", "return energy.tangent(grad * scale, scale)", "return grad * scale", (f"{CONDITIONED}[averages-mala-scaled]",)),
     Mutant(S + "state", "one stream for every chain", "for g in rng])\n\n\ndef uniform", "for g in rng[:1] * len(rng)])\n\n\ndef uniform", (f"{MCMC}::test_with_a_stream_each_a_sample_does_not_depend_on_its_batch[mala]",)),
     Mutant(S + "underdamped", "noise too small", "math.sqrt(1 - keep**2)", "(1 - keep)", BAOAB),
     Mutant(S + "underdamped", "no second kick", "p = p + force(energy, grad, self.scale) * (-self.step_size / 2)", "p = p + 0", BAOAB),
@@ -94,7 +103,7 @@ MUTANTS = (
     Mutant(S + "gibbs", "odds upside down", "< odds.sigmoid()", "> odds.sigmoid()", GIBBS),
     Mutant(S + "gibbs", "odds halved", "odds.sigmoid()", "(odds / 2).sigmoid()", GIBBS),
     Mutant(S + "gibbs", "all blocks from the old state", "energy.log_odds(x, block)", "energy.log_odds(state.x, block)", GIBBS),
-    Mutant(S + "gibbs", "all elements at once", "torch.where(block, drawn.to(x.dtype), x)", "drawn.to(x.dtype)", GIBBS),
+    Mutant(S + "gibbs", "all elements at once", "torch.where(block.to(x.device), drawn.to(x.dtype), x)", "drawn.to(x.dtype)", GIBBS),
     Mutant(S + "gibbs", "one random number for the whole batch", "uniform(odds, rng)", "uniform(odds[:1], rng)", GIBBS),
     Mutant(S + "gradient_gibbs", "no ratio of proposals", "proposal.energy - state.energy + ratio", "proposal.energy - state.energy", GRADIENTS),
     Mutant(S + "gradient_gibbs", "ratio upside down", "+ ratio", "- ratio", GRADIENTS),
@@ -104,9 +113,26 @@ MUTANTS = (
     Mutant(S + "tempering", "swap ratio upside down", "(raw[:, low] - raw[:, low + 1])", "(raw[:, low + 1] - raw[:, low])", (f"{JOINT}[tempering]",)),
     Mutant(S + "tempering", "energies not rescaled", "factor = (betas / betas[order]).flatten()", "factor = torch.ones_like(raw).flatten()", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals", f"{JOINT}[tempering]")),
     Mutant(S + "tempering", "one decision for the whole batch", "uniform(log_ratio, rng) < log_ratio.exp()", "(uniform(log_ratio[:1], rng) < log_ratio.exp().mean(0)).expand_as(log_ratio)", (f"{JOINT}[tempering]",)),
-    Mutant(S + "tempering", "hot replicas left cold", "self.betas.to(x.dtype) * self.energy(x)", "self.energy(x)", (f"{JOINT}[tempering]",)),
+    Mutant(S + "tempering", "hot replicas left cold", "self.betas.to(energies) * energies", "energies", (f"{JOINT}[tempering]",)),
     Mutant("energies.observation", "average projected with the wrong weights", "self.observe(s * s)", "self.observe(s)", (f"{CONDITIONED}[averages-mala-scaled]",)),
     Mutant("energies.bounded", "clipped, not reflected", "torch.where(back, 2 * width - along, along)", "along", stays("hmc")[2:]),
+    Mutant("energies.observation", "seen elements take the noise", "return torch.where(self.mask.to(v.device), v, 0.0)", "return v", (f"{MCMC}::test_bounds_and_seen_pixels_together", f"{CONDITIONED}[pixels-mala-plain]")),
+    Mutant("energies.observation", "seen elements drift", "return torch.where(self.mask.to(x.device), x, y)", "return x", (f"{CONDITIONED}[pixels-mala-plain]",)),
+    Mutant("energies.observation", "the inner measurement forgotten", "x = self.energy.project(x)\n", "", (f"{MCMC}::test_measurements_join_only_where_their_projections_do",)),
+    Mutant("energies.bounded", "velocity not turned", "torch.where(back & ~inside, -1.0, 1.0)", "torch.where(back & ~inside, 1.0, 1.0)", stays("hmc")[2:]),
+    Mutant("energies.sampling", "predictor too long", "level * (level - following)", "level * level", ANNEALED),
+    Mutant("energies.sampling", "predictor too short", "level * (level - following)", "level * (level - following) / 2", ANNEALED),
+    Mutant("energies.sampling", "Langevin steps not in units of the level", "step_size=step_size * level, scale", "step_size=step_size, scale", ANNEALED),
+    Mutant("energies.importance", "weights of the wrong sign", "(base(x) - target(x))", "(target(x) - base(x))", AIS),
+    Mutant("energies.importance", "the mean of logarithms", "float(log_weights.logsumexp(0)) - math.log(num)", "float(log_weights.mean())", AIS),
+    Mutant("energies.importance", "no moves between the levels", "x = state.x", "x = x", AIS),
+    Mutant("energies.importance", "reverse path forwards", "_anneal(target, base, sampler", "_anneal(base, target, sampler", AIS),
+    Mutant("energies.adaptation", "acceptance the wrong way", "(self.target - acceptance", "(acceptance - self.target", WARM),
+    Mutant("energies.adaptation", "the last step size, not the mean", "return math.exp(self._mean)", "return 3 * math.exp(self._mean)", WARM),
+    Mutant("energies.adaptation", "variances for deviations", ".clamp(min=1e-12 * overall).sqrt()", ".clamp(min=1e-12 * overall)", WARM),
+    Mutant("energies.compute", "taps in the wrong order", "out[..., q : q + num,", "out[..., pieces - 1 - q : pieces - 1 - q + num,", FAST),
+    Mutant("energies.compute", "padding forgotten", "if any(self.padding):", "if False:", FAST),
+    Mutant("energies.compute", "rounded energies decide", 'twin.__dict__["exact"] = _frozen(module, torch.float32, {})', "pass", (f"{COMPUTE}::test_acceptance_rests_on_exact_energies",)),
 )  # fmt: skip
 
 
@@ -134,8 +160,25 @@ def mutated(mutant: Mutant) -> str:
     return text.replace(mutant.old, mutant.new, 1)
 
 
-def passes(tests: tuple[str, ...], mutant: Mutant | None) -> bool:
-    """Whether the tests pass, in a child of this process that has torch already."""
+class Failures:
+    """Notes errors of tests other than a failed assertion, or one that a test expected in vain."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def pytest_exception_interact(self, call, report) -> None:
+        if not isinstance(call.excinfo.value, AssertionError | self.fail):
+            self.errors.append(call.excinfo.exconly())
+
+    @property
+    def fail(self) -> type[BaseException]:
+        import pytest
+
+        return pytest.fail.Exception
+
+
+def outcome(tests: tuple[str, ...], mutant: Mutant | None) -> str:
+    """How tests end, in a child of this process that has torch already: "pass", "fail" or, by an error, "break"."""
     child = os.fork()
     if child == 0:
         status = 3
@@ -144,27 +187,28 @@ def passes(tests: tuple[str, ...], mutant: Mutant | None) -> bool:
                 sys.meta_path.insert(0, Finder(mutant))
             import pytest
 
+            watch = Failures()
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
             with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-                status = int(
-                    pytest.main(
-                        ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", *tests]
-                    )
-                )
+                status = int(pytest.main([*options, *tests], plugins=[watch]))
+            if status == 1 and watch.errors:
+                status = 9
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in (0, 1):
+    if status not in (0, 1, 9):
         raise RuntimeError(f"pytest ended with status {status} on {' '.join(tests)}")
-    return status == 0
+    return {0: "pass", 1: "fail", 9: "break"}[status]
 
 
 def work(mutants: list[Mutant], pipe: io.TextIOBase) -> None:
     """Try mutants one after another, and write a line for each."""
+    verdicts = {"pass": "SURVIVED", "fail": "caught", "break": "CRASHED"}
     for mutant in mutants:
         begin = time.monotonic()
-        caught = not passes(mutant.tests, mutant)
+        verdict = verdicts[outcome(mutant.tests, mutant)]
         name = f"{mutant.module.rpartition('.')[2]}: {mutant.what} ({time.monotonic() - begin:.1f} s)"
-        pipe.write(f"{'caught' if caught else 'SURVIVED'}\t{name}\n")
+        pipe.write(f"{verdict}\t{name}\n")
         pipe.flush()
 
 
@@ -176,6 +220,8 @@ def main() -> int:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     chosen = [m for m in MUTANTS if arguments.only in f"{m.module}: {m.what}"]
+    if not chosen:
+        parser.error(f"no module or break has {arguments.only!r} in its name")
     for mutant in chosen:
         mutated(mutant)
     import einops  # noqa: F401  what every child needs, imported once
@@ -197,7 +243,7 @@ def main() -> int:
                 with os.fdopen(writer, "w") as pipe:
                     if job == 0:
                         tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
-                        if not passes(tests, None):
+                        if outcome(tests, None) != "pass":
                             pipe.write("SURVIVED\tthe code as it is fails its tests\n")
                     work(chosen[job :: arguments.jobs], pipe)
                 status = 0
@@ -210,7 +256,7 @@ def main() -> int:
     failed = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     for verdict, what in lines:
         print(f"{verdict:9} {what}")
-    survived = [what for verdict, what in lines if verdict == "SURVIVED"]
+    survived = [what for verdict, what in lines if verdict != "caught"]
     print(f"{len(lines) - len(survived)} of {len(chosen)} broken samplers caught in {time.monotonic() - start:.0f} s")
     return int(bool(survived or any(failed) or len(lines) != len(chosen)))
 

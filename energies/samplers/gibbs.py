@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from energies.energy import Energy
-from energies.samplers.state import Info, Rng, State, uniform
+from energies.samplers.state import Info, Rng, State, allowed, still, uniform
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Gibbs:
     """
 
     def init(self, energy: Energy, x: Tensor) -> State:
-        return self._at(energy, energy.project(x))
+        _ = energy.binary_values  # TypeError: it has none
+        return still(energy, allowed(energy, x))
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
         x = state.x
@@ -28,9 +29,5 @@ class Gibbs:
         for block in energy.gibbs_blocks:
             odds = energy.log_odds(x, block)
             drawn = torch.where(uniform(odds, rng) < odds.sigmoid(), high, low)
-            x = energy.project(torch.where(block, drawn.to(x.dtype), x))
-        return self._at(energy, x), Info()
-
-    def _at(self, energy: Energy, x: Tensor) -> State:
-        with torch.no_grad():
-            return State(x, (energy.exact or energy)(x), x.new_empty(0))
+            x = energy.project(torch.where(block.to(x.device), drawn.to(x.dtype), x))
+        return still(energy, x), Info()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from energies.energy import Energy, gradient
-from energies.samplers.state import Info, Rng, State, exactly, metropolis, uniform
+from energies.samplers.state import Info, Rng, State, allowed, exactly, metropolis, uniform
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class GibbsWithGradients:
     """
 
     def init(self, energy: Energy, x: Tensor) -> State:
-        x = energy.project(x)
+        _ = energy.binary_values  # TypeError: it has none
+        x = allowed(energy, x)
         return exactly(energy, State(x, *gradient(energy, x)))
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from energies.energy import Energy
-from energies.samplers.state import Info, Rng, State, check_step_size, fresh, metropolis, move, rms
+from energies.samplers.state import Info, Rng, State, allowed, check_step_size, fresh, metropolis, move, rms, still
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,11 @@ class RandomWalk:
         check_step_size(self.step_size)
 
     def init(self, energy: Energy, x: Tensor) -> State:
-        return self._at(energy, energy.reflect(energy.project(x))[0])
+        return still(energy, allowed(energy, x))
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
         noise = fresh(energy, state.x, self.scale, rng) * self.step_size
         x, _ = move(energy, state.x, noise, self.scale)
-        proposal = self._at(energy, x)
+        proposal = still(energy, x)
         chosen, info = metropolis(state, proposal, proposal.energy - state.energy, rng)
         return chosen, info._replace(noise=rms(noise))
-
-    def _at(self, energy: Energy, x: Tensor) -> State:
-        with torch.no_grad():
-            return State(x, (energy.exact or energy)(x), x.new_empty(0))

@@ -16,7 +16,8 @@ Rng = torch.Generator | list[torch.Generator]
 class State(NamedTuple):
     """Where the chains are: x [B, *event] with its energy [B] and gradient [B, *event], never computed twice.
 
-    The gradient is empty where an algorithm has no use for it; momentum is there where one keeps it between steps.
+    The gradient is empty where an algorithm has no use for it; momentum is there where one keeps it between steps. In a
+    short number format the energies of samplers that decide by them are exact, those of the others rounded.
     """
 
     x: Tensor
@@ -29,8 +30,8 @@ class Info(NamedTuple):
     """How a step went, each [B]; None where an algorithm has no such thing.
 
     Attributes:
-        drift: root mean square of the move that the gradient made.
-        noise: root mean square of the move that the noise made.
+        drift: root mean square of the move that the gradient made, in units of the scale if there is one.
+        noise: root mean square of the move that the noise made, in the same units.
         acceptance: probability with which the proposal was accepted.
         accepted: whether it was.
         energy_error: change of the total energy that the proposal made, 0 for an exact flow.
@@ -57,8 +58,22 @@ class Sampler(Protocol):
 
 def start(energy: Energy, x: Tensor) -> State:
     """The state at x [B, *event], moved to where the energy allows it to be."""
-    x, _ = energy.reflect(energy.project(x))
+    x = allowed(energy, x)
     return exactly(energy, State(x, *gradient(energy, x)))
+
+
+def still(energy: Energy, x: Tensor) -> State:
+    """The state at x [B, *event] of an algorithm without gradients."""
+    with torch.no_grad():
+        return State(x, (energy.exact or energy)(x), x.new_empty(0))
+
+
+def allowed(energy: Energy, x: Tensor) -> Tensor:
+    """x moved to where the energy allows it to be; ValueError: its measurement is for another number of chains."""
+    there, _ = energy.reflect(energy.project(x))
+    if there.shape != x.shape:
+        raise ValueError(f"the measurement is for {len(there)} chains, x has {len(x)}")
+    return there
 
 
 def exactly(energy: Energy, state: State) -> State:
@@ -105,12 +120,15 @@ def each(flags: Tensor, like: Tensor) -> Tensor:
 
 def force(energy: Energy, grad: Tensor, scale: Tensor | None) -> Tensor:
     """Gradient of the energy in units of the scale, along the allowed directions."""
-    return grad if scale is None else energy.tangent(grad * scale, scale)
+    if scale is None:
+        return grad
+    scale = scale.to(grad)
+    return energy.tangent(grad * scale, scale)
 
 
 def fresh(energy: Energy, like: Tensor, scale: Tensor | None, rng: Rng) -> Tensor:
     """A standard normal momentum, or noise, in units of the scale along the allowed directions."""
-    return energy.tangent(normal(like, rng), scale)
+    return energy.tangent(normal(like, rng), None if scale is None else scale.to(like))
 
 
 def move(energy: Energy, x: Tensor, by: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -118,7 +136,7 @@ def move(energy: Energy, x: Tensor, by: Tensor, scale: Tensor | None) -> tuple[T
 
     The second is the sign, 1 or -1, by which the reflections turned every element of the velocity; None: no bounds.
     """
-    return energy.reflect(energy.project(x + (by if scale is None else by * scale)))
+    return energy.reflect(energy.project(x + (by if scale is None else by * scale.to(by))))
 
 
 def leapfrog(
@@ -147,10 +165,11 @@ def kinetic_change(before: Tensor, after: Tensor) -> Tensor:
 def metropolis(state: State, proposal: State, change: Tensor, rng: Rng) -> tuple[State, Info]:
     """Accept each chain's proposal with probability min(1, exp(-change)), change [B] that of the total energy.
 
-    A proposal whose change is not finite is refused.
+    A proposal whose energy is not finite, or whose change is not a number, is refused.
     """
     change = change.to(state.energy.dtype)
-    probability = (-change).clamp(max=0).exp().nan_to_num(0.0)
+    possible = proposal.energy.isfinite() & ~change.isnan()
+    probability = torch.where(possible, (-change).clamp(max=0).exp(), 0.0)
     accepted = uniform(probability, rng) < probability
 
     def choose(new: Tensor, old: Tensor) -> Tensor:

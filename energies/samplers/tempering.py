@@ -44,7 +44,16 @@ class Tempered(Energy):
         self.energy, self.betas = energy, betas
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.betas.to(x.dtype) * self.energy(x)
+        energies = self.energy(x)
+        return self.betas.to(energies) * energies
+
+    @property
+    def constrained(self) -> bool:
+        return self.energy.constrained
+
+    @property
+    def bounded(self) -> bool:
+        return self.energy.bounded
 
     @property
     def exact(self) -> Energy | None:  # type: ignore[override]
@@ -68,7 +77,8 @@ class Tempered(Energy):
         return self.energy.gibbs_blocks
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
-        return each(self.betas.to(x.dtype), x) * self.energy.log_odds(x, block)
+        odds = self.energy.log_odds(x, block)
+        return each(self.betas.to(odds), odds) * odds
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class ParallelTempering:
             raise ValueError(f"betas must fall from 1 and stay above 0, two or more of them; got {self.betas}")
 
     def init(self, energy: Energy, x: Tensor) -> TemperedState:
+        if energy.project(x[:1]).shape != x[:1].shape:
+            raise ValueError("replicas of all chains need the same measurement; this one differs from chain to chain")
         replicas = repeat(x, "b ... -> (b r) ...", r=len(self.betas))
         return self._cold(self.sampler.init(self._tempered(energy, x), replicas), 0)
 
@@ -127,8 +139,8 @@ class ParallelTempering:
         return TemperedState(replicas.x[::num], replicas.energy[::num], grad, replicas, rounds)
 
     def _rows(self, x: Tensor) -> Tensor:
-        betas = torch.tensor(self.betas, dtype=x.dtype, device=x.device)
-        return betas.repeat(len(x))
+        dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+        return torch.tensor(self.betas, dtype=dtype, device=x.device).repeat(len(x))
 
     def _tempered(self, energy: Energy, x: Tensor) -> Tempered:
         return Tempered(energy, self._rows(x))

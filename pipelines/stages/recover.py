@@ -46,6 +46,8 @@ class Annealing:
     def __post_init__(self) -> None:
         if self.levels < 1 or not self.high >= self.low > 0:
             raise ValueError(f"levels must be 1 or more and high >= low > 0, got {self}")
+        if self.steps < 0 or not self.step_size > 0:
+            raise ValueError(f"steps must not be negative and step_size must be positive, got {self}")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Recover:
     def __post_init__(self) -> None:
         if self.chains < 2:
             raise ValueError(f"chains must be 2 or more, got {self.chains}: their spread is the uncertainty")
+        if self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
+            raise ValueError(
+                "steps must be 1 or more, step_size positive and noise not negative, "
+                f"got {self.steps}, {self.step_size} and {self.noise}"
+            )
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         begin = time.monotonic()
