@@ -101,7 +101,8 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Two lines to print: the verdict with its reasons, and the moves."""
-        mixing = f"R-hat {self.r_hat:.3f}, ESS {self.ess_bulk:.0f} bulk, {self.ess_tail:.0f} tail"
+        mixing = f"; R-hat {self.r_hat:.3f}, ESS {self.ess_bulk:.0f} bulk, {self.ess_tail:.0f} tail"
+        size = f"{self.num_steps} steps of {self.num_chains} chains"
         moves = {
             "displacement {:.3g}": self.displacement,
             "acceptance {:.1%}": self.acceptance,
@@ -111,7 +112,8 @@ class Summary:
             "at the bounds {:.1%}": self.saturation,
         }
         known = [text.format(value) for text, value in moves.items() if value is not None]
-        head = f"{self.verdict} ({self.num_steps} steps of {self.num_chains} chains; {mixing})"
+        short = self.verdict.startswith("too short")
+        head = f"too short to judge: {size}" if short else f"{self.verdict} ({size}{mixing})"
         return [head, ", ".join([f"energy {self.energy_first:.4g} -> {self.energy_last:.4g}", *known])]
 
     def __str__(self) -> str:

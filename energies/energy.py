@@ -17,8 +17,15 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+CARD = """---
+{{ card_data }}
+---
 
-class Energy(nn.Module, PyTorchModelHubMixin):
+An energy E(x), saved by energy-pipelines: `energies.load(folder)` reads it.
+"""
+
+
+class Energy(nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_name="energy-pipelines"):
     """Base of all energies; a subclass defines `forward(x: [B, *event]) -> [B]`.
 
     `save_pretrained(folder)` and `from_pretrained(folder)` write and read weights (safetensors) and settings (JSON);

@@ -33,6 +33,12 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str = "pipelines.st
     except KeyboardInterrupt:
         command = shlex.join(["python", "-m", "pipelines.run", *arguments])
         return _tell(f"interrupted; the same command continues: {command}", 130)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("data", "energies", "pipelines"):
+            raise
+        return _tell(
+            f"error: {error.name} is not installed in {sys.executable}; activate the environment of README.md", 2
+        )
     except OSError as error:
         file = f": {error.filename}" if error.filename else ""
         return _tell(f"error: {error.strerror or error}{file}", 2)

@@ -478,7 +478,9 @@ def test_a_summary_is_json_and_reads_well():
     assert set(content) == set(Summary.__dataclass_fields__)
     assert str(summary).splitlines() == summary.lines() and len(summary.lines()) == 2
     first, second = summary.lines()
-    assert first.startswith("too short to judge: 5 steps (5 steps of 16 chains; R-hat nan")
+    assert first == "too short to judge: 5 steps of 16 chains"
+    long = judged(MALA(0.8), Quadratic(), START, 200).lines()[0]
+    assert "(200 steps of 16 chains; R-hat " in long and "nan" not in long
     for word in (
         "energy",
         "displacement",

@@ -30,6 +30,7 @@ class Evaluate:
         "std",
         "recovery_info",
         "blend",
+        "guard",
     )
     gives: ClassVar[tuple[str, ...]] = ("metrics", "rival", "summary")
 
@@ -58,7 +59,7 @@ class Evaluate:
             "sampling": info["sampling"]["summary"],
             "seconds": round(_seconds(run), 3),
         }
-        best = next(iter(rivals))
+        best = self._best_on_held_out(values, run) if not known else ""
         if known:
             scores = {n: metrics.score(clip, truth, hidden) | {"seconds": seconds[n]} for n, clip in rivals.items()}
             best = max(scores, key=lambda name: scores[name]["psnr"])
@@ -79,6 +80,18 @@ class Evaluate:
             "rival": {"name": best, "clip": rivals[best]},
             "summary": "\n".join([summary(found), *_sampling(info)]),
         }
+
+    def _best_on_held_out(self, values: dict[str, Any], run: Run) -> str:
+        """The baseline that is best on held-out seen pixels, where the truth of the others is unknown."""
+        held_out = values["guard"]["held_out"][0, 0]
+        seen, hidden = values["damaged"], values["hidden"] | held_out
+        damaged = seen * ~hidden
+
+        def psnr(name: Baseline) -> float:
+            filled = baselines.fill(name, damaged, hidden, run.generator("baseline", name))
+            return metrics.score(filled, seen, held_out)["psnr"]
+
+        return max(self.baselines, key=psnr)
 
 
 def _sampling(info: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -61,10 +62,21 @@ class Hide:
         else:
             hidden = self._made(clip.shape[1:], run.generator("hide"))
         if not hidden.any():
-            raise InputError(f"{self.mask or 'hide'} hides nothing of these {len(hidden)} frames; choose others")
+            raise InputError(f"{self.mask or 'hide'} hides nothing of these {len(hidden)} frames{self._elsewhere()}")
         if hidden.flatten(1).all(1).sum() > len(hidden) - 2 or hidden.float().mean() > 0.95:
             raise InputError(f"{hidden.float().mean():.0%} is hidden: too little is left to learn from; hide less")
         return {"damaged": clip * ~hidden, "hidden": hidden, "truth_known": self.mask is None}
+
+    def _elsewhere(self) -> str:
+        """Where the user's mask does hide something, for an error to tell."""
+        if self.mask is None:
+            return ""
+        white: list[int] = []
+        if Path(self.mask).suffix.lower() not in video.STILLS:
+            white = (video.read(self.mask, size=64)[0].amax((0, 2, 3)) > 0).nonzero().flatten().tolist()
+        if not white:
+            return ": there is no white in it"
+        return f"; its white frames are {white[0]} to {white[-1]}: set load.start={white[0]}"
 
     def _made(self, shape: torch.Size, rng: torch.Generator) -> Tensor:
         hidden = torch.zeros(shape, dtype=torch.bool)
@@ -82,7 +94,9 @@ class Hide:
     def _frames(self, num: int, rng: torch.Generator) -> Tensor:
         if isinstance(self.frames, str):
             first, end = map(int, self.frames.split(":"))
-            if not first < end <= num:
+            if not first < end:
+                raise InputError(f"hide.frames={self.frames} is empty: it counts from FIRST up to END, as in 8:13")
+            if end > num:
                 raise InputError(f"hide.frames={self.frames} does not lie within the {num} frames of the clip")
             return torch.arange(first, end)
         assert self.frames is not None
