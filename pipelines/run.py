@@ -5,6 +5,7 @@ more.
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -33,6 +34,9 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str = "pipelines.st
     except KeyboardInterrupt:
         command = shlex.join(["python", "-m", "pipelines.run", *arguments])
         return _tell(f"interrupted; the same command continues: {command}", 130)
+    except BrokenPipeError:  # whoever read, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("data", "energies", "pipelines"):
             raise
