@@ -7,7 +7,6 @@ x, labels = tensors(open_dataset("photos", size=64))
 
 import io
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from data import pictures
 from data.errors import InputError
+from data.files import publish
 from data.frames import parse_size
 from data.image_sets import open_dataset
 from data.packing import batch, collate, tensors
@@ -65,15 +65,7 @@ def write(path: str | Path, picture: Tensor | np.ndarray) -> None:
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: images are written as png; end the name in .png")
     png = _png(to_uint8(picture)) if isinstance(picture, Tensor) else encode_png(picture)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(png)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    publish(path, png)
 
 
 def draw_text(text: str, size: int) -> np.ndarray:

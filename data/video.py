@@ -5,7 +5,6 @@ hidden = read_mask("mask.png", like=clip)
 write("copy.mkv", clip, fps, lossless=True)
 """
 
-import os
 from fractions import Fraction
 from io import BytesIO
 from math import isfinite
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from data.decoding import Cut, check_file, check_picture, take
 from data.errors import InputError
+from data.files import publish
 from data.frames import from_uint8, parse_size, resample, to_uint8
 
 __all__ = ["from_uint8", "read", "read_mask", "to_uint8", "write"]
@@ -102,7 +102,7 @@ def write(path: str | Path, clip: Tensor, fps: float, *, lossless: bool = False)
         data = _encode(pictures, fps, "matroska", ("ffv1", "bgr0"))
     else:
         data = _encode_gif(pictures, fps)
-    _publish(path, data)
+    publish(path, data)
 
 
 def _still(path: Path) -> np.ndarray:
@@ -153,16 +153,3 @@ def _encode_gif(pictures: np.ndarray, fps: float) -> bytes:
     buffer = BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, **timing)
     return buffer.getvalue()
-
-
-def _publish(path: Path, data: bytes) -> None:
-    """Put the bytes at `path` at once: whoever looks sees the old file or the whole new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -106,7 +106,7 @@ def test_write_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         video.write(path, numbered(9), 25)
     assert path.read_bytes() == before
