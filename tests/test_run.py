@@ -223,7 +223,15 @@ def test_bad_commands_are_told_in_one_line(toy, capsys, arguments, words):
 def test_ctrl_c_leaves_a_run_that_the_same_command_continues(toy):
     command = [sys.executable, "main.py", "toy", "draw.num=5"]
     env = ENV | {"PYTHONPATH": f"{ROOT}:{toy}", "TOY_WAITS": "1"}
-    process = subprocess.Popen(command, cwd=toy, env=env, stdout=-1, stderr=-1, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=toy,
+        env=env,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+    )
     assert process.stdout and process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
