@@ -6,7 +6,6 @@ every connection. Whatever is passed as text is escaped.
 
 import base64
 import math
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from data import images
+from data.files import publish
 from pipelines import chart
 
 Cell = str | float | None
@@ -117,15 +117,7 @@ class Report:
         path = Path(path)
         # A file name that is no valid unicode may be in the text: it must not cost the report.
         document = self.html().encode("utf-8", "replace")
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(document)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        publish(path, document)
 
 
 def _columns(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[tuple[str, list[Cell]]]:
