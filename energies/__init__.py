@@ -12,6 +12,7 @@ from energies.convnet import GenerativeConvNet
 from energies.energy import Energy, WeightedSum, gradient
 from energies.observation import Average, Conditioned, Hidden
 from energies.refiner import Context, Refiner
+from energies.voxel import VoxelEnergy
 
 __all__ = [
     "RBM",
@@ -24,6 +25,7 @@ __all__ = [
     "GenerativeConvNet",
     "Hidden",
     "Refiner",
+    "VoxelEnergy",
     "WeightedSum",
     "gradient",
     "load",
@@ -36,6 +38,6 @@ def load(folder: str | Path) -> Energy:
     content = json.loads((folder / "energy.json").read_text())
     if content["energy"] == "WeightedSum":
         return WeightedSum.from_parts(folder, content["weights"])
-    kinds = (Gaussian, Mixture, Funnel, StudentT, Ising, RBM, GenerativeConvNet, Refiner)
+    kinds = (Gaussian, Mixture, Funnel, StudentT, Ising, RBM, GenerativeConvNet, Refiner, VoxelEnergy)
     classes = {kind.__name__: kind for kind in kinds}
     return classes[content["energy"]].from_pretrained(folder)

@@ -6,6 +6,8 @@ dimensions. The presets are the published networks; `energies.refiner` holds our
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.energy import Energy
+
+Stride = tuple[int, int, int]
 
 
 class Layer(NamedTuple):
@@ -109,18 +113,20 @@ def _pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], whole
     return F.pad(x, pads) if any(pads) else x
 
 
-def unshuffle(x: Tensor, factor: int = 2) -> Tensor:
-    """Space to channels: [B, C, T, H, W] -> [B, C factor^2, T, H / factor, W / factor]."""
-    b, c, t, h, w = x.shape
-    x = x.view(b, c, t, h // factor, factor, w // factor, factor).permute(0, 1, 4, 6, 2, 3, 5)
-    return x.reshape(b, c * factor**2, t, h // factor, w // factor)
+def unshuffle(x: Tensor, stride: Stride = (1, 2, 2)) -> Tensor:
+    """Space to channels: [B, C, T, H, W] -> [B, C t h w, T / t, H / h, W / w] for the stride (t, h, w)."""
+    b, c, *size = x.shape
+    (t, h, w), (nt, nh, nw) = stride, [n // k for n, k in zip(size, stride, strict=True)]
+    x = x.view(b, c, nt, t, nh, h, nw, w).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, c * t * h * w, nt, nh, nw)
 
 
-def shuffle(x: Tensor, factor: int = 2) -> Tensor:
+def shuffle(x: Tensor, stride: Stride = (1, 2, 2)) -> Tensor:
     """Channels to space, the inverse of `unshuffle`."""
-    b, c, t, h, w = x.shape
-    x = x.view(b, c // factor**2, factor, factor, t, h, w).permute(0, 1, 4, 5, 2, 6, 3)
-    return x.reshape(b, c // factor**2, t, h * factor, w * factor)
+    b, c, nt, nh, nw = x.shape
+    t, h, w = stride
+    x = x.view(b, c // (t * h * w), t, h, w, nt, nh, nw).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, c // (t * h * w), nt * t, nh * h, nw * w)
 
 
 class Block(nn.Module):
@@ -140,33 +146,52 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two-level network [B, c_in, T, H, W] -> [B, c_out, T, H, W], at a half and a quarter of the resolution in space.
+    """Network [B, c_in, T, H, W] -> [B, c_out, T, H, W] of levels, each coarser by the stride than the one above.
 
-    H and W must be multiples of 4. All convolutions are 3^3 on 40 channels or more, where a CPU is at its fastest.
+    Already the first one is coarser than x. T, H and W must be multiples of stride^levels. All convolutions but
+    those of one pixel are 3^3 on many channels, where a CPU is at its fastest.
+
+    Args:
+        widths: channels of the levels, from the finest.
+        depths: residual blocks there, on the way down and again on the way up; at the last level once.
+        stride: along the three axes; (1, 2, 2) keeps time, (2, 2, 2) is for voxels.
     """
 
-    def __init__(self, c_in: int, c_out: int, widths: tuple[int, int], depths: tuple[int, int]) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, widths: Sequence[int], depths: Sequence[int], stride: Stride = (1, 2, 2)
+    ) -> None:
         super().__init__()
-        top, low = widths
-        self.stem = nn.Conv3d(c_in * 4, top, 1)
-        self.enc = nn.ModuleList(Block(top) for _ in range(depths[0]))
-        self.down = nn.Conv3d(top * 4, low, 1)
-        self.mid = nn.ModuleList(Block(low) for _ in range(depths[1]))
-        self.up = nn.Conv3d(low, top * 4, 1)
-        self.dec = nn.ModuleList(Block(top) for _ in range(depths[0]))
-        self.head = nn.Conv3d(top, c_out * 4, 1)
+        self.stride = stride
+        cells = math.prod(stride)
+
+        def blocks(level: int) -> nn.Sequential:
+            return nn.Sequential(*(Block(widths[level]) for _ in range(depths[level])))
+
+        upper = range(len(widths) - 1)
+        self.stem = nn.Conv3d(c_in * cells, widths[0], 1)
+        self.enc = nn.ModuleList(blocks(level) for level in upper)
+        self.down = nn.ModuleList(nn.Conv3d(widths[i] * cells, widths[i + 1], 1) for i in upper)
+        self.mid = blocks(-1)
+        self.up = nn.ModuleList(nn.Conv3d(widths[i + 1], widths[i] * cells, 1) for i in upper)
+        self.dec = nn.ModuleList(blocks(level) for level in upper)
+        self.head = nn.Conv3d(widths[0], c_out * cells, 1)
+        self.skip = nn.Conv3d(c_in, c_out, 1, bias=False)
         with torch.no_grad():
+            self.skip.weight.zero_()
             self.head.weight *= 0.1
             self.head.bias.zero_()  # type: ignore[union-attr]
 
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The responses of every level on the way down, [B, width, ...]."""
+        x = self.stem(unshuffle(x, self.stride).contiguous(memory_format=torch.channels_last_3d))
+        levels: list[Tensor] = []
+        for enc, down in zip(self.enc, self.down, strict=True):
+            levels.append(enc(x))
+            x = down(unshuffle(levels[-1], self.stride))
+        return [*levels, self.mid(x)]
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(unshuffle(x).contiguous(memory_format=torch.channels_last_3d))
-        for block in self.enc:
-            x = block(x)
-        y = self.down(unshuffle(x))
-        for block in self.mid:
-            y = block(y)
-        x = x + shuffle(self.up(y))
-        for block in self.dec:
-            x = block(x)
-        return shuffle(self.head(F.silu(x)))
+        *passed, y = self.encode(x)
+        for level, up, dec in reversed(list(zip(passed, self.up, self.dec, strict=True))):
+            y = dec(level + shuffle(up(y), self.stride))
+        return self.skip(x) + shuffle(self.head(F.silu(y)), self.stride)

@@ -30,6 +30,8 @@ Blend = Literal["vote", "share", "local"]
 
 CELL = 2  # statistics are kept for cells of 2^3 pixels
 SPREAD = (1, 2, 2)  # and pooled over neighbouring cells by a Gaussian of this width
+MOST_COPIES = 3  # of the mask in one that is held out
+MOST_HIDDEN = 0.3  # share of the pixels, with several of them
 MIN_SCALE = 0.006  # three quarters of a grey level
 
 
@@ -56,18 +58,31 @@ def candidates(clip: Tensor, hidden: Tensor) -> Tensor:
 def held_out_masks(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
     """Seen pixels to hold out: the mask [T, H, W] rolled and mirrored at random, without what is hidden anyway.
 
+    Where the mask is small it is moved to several places at once, as many as leave MOST_HIDDEN: what a single place
+    says of others is little.
+
     ValueError: nothing is hidden, or so much that none of 100 moves leaves something both to hold out and to see.
     """
     masks: list[Tensor] = []
     for _ in range(100):
-        shifts = [int(torch.randint(n, (), generator=rng)) for n in hidden.shape]
-        axes = [axis for axis in range(3) if torch.rand((), generator=rng) < 0.5]
-        moved = hidden.roll(shifts, (0, 1, 2)).flip(axes) & ~hidden
-        if moved.any() and not (moved | hidden).all():
-            masks.append(moved)
-            if len(masks) == num:
-                return masks
+        held_out = _moved(hidden, rng)
+        if not held_out.any() or (held_out | hidden).all():
+            continue
+        for _ in range(MOST_COPIES - 1):
+            more = held_out | _moved(hidden, rng)
+            if (more | hidden).float().mean() > MOST_HIDDEN:
+                break
+            held_out = more
+        masks.append(held_out)
+        if len(masks) == num:
+            return masks
     raise ValueError("hidden must leave enough to learn from: moved about, it should fall on pixels that are seen")
+
+
+def _moved(hidden: Tensor, rng: torch.Generator) -> Tensor:
+    shifts = [int(torch.randint(n, (), generator=rng)) for n in hidden.shape]
+    axes = [axis for axis in range(3) if torch.rand((), generator=rng) < 0.5]
+    return hidden.roll(shifts, (0, 1, 2)).flip(axes) & ~hidden
 
 
 def experts(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies.convnet import UNet
+from energies.convnet import Stride, UNet
 from energies.energy import Energy, gradient
 
 
@@ -64,19 +65,24 @@ class Refiner(Energy):
     Args:
         channels: C.
         num_others: K.
-        widths: channels of the network at a half and at a quarter of the resolution.
+        widths: channels of the network's levels (`convnet.UNet`).
         depths: residual blocks there.
+        stride: how much coarser each level is along the three axes; (1, 2, 2) keeps time, (2, 2, 2) is for voxels.
     """
 
     def __init__(
         self,
         channels: int = 3,
         num_others: int = 6,
-        widths: tuple[int, int] = (40, 64),
-        depths: tuple[int, int] = (2, 3),
+        widths: Sequence[int] = (40, 64),
+        depths: Sequence[int] = (2, 3),
+        stride: Stride = (1, 2, 2),
     ) -> None:
         super().__init__()
-        self.net = UNet(2 * channels + 3 + num_others * channels, channels, widths, depths)
+        self.net = UNet(
+            2 * channels + 3 + num_others * channels, channels, widths, depths, (stride[0], stride[1], stride[2])
+        )
+        self._multiple = tuple(side ** len(widths) for side in stride)
         self.context: Context | None = None
         self.noise: float | Tensor = 0.1
 
@@ -116,13 +122,24 @@ class Refiner(Energy):
         tilt = u * self._field(u, 1 / variance.flatten()) * (variance / (variance - 1)).sqrt()
         return (z.square() / (2 * variance) - tilt).flatten(1).sum(1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """What the network's levels respond to x [B, C, T, H, W]: means and largest values of every filter, [B, F]."""
+        c, variance = self._bound, 1 + self._noise(x) ** 2
+        u = (x - c.fill) / c.scale * c.hidden / variance
+        levels = self.net.encode(self._input(u, 1 / variance.flatten()))
+        pooled = [pool for level in levels for pool in (level.mean((2, 3, 4)), level.amax((2, 3, 4)))]
+        return torch.cat(pooled, 1).float()
+
     def _field(self, u: Tensor, gain: Tensor) -> Tensor:
         """g(u; c, tau) at the hidden pixels; gain = 1 / (1 + tau^2) tells the network the level."""
-        c = self._bound
+        out = self.net(self._input(u, gain))
+        t, h, w = u.shape[2:]
+        return out[..., :t, :h, :w].to(u.dtype) * self._bound.hidden
+
+    def _input(self, u: Tensor, gain: Tensor) -> Tensor:
         level = gain.expand(len(u)).view(-1, 1, 1, 1, 1).expand(-1, 1, *u.shape[2:])
-        seen = c.features().expand(len(u), -1, -1, -1, -1)
-        out = self.net(_pad(torch.cat([u, seen, level], 1)))
-        return out[..., : u.shape[-2], : u.shape[-1]].to(u.dtype) * c.hidden
+        seen = self._bound.features().expand(len(u), -1, -1, -1, -1)
+        return _pad(torch.cat([u, seen, level], 1), self._multiple)
 
     def _noise(self, x: Tensor) -> Tensor:
         return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1, 1)
@@ -164,7 +181,7 @@ def geometric(high: float, low: float, num: int) -> list[float]:
     return [high * math.exp(math.log(low / high) * i / max(num - 1, 1)) for i in range(num)]
 
 
-def _pad(x: Tensor) -> Tensor:
-    """Repeat the edge until H and W are multiples of 4, as the network needs."""
-    down, right = -x.shape[-2] % 4, -x.shape[-1] % 4
-    return F.pad(x, (0, right, 0, down, 0, 0), mode="replicate") if down or right else x
+def _pad(x: Tensor, multiple: Sequence[int]) -> Tensor:
+    """Repeat the edge until the last three axes are multiples, as the network needs."""
+    pads = [n for axis, side in zip((-1, -2, -3), reversed(multiple), strict=True) for n in (0, -x.shape[axis] % side)]
+    return F.pad(x, pads, mode="replicate") if any(pads) else x

@@ -15,7 +15,7 @@ from pipelines.pipeline import Run
 TOGETHER = 2**22
 """Numbers of x that are sampled at once; what is more goes one batch after another, to bound the memory."""
 
-Draw = Callable[[list[torch.Generator], Monitor], Tensor]
+Draw = Callable[[list[int], list[torch.Generator], Monitor], Tensor]
 
 
 def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor, draw: Draw) -> Tensor:
@@ -27,7 +27,7 @@ def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor,
         size: numbers in one x.
         purpose: of the streams.
         monitor: watches the chains of the first batch of this process.
-        draw: runs a batch of chains, one a stream, to their ends [streams, *event], and shows them the monitor it got.
+        draw: runs chains of these numbers, one a stream, to their ends [chains, *event], and shows them the monitor.
 
     Raises:
         InputError: the chains ended at values that are not finite.
@@ -38,8 +38,9 @@ def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor,
     ends = []
     with torch.no_grad():
         for first in run.progress(range(0, len(mine), batch), -(-len(mine) // batch), f"sampling ({purpose})"):
-            streams = [run.generator(purpose, chain, device=device) for chain in mine[first : first + batch]]
-            ends.append(draw(streams, Monitor() if first else monitor))
+            chains = [chain % num for chain in mine[first : first + batch]]  # the last may be drawn by two processes
+            streams = [run.generator(purpose, chain, device=device) for chain in chains]
+            ends.append(draw(chains, streams, Monitor() if first else monitor))
     together = run.accelerator.gather(torch.cat(ends))
     assert isinstance(together, Tensor)
     # Gathered process by process; chain k was drawn by process k mod processes.

@@ -27,10 +27,12 @@ __all__ = ["Config", "ConfigError", "build", "dump", "load", "plain"]
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration: the settings of the run and its stages, all of them dataclasses."""
+    """A resolved configuration: the settings of the run and its stages, all of them dataclasses; and the modality whose
+    stages they are, None for stages of one's own."""
 
     settings: Any
     stages: tuple[Any, ...]
+    modality: str | None = None
 
 
 def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides: Iterable[str] = ()) -> Config:
@@ -46,7 +48,7 @@ def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides:
     Raises:
         ConfigError: anything unknown, of the wrong type, given twice, or refused by its dataclass.
     """
-    run, entries = trees.split(trees.parse(text, name), name)
+    run, entries, modality = trees.split(trees.parse(text, name), name)
     classes = [pick(members(stage), key, f"{name}: unknown stage") for key, _ in entries]
     tags = trees.labels([snake(cls.__name__) for cls in classes])
     kinds = _hints(settings) | dict(zip(tags, classes, strict=True))
@@ -58,13 +60,15 @@ def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides:
     return Config(
         build({key: body for key, body in whole.items() if key not in tags}, settings, ""),
         tuple(build(whole[tag], kinds[tag], tag) for tag in tags),
+        modality,
     )
 
 
 def dump(config: Config) -> str:
     """The YAML of a configuration with all its fields; `load` reads the same from it."""
     stages = [{snake(type(stage).__name__): plain(stage, type(stage))} for stage in config.stages]
-    document = plain(config.settings, type(config.settings)) | {"stages": stages}
+    document = {} if config.modality is None else {"modality": config.modality}
+    document |= plain(config.settings, type(config.settings)) | {"stages": stages}
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
 
 

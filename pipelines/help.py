@@ -48,17 +48,17 @@ def overview(configs: Path, source: Source) -> str:
     return "\n\n".join([USAGE, pipelines, _run_settings(source, {}, "NAME"), EXIT_CODES])
 
 
-def pipeline(file: Path, source: Source, stages: str) -> str:
+def pipeline(file: Path, source: Source, stages: str | None) -> str:
     """The help of one pipeline: all its stages with type, default and meaning of every field.
 
     Args:
         file: the YAML of the pipeline, whose values are shown as the defaults.
         source: where the code is.
-        stages: the module that holds the union `Stage` of all stages.
+        stages: the module that holds the union `Stage` of all stages; None: that of the file's modality.
     """
     text = file.read_text()
-    settings, entries = trees.split(trees.parse(text, file.name), file.name)
-    known = source.members(stages, "Stage")
+    settings, entries, modality = trees.split(trees.parse(text, file.name), file.name)
+    known = source.members(stages or trees.stages_of(modality), "Stage")
     parts = [
         f"{file.stem}: {description(text)}\n\n{_example(file)}",
         _run_settings(source, settings, file.stem),

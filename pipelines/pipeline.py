@@ -215,7 +215,7 @@ class Pipeline:
         run = Run(root, root, seed, compute)
         _check_launcher()
         locks = []
-        run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages))))
+        run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages, _modality(self.stages)))))
         try:
             return self._run_stages(run, settings)
         finally:
@@ -268,6 +268,16 @@ class Pipeline:
         else:
             run.on_main(lambda: checkpoint.save_values(run.folder, work()))
         run.log(event="finished", seconds=round(time.monotonic() - start, 3))
+
+
+def _modality(stages: Sequence[Stage]) -> str | None:
+    """The package of the stages, pipelines.stages.NAME; None for stages of one's own."""
+    names = {type(stage).__module__.split(".")[2] for stage in stages if _ours(stage)}
+    return names.pop() if len(names) == 1 else None
+
+
+def _ours(stage: Stage) -> bool:
+    return type(stage).__module__.startswith("pipelines.stages.")
 
 
 def _say(run: Run, line: str) -> None:

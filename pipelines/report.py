@@ -85,6 +85,21 @@ class Report:
         )
         self._parts.append(_figure(player, caption, "player"))
 
+    def shape(self, vertices: np.ndarray, faces: np.ndarray, caption: str) -> None:
+        """A captioned mesh to turn with the mouse: float vertices [V, 3], z up, and int faces [F, 3], outward."""
+        low, high = vertices.min(0), vertices.max(0)
+        placed = ((vertices - (low + high) / 2) / max(float((high - low).max()), 1e-9)).astype("<f4")
+        viewer = (
+            f'<canvas class="shape" width="640" height="640" tabindex="0" role="img" aria-label="{escape(caption)}" '
+            f'data-vertices="{base64.b64encode(placed.tobytes()).decode()}" '
+            f'data-faces="{base64.b64encode(faces.astype("<u4").tobytes()).decode()}"></canvas>'
+        )
+        self._parts.append(_figure(viewer, caption, "player"))
+
+    def preformatted(self, text: str) -> None:
+        """Text whose columns line up, shown as it is."""
+        self._parts.append(f"<pre>{escape(text)}</pre>")
+
     def curves(
         self,
         lines: Mapping[str, chart.Line],
@@ -110,7 +125,9 @@ class Report:
 
     def html(self) -> str:
         """The whole document."""
-        return _PAGE.format(title=escape(self.title), style=_STYLE, body="\n".join(self._parts), script=_SCRIPT)
+        return _PAGE.format(
+            title=escape(self.title), style=_STYLE, body="\n".join(self._parts), script=_SCRIPT + _VIEWER
+        )
 
     def write(self, path: str | Path) -> None:
         """Write the file, whole or not at all. OSError where the disk refuses."""
@@ -221,6 +238,7 @@ figcaption { font-size: .875rem; color: var(--soft); margin-top: .4rem; overflow
 .player { display: inline-block; max-width: 100%; margin-right: 1rem; vertical-align: top; }
 .player video { display: block; max-width: 100%; min-width: 12rem; background: var(--block); }
 .player figcaption { max-width: 44rem; }
+.shape { display: block; width: 20rem; max-width: 100%; height: auto; cursor: grab; touch-action: none; }
 .chart { max-width: 44rem; }
 .chart figcaption b { color: var(--ink); font-weight: 600; }
 .chart svg { display: block; width: 100%; min-width: 30rem; height: auto; font-size: 12px; }
@@ -264,5 +282,54 @@ button.onclick = () => set(!playing);
 if (players.length && matchMedia("(prefers-reduced-motion: reduce)").matches) {
   players.forEach(v => v.autoplay = false);
   set(false);
+}
+"""
+
+_VIEWER = """
+for (const canvas of document.querySelectorAll("canvas.shape")) {
+  const bytes = name => Uint8Array.from(atob(canvas.dataset[name]), c => c.charCodeAt(0)).buffer;
+  const points = new Float32Array(bytes("vertices")), faces = new Uint32Array(bytes("faces"));
+  const count = faces.length / 3, pen = canvas.getContext("2d"), side = canvas.width;
+  const turned = new Float32Array(points.length), depth = new Float32Array(count);
+  const order = Uint32Array.from({length: count}, (_, k) => k);
+  let azimuth = 0.6, elevation = 0.4, last = null, spinning = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  function draw() {
+    const ca = Math.cos(azimuth), sa = Math.sin(azimuth), ce = Math.cos(elevation), se = Math.sin(elevation);
+    for (let k = 0; k < points.length; k += 3) {
+      const x = ca * points[k] + sa * points[k + 1], y = ca * points[k + 1] - sa * points[k], z = points[k + 2];
+      turned[k] = x; turned[k + 1] = ce * z + se * y; turned[k + 2] = ce * y - se * z;  // right, up, away
+    }
+    for (let f = 0; f < count; f++)
+      depth[f] = turned[3 * faces[3 * f] + 2] + turned[3 * faces[3 * f + 1] + 2] + turned[3 * faces[3 * f + 2] + 2];
+    order.sort((a, b) => depth[b] - depth[a]);
+    pen.clearRect(0, 0, side, side);
+    for (const f of order) {
+      const [a, b, c] = [3 * faces[3 * f], 3 * faces[3 * f + 1], 3 * faces[3 * f + 2]];
+      const ux = turned[b] - turned[a], uy = turned[b + 1] - turned[a + 1], uz = turned[b + 2] - turned[a + 2];
+      const vx = turned[c] - turned[a], vy = turned[c + 1] - turned[a + 1], vz = turned[c + 2] - turned[a + 2];
+      const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
+      if (nz <= 0) continue;  // away is third: the axes are left-handed, and so is this normal
+      const light = Math.max(0, (0.4 * nx - 0.7 * ny + 0.6 * nz) / Math.hypot(nx, ny, nz));
+      const shade = 0.35 + 0.65 * light;
+      pen.fillStyle = pen.strokeStyle = `rgb(${219 * shade}, ${158 * shade}, ${107 * shade})`;
+      pen.beginPath();
+      for (const p of [a, b, c]) pen.lineTo(side * (0.5 + 0.62 * turned[p]), side * (0.5 - 0.62 * turned[p + 1]));
+      pen.closePath(); pen.fill(); pen.stroke();
+    }
+  }
+  function spin() { if (spinning) { azimuth += 0.01; draw(); requestAnimationFrame(spin); } }
+  function turn(dx, dy) {
+    spinning = false; azimuth -= dx; elevation = Math.max(-1.5, Math.min(1.5, elevation + dy)); draw();
+  }
+  canvas.onpointerdown = event => { last = event; canvas.setPointerCapture(event.pointerId); };
+  canvas.onpointermove = event => {
+    if (last) { turn((event.clientX - last.clientX) / 100, (event.clientY - last.clientY) / 100); last = event; }
+  };
+  canvas.onpointerup = canvas.onpointercancel = () => { last = null; };
+  canvas.onkeydown = event => {
+    const move = {ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1]}[event.key];
+    if (move) { turn(...move); event.preventDefault(); }
+  };
+  draw(); spin();
 }
 """

@@ -38,9 +38,7 @@ def recovery_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Repo
     )
     report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
     report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
-    _sampling(report, values["recovery_info"]["sampling"])
-    _learning(report, run)
-    _configuration(report, run)
+    details(report, run, values["recovery_info"]["sampling"])
     return report
 
 
@@ -59,10 +57,16 @@ def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Rep
         curves = {"data": measure.spectrum(values["clip"])[axis]}
         curves |= {f"sample {i}": measure.spectrum(s)[axis] for i, s in enumerate(values["samples"])}
         report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
-    _sampling(report, values["sampling"])
-    _learning(report, run)
-    _configuration(report, run)
+    details(report, run, values["sampling"])
     return report
+
+
+def details(report: Report, run: Run, sampling: dict[str, Any] | None) -> None:
+    """How chains went and learning went, and the configuration: the end of every report."""
+    if sampling is not None:
+        _sampling(report, sampling)
+    _learning(report, run)
+    report.details("Configuration", (run.root / "config.yaml").read_text())
 
 
 def _sampling(report: Report, found: dict[str, Any]) -> None:
@@ -90,7 +94,3 @@ def _learning(report: Report, run: Run) -> None:
                 ys.append(record[key])
     if curves:
         report.curves(curves, "learning", "step", "loss")
-
-
-def _configuration(report: Report, run: Run) -> None:
-    report.details("Configuration", (run.root / "config.yaml").read_text())

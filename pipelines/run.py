@@ -17,13 +17,13 @@ from pipelines.trees import ConfigError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(arguments: list[str], *, root: Path = ROOT, stages: str = "pipelines.stages") -> int:
+def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) -> int:
     """Do what the arguments ask for, and tell of the user's errors in one line.
 
     Args:
         arguments: those of the command line.
         root: the folder that holds `configs` and the packages.
-        stages: the module that holds the union `Stage` of all stages.
+        stages: the module that holds the union `Stage` of all stages; None: that of the pipeline's modality.
 
     Returns:
         The exit status: 0 done, 2 an error of the user's or the disk's, 130 interrupted.
@@ -54,7 +54,7 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str = "pipelines.st
         return _tell(f"error: {error}", 2)
 
 
-def _run(arguments: list[str], root: Path, stages: str) -> None:
+def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     configs = root / "configs"
     source = Source(root, ROOT)
     asks_help = not arguments or not {"-h", "--help"}.isdisjoint(arguments)
@@ -72,16 +72,16 @@ def _run(arguments: list[str], root: Path, stages: str) -> None:
         _start(_file(settings[0], configs), settings[1:], stages)
 
 
-def _start(file: Path, overrides: list[str], stages: str) -> None:
+def _start(file: Path, overrides: list[str], stages: str | None) -> None:
     text = file.read_bytes()
-    trees.split(trees.parse(text, str(file)), str(file))  # tell of a bad file before the slow imports
+    *_, modality = trees.split(trees.parse(text, str(file)), str(file))  # tell of a bad file before the slow imports
     for argument in overrides:
         trees.override(argument)
 
     from pipelines import config
     from pipelines.pipeline import Pipeline, RunSettings
 
-    union = importlib.import_module(stages).Stage
+    union = importlib.import_module(stages or trees.stages_of(modality)).Stage
     wanted = config.load(text, str(file), stage=union, settings=RunSettings, overrides=overrides)
     run = wanted.settings
     Pipeline(wanted.stages, file.stem).run(run.out, run.seed, run.compute)

@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from pipelines import checkpoint
 from pipelines.pipeline import Run
 
 E = TypeVar("E", bound=Energy)
-Loss = Callable[[E, Batch, torch.Generator], tuple[Tensor, Metrics]]
-Draw = Callable[[E, torch.Generator], tuple[E, Batch]]
+Loss = Callable[[Any, Batch, torch.Generator], tuple[Tensor, Metrics]]
+Draw = Callable[[E, int, torch.Generator], tuple[Energy, Batch]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Optimizer:
         return self.learning_rate * rise * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)
 
 
-def train(energy: E, objective: Loss[E], draw: Draw[E], settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> E:
+def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> E:
     """Train an energy and return it with averaged weights.
 
     Args:
         energy: trained in place; its first weights must be the same on every process.
         objective: the loss.
-        draw: what to learn from in a step: the energy bound to its context, and a batch.
+        draw: what to learn from in a step of that number: the energy bound to its context, and a batch.
         settings: of the optimizer.
         run: gives randomness, processes, logs, progress and the folder of the checkpoint.
         chains: persistent tensors that objectives write into; kept in the checkpoint, one set a process.
@@ -82,7 +82,7 @@ def train(energy: E, objective: Loss[E], draw: Draw[E], settings: Optimizer, run
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(step)
         with run.accelerator.autocast():
-            loss, metrics = objective(*draw(energy, rng), rng)
+            loss, metrics = objective(*draw(energy, step, rng), rng)
         optimizer.zero_grad()
         loss.backward()
         norm = _average_gradients(run, list(parameters.values()), settings.clip)

@@ -114,8 +114,11 @@ def override(argument: str) -> tuple[list[str], Scalar]:
 # ----------------------------------------------------------------------------------- pipeline files
 
 
-def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]]]:
-    """The settings of the run, and the stages as (name, body), in the tree of a pipeline file."""
+MODALITIES = ("video", "voxels")
+
+
+def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]], str | None]:
+    """The settings of the run, the stages as (name, body), and the modality, in the tree of a pipeline file."""
     stages = tree.get("stages") if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or not isinstance(stages, list) or not stages:
         raise ConfigError(f"{name}: expected 'stages:' with a list of stages such as '- load: {{}}'")
@@ -127,7 +130,16 @@ def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]
         if not isinstance(entry, dict) or len(entry) != 1:
             raise ConfigError(f"{name}: got {show(entry)}, expected one stage such as '- load: {{}}'")
         entries += entry.items()
-    return {key: body for key, body in tree.items() if key != "stages"}, entries
+    modality = tree.get("modality")
+    if modality is not None and not (isinstance(modality, Scalar) and modality.text in MODALITIES):
+        raise ConfigError(f"{name}: modality must be {' or '.join(MODALITIES)}, got {show(modality)}")
+    settings = {key: body for key, body in tree.items() if key not in ("modality", "stages")}
+    return settings, entries, modality.text if isinstance(modality, Scalar) else None
+
+
+def stages_of(modality: str | None) -> str:
+    """The module of a modality's stages."""
+    return f"pipelines.stages.{modality or MODALITIES[0]}"
 
 
 def labels(names: Sequence[str]) -> list[str]:
@@ -143,7 +155,7 @@ def flat(tree: Tree, name: str, num_stages: int | None = None) -> dict[str, Any]
 
     `num_stages` cuts the pipeline after so many stages.
     """
-    settings, entries = split(tree, name)
+    settings, entries, _ = split(tree, name)
     found = dict(_flat(settings, ""))
     tags = labels([key for key, _ in entries])
     for number, ((key, body), tag) in enumerate(zip(entries[:num_stages], tags, strict=False), 1):

@@ -18,7 +18,7 @@ from data import images, procedural, video
 from energies.objectives import MaximumLikelihood
 from pipelines.pipeline import Pipeline
 from pipelines.run import main
-from pipelines.stages import (
+from pipelines.stages.video import (
     Evaluate,
     ExportRecovery,
     ExportSynthesis,
@@ -29,8 +29,8 @@ from pipelines.stages import (
     Recover,
     Synthesize,
 )
-from pipelines.stages.learn import ConvNet, Refine
-from pipelines.stages.recover import Annealing
+from pipelines.stages.video.learn import ConvNet, Refine
+from pipelines.stages.video.recover import Annealing
 from pipelines.training import Optimizer
 
 FILES = (

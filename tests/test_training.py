@@ -18,7 +18,7 @@ from energies import Context, Energy, GenerativeConvNet, Refiner
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines import checkpoint
 from pipelines.pipeline import Run
-from pipelines.stages.recover import Recover
+from pipelines.stages.video.recover import Recover
 from pipelines.training import Optimizer, train
 
 ROOT = Path(__file__).resolve().parent.parent

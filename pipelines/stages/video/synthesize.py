@@ -16,8 +16,8 @@ from energies.sampling import anneal
 from pipelines import checkpoint, metrics
 from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
-from pipelines.stages.learn_clip import scene
-from pipelines.stages.recover import Annealing
+from pipelines.stages.video.learn_clip import scene
+from pipelines.stages.video.recover import Annealing
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Synthesize:
         energy = values["energy"].to(device).given(context)
         a = self.annealing
 
-        def draw(streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
             start = context.fill.expand(len(streams), -1, -1, -1, -1)
             x = start + a.high * context.scale * normal(start, streams)
             levels = geometric(a.high, a.low, a.levels)

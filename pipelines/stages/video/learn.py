@@ -112,7 +112,7 @@ class Learn:
         clip = damaged[None]
         device = run.accelerator.device
 
-        def draw(energy: Refiner, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def draw(energy: Refiner, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
             example, target = lessons[int(torch.randint(len(lessons), (), generator=rng, device=rng.device))]
             where = crop_window(target, self.crop, rng)
             flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
@@ -129,8 +129,9 @@ class Learn:
         energy = GenerativeConvNet(self.energy.preset, list(damaged.shape), self.energy.sigma, mean)
         device = run.accelerator.device
         chains = {"imputed": fill.clone().to(device), "chains": fill.clone().to(device)}
-        batch = Batch(damaged[None].to(device), ~hidden[None, None].to(device), hidden.to(device), **chains)
-        return train(energy, self.objective, lambda energy, rng: (energy, batch), self.optimizer, run, chains)
+        seen, mask = ~hidden[None, None].to(device), hidden.to(device)
+        batch = Batch(damaged[None].to(device), seen, mask, chains["imputed"], chains["chains"])
+        return train(energy, self.objective, lambda energy, step, rng: (energy, batch), self.optimizer, run, chains)
 
 
 def crop_window(target: Tensor, crop: tuple[int, int], rng: torch.Generator) -> tuple[slice, slice, slice]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +12,7 @@ from data import images, video
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.reporting import recovery_report, synthesis_report
+from pipelines.stages.energy import save_energy
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,6 @@ class ExportSynthesis:
         save_energy(values["energy"], root)
         synthesis_report(run, values, sheet).write(root / "report.html")
         return {}
-
-
-def save_energy(energy: Any, root: Path) -> None:
-    """root/energy, replaced as a whole."""
-    fresh = root / ".energy.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    energy.save_pretrained(fresh)
-    shutil.rmtree(root / "energy", ignore_errors=True)
-    fresh.rename(root / "energy")
 
 
 def _heat(spread: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from energies import Context, Refiner
 from energies.objectives import Batch, Denoising
 from pipelines.pipeline import Run
-from pipelines.stages.learn import Refine, crop_window
+from pipelines.stages.video.learn import Refine, crop_window
 from pipelines.training import Optimizer, train
 
 LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
@@ -60,7 +60,7 @@ class LearnClip:
         everywhere = torch.ones(1, 1, *clip.shape[1:], dtype=torch.bool)
         device = run.accelerator.device
 
-        def draw(energy: Refiner, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def draw(energy: Refiner, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
             where = crop_window(everywhere, self.crop, rng)
             parts = [*whole.tensors().values(), clip[None], everywhere]
             fill, scale, hidden, others, x, known = (part[(..., *where)].to(device) for part in parts)

@@ -131,7 +131,7 @@ class Recover:
         device = run.accelerator.device
         here = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
 
-        def draw(streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
             return self._sample(energy, here, streams, monitor, run)
 
         samples = sample_chains(run, self.chains, here.fill.numel(), purpose, monitor, draw)

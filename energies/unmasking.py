@@ -1,0 +1,93 @@
+"""Sample elements with two values a few at a time, each lot given those before, from what an energy expects.
+
+An energy that gives the expected x for any set of seen elements can be sampled in any order (Uria, Murray & Larochelle
+2014), several elements at once while they hardly depend on each other. Afterwards random blocks are forgotten and drawn
+again, as a Gibbs sampler does, which mends what the first lots got wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Expect = Callable[[Tensor, Tensor], Tensor]
+"""From x [B, *event] in {-1, 1}, any value where hidden, and hidden, bool [B, *event], to the expected x in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Unmasking:
+    """How elements are drawn."""
+
+    first: int = 4
+    """Elements of the first lot."""
+
+    growth: float = 1.3
+    """How many more are known after a lot than before it."""
+
+    known: float = 0.06
+    """Share of the elements that are drawn before the rest is expected."""
+
+    sweeps: int = 8
+    """How often all but that share is forgotten and expected again."""
+
+    cut: float = 0.1
+    """Probabilities below this, or as near to 1, count as 0 or 1: a low temperature. 0: none do."""
+
+    def __post_init__(self) -> None:
+        if self.first < 1 or not self.growth > 1 or not 0 < self.known < 1:
+            raise ValueError(f"first must be 1 or more, growth above 1 and known in (0, 1), got {self}")
+        if self.sweeps < 0 or not 0 <= self.cut < 0.5:
+            raise ValueError(f"sweeps must not be negative and cut must lie in [0, 0.5), got {self}")
+
+    @property
+    def steps(self) -> int:
+        """How often the expectation is taken of 32^3 elements; others differ a little."""
+        known, lots = 0, 0
+        while known < self.known * 32**3:
+            known, lots = known + self._lot(known), lots + 1
+        return lots + self.sweeps + 1
+
+    def _lot(self, known: int) -> int:
+        return max(self.first, int(known * (self.growth - 1)))
+
+    def run(self, expect: Expect, x: Tensor, hidden: Tensor, streams: Sequence[torch.Generator]) -> Iterator[Tensor]:
+        """Draw the hidden elements of x [B, *event]; yields the expected x after every lot and sweep.
+
+        streams: randomness, one a chain.
+        """
+        shape, known = x.shape, 0
+        unknown = hidden.flatten(1)
+        total = int(unknown.sum(1).min())
+        drawn, open_ = x.flatten(1).clone(), unknown.clone()
+        mean = expect(drawn.view(shape), open_.view(shape))
+        sweeps = 0
+        while known < self.known * total or sweeps < self.sweeps:
+            yield mean
+            if known < self.known * total:
+                lot = min(self._lot(known), total - known)
+                known += lot
+                places = _places(open_, lot, streams)
+            else:  # forget what was drawn, but for as many others
+                sweeps += 1
+                places = _places(unknown, known, streams)
+                drawn, open_ = x.flatten(1).clone(), unknown.clone()
+            p = ((mean.flatten(1) + 1) / 2).gather(1, places)
+            p = torch.where(p < self.cut, 0.0, torch.where(p > 1 - self.cut, 1.0, p))
+            drawn.scatter_(1, places, (_uniform(p, streams) < p).to(x.dtype) * 2 - 1)
+            open_.scatter_(1, places, False)
+            expected = expect(drawn.view(shape), open_.view(shape))
+            mean = torch.where(open_.view(shape), expected, drawn.view(shape))
+        yield mean
+
+
+def _places(candidates: Tensor, num: int, streams: Sequence[torch.Generator]) -> Tensor:
+    """`num` different candidates [B, num] of each chain, at random."""
+    return torch.where(candidates, _uniform(candidates, streams), -1.0).topk(num, 1).indices
+
+
+def _uniform(like: Tensor, streams: Sequence[torch.Generator]) -> Tensor:
+    rows = zip(like, streams, strict=True)
+    return torch.stack([torch.rand(len(row), generator=stream, device=row.device) for row, stream in rows])

@@ -1,0 +1,29 @@
+"""The stages of voxel pipelines: one piece of work a file, all listed here."""
+
+from pipelines.stages.voxels.evaluate import EvaluateRecovery, EvaluateRefinement, EvaluateSynthesis
+from pipelines.stages.voxels.export import Export
+from pipelines.stages.voxels.features import Features
+from pipelines.stages.voxels.hide import Hide
+from pipelines.stages.voxels.interpolate import Interpolate
+from pipelines.stages.voxels.learn import Learn
+from pipelines.stages.voxels.load import Load
+from pipelines.stages.voxels.recover import Recover
+from pipelines.stages.voxels.super_resolve import Coarsen, SuperResolve
+from pipelines.stages.voxels.synthesize import Synthesize
+
+Stage = (
+    Load
+    | Learn
+    | Hide
+    | Recover
+    | EvaluateRecovery
+    | Coarsen
+    | SuperResolve
+    | EvaluateRefinement
+    | Synthesize
+    | EvaluateSynthesis
+    | Interpolate
+    | Features
+    | Export
+)
+"""Every stage there is; in a pipeline's file it is called by its name in snake_case."""

@@ -1,0 +1,79 @@
+"""The simple methods to beat, on the same shapes; fields in [-1, 1], turned into solids as ours are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipelines.stages.voxels.grids import likeliest, unpack
+from pipelines.stages.voxels.measures import overlap
+
+WIDTHS = (0.7, 1.0, 1.5, 2.5)  # of the blur, in voxels; the best one on shapes that were learned from
+
+
+def recoveries(
+    shapes: dict[str, Any], damaged: Tensor, hidden: Tensor, labels: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Fields of hidden voxels: the mean shape (of its class, where labels [n] tell), the nearest one by what is
+    visible, a blur of what is visible."""
+    train = unpack(shapes["train"], shapes["side"])
+    means = train.mean(0).expand(damaged.shape)
+    if labels is not None:
+        of_class = {int(k): train[shapes["train_labels"] == k].mean(0) for k in shapes["train_labels"].unique()}
+        means = torch.stack([of_class.get(int(k), train.mean(0)) for k in labels])
+    return {
+        "class_mean": means,
+        "nearest_shape": _nearest(train, damaged, hidden),
+        "blurred_visible": _blurred(train, damaged, hidden),
+    }
+
+
+def refinements(shapes: dict[str, Any], coarse: Tensor) -> dict[str, Tensor]:
+    """Fields of block means [n, 1, M, M, M]: repeated, trilinear, cubic, the nearest shape, and five of them and
+    trilinear."""
+    side, size = shapes["side"], coarse.shape[-1]
+    train = unpack(shapes["train"], side)
+    means = F.avg_pool3d(train, side // size).flatten(1)
+    order = torch.cdist(coarse.flatten(1), means).topk(min(5, len(train)), largest=False).indices
+    line = F.interpolate(coarse, (side,) * 3, mode="trilinear")
+    cubic = [ndimage.zoom(x[0].numpy(), side // size, order=3, grid_mode=True, mode="nearest") for x in coarse]
+    return {
+        "nearest": F.interpolate(coarse, (side,) * 3),
+        "trilinear": line,
+        "cubic": torch.stack([torch.from_numpy(np.asarray(x)) for x in cubic])[:, None],
+        "nearest_shape": train[order[:, 0]],
+        "five_shapes_and_trilinear": train[order].mean(1) + line,
+    }
+
+
+def _nearest(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:
+    rows, seen = train.flatten(1), (~hidden).float().flatten(1)
+    here = (damaged.flatten(1) + 1) / 2 * seen
+    volume = here.sum(1, keepdim=True)
+    both = (here @ rows.T + volume) / 2
+    either = volume + (seen @ rows.T + seen.sum(1, keepdim=True)) / 2 - both
+    return train[(both / either.clamp(min=1)).argmax(1)]
+
+
+def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:
+    """A mean of what is visible nearby, its width chosen on shapes that were learned from, under the same masks."""
+
+    def blur(x: Tensor, mask: Tensor, width: float) -> Tensor:
+        def smooth(values: Tensor) -> Tensor:
+            found = [ndimage.gaussian_filter(v[0].numpy(), width) for v in values]
+            return torch.from_numpy(np.stack(found))[:, None]
+
+        seen = (~mask).float()
+        return smooth((x + 1) / 2 * seen) / smooth(seen).clamp(min=1e-3) * 2 - 1
+
+    num = min(len(train), len(damaged), 32)
+    known, masks = train[:num], hidden[:num]
+    found = {
+        width: float(overlap(likeliest(blur(known, masks, width), masks), known > 0, masks).mean()) for width in WIDTHS
+    }
+    return blur(damaged, hidden, max(WIDTHS, key=lambda width: found[width]))

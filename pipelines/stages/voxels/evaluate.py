@@ -1,0 +1,104 @@
+"""Say how good it is, beside simple methods on the same input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pipelines import checkpoint
+from pipelines.pipeline import Run
+from pipelines.stages.voxels import baselines, measures
+from pipelines.stages.voxels.grids import likeliest, top_of_blocks, unpack
+
+
+@dataclass(frozen=True)
+class EvaluateRecovery:
+    """Score recovered shapes on the hidden voxels beside baselines, into metrics.json."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "targets", "hidden", "truth_known", "fields", "solids", "samples")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "rivals", "summary")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        hidden, targets, solids = values["hidden"], values["targets"].float(), values["solids"]
+        damaged = torch.where(hidden, 0.0, targets)
+        labels = values["shapes"].get("validation_labels")
+        labels = labels[: len(targets)] if labels is not None and len(labels) >= len(targets) > 1 else None
+        fields = baselines.recoveries(values["shapes"], damaged, hidden, labels)
+        rivals = {name: likeliest(torch.where(hidden, f, damaged), hidden) for name, f in fields.items()}
+        samples = values["samples"].float()
+        found: dict[str, Any] = {"hidden_share": float(hidden.float().mean()), "shapes": len(targets)}
+        ours = {"recovery": solids, "one_sample": samples > 0}
+        return _scored(values, run, found, ours, rivals, targets > 0, hidden)
+
+
+@dataclass(frozen=True)
+class EvaluateRefinement:
+    """Score super-resolved shapes beside baselines, into metrics.json."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "targets", "measured", "truth_known", "fields", "solids")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "rivals", "summary")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        measured, targets, solids = values["measured"].float(), values["targets"].float(), values["solids"]
+        everywhere = torch.ones_like(solids)
+        fields = baselines.refinements(values["shapes"], measured)
+        rivals = {name: top_of_blocks(field, measured) for name, field in fields.items()}
+        found: dict[str, Any] = {"from": measured.shape[-1], "to": targets.shape[-1], "shapes": len(targets)}
+        return _scored(values, run, found, {"recovery": solids}, rivals, targets > 0, everywhere)
+
+
+@dataclass(frozen=True)
+class EvaluateSynthesis:
+    """Compare new shapes with those to judge by, and with those that were learned from, into metrics.json."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "fields", "solids", "sampling")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        shapes = values["shapes"]
+        train, validation = (unpack(shapes[part], shapes["side"]) > 0 for part in ("train", "validation"))
+        found: dict[str, Any] = {"samples": measures.collection(values["solids"], train, validation)}
+        # The same of real shapes: what the best samples could reach.
+        num = min(len(values["solids"]), len(validation), len(train) // 2)
+        found["real"] = measures.collection(train[-num:], train[:-num], validation)
+        found["sampling"] = values["sampling"]["summary"]
+        _write(run, found)
+        lines = [f"{'':24}{'samples':>10}{'real':>10}"]
+        lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
+        return {"metrics": found, "summary": "\n".join(lines)}
+
+
+def _scored(
+    values: dict[str, Any],
+    run: Run,
+    found: dict[str, Any],
+    ours: dict[str, Tensor],
+    rivals: dict[str, Tensor],
+    truth: Tensor,
+    where: Tensor,
+) -> dict[str, Any]:
+    found["truth_known"] = values["truth_known"]
+    summary = f"{len(truth)} shapes; the truth is unknown, so nothing is scored."
+    shown = next(iter(rivals))
+    if values["truth_known"]:
+        scores = {name: measures.score(s, truth[: len(s)], where[: len(s)]) for name, s in (ours | rivals).items()}
+        found |= {name: scores[name] for name in ours}
+        found["baselines"] = {name: scores[name] for name in rivals}
+        shown = max(rivals, key=lambda name: scores[name]["iou"])
+        found["best_baseline"] = shown
+        found["gain_iou"] = scores["recovery"]["iou"] - scores[shown]["iou"]
+        verb = "better" if found["gain_iou"] >= 0 else "WORSE"
+        lines = [f"{'':28}    IoU  voxel error"]
+        lines += [f"{n.replace('_', ' '):28} {s['iou']:6.3f}  {s['voxel_error']:11.4f}" for n, s in scores.items()]
+        lines.append(f"{abs(found['gain_iou']):.3f} {verb} than the best baseline ({shown.replace('_', ' ')})")
+        summary = "\n".join(lines)
+    _write(run, found)
+    return {"metrics": found, "rivals": {"name": shown, "solids": rivals[shown]}, "summary": summary}
+
+
+def _write(run: Run, found: dict[str, Any]) -> None:
+    checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2, allow_nan=False).encode())

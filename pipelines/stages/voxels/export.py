@@ -1,0 +1,159 @@
+"""Write what a person prints, plays with and looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor
+
+from data import images, rendering, voxels
+from data.errors import InputError
+from data.frames import from_uint8
+from pipelines import pictures
+from pipelines.pipeline import Run
+from pipelines.report import Report
+from pipelines.reporting import details
+from pipelines.stages.energy import save_energy
+
+Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]
+VIEWED_FACES = 6000  # of a shape in the report
+VIEWED = 3  # shapes that can be turned there
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the shapes as meshes or grids, renderings, a turntable, the report and the energy into the run's folder."""
+
+    needs: ClassVar[tuple[str, ...]] = ("fields", "solids", "energy")
+    gives: ClassVar[tuple[str, ...]] = ("written",)
+
+    format: Format = "stl"
+    """Of the files shapes/shape_000.stl ...; stl, obj, ply, glb, off and 3mf are watertight meshes."""
+
+    num: int = 8
+    """Shapes to write and show, at most."""
+
+    keep: int | str = "largest"
+    """Parts to keep: the largest one, or all of at least so many voxels."""
+
+    solid: bool = False
+    """Fill cavities that nothing reaches from outside."""
+
+    smoothing: int = 10
+    """Rounds that even out the steps of a mesh."""
+
+    faces: int | None = None
+    """About how many triangles a mesh should have; null: as many as there are."""
+
+    millimetres: float | None = None
+    """Length of the grid's longest side; null: one unit a voxel."""
+
+    up: Literal["y", "z"] | None = None
+    """The axis that points up; null: y for obj and glb, else z."""
+
+    views: int = 36
+    """Pictures of the turntable."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.views < 1:
+            raise ValueError(f"num and views must be 1 or more, got {self.num} and {self.views}")
+        if isinstance(self.keep, str) and self.keep != "largest" and not self.keep.isdecimal():
+            raise ValueError(f"keep must be largest or a number of voxels, got {self.keep!r}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        solids = values["solids"]
+        written = self._write(solids, run)
+        rows = _rows(values, self._columns(values))
+        clips = {label: _clip(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
+        sheet = pictures.contact_sheet(clips, frames=max(clip.shape[1] for clip in clips.values()), scale=1)
+        images.write(run.root / "contact_sheet.png", sheet)
+        first = next((k for k, solid in enumerate(solids) if solid.any()), None)
+        if first is not None:
+            rendering.write_turntable(
+                run.root / "turntable.gif", rendering.turntable(solids[first], self.views, size=192)
+            )
+        save_energy(values["energy"], run.root)
+        self._report(values, run, sheet, written).write(run.root / "report.html")
+        return {"written": written}
+
+    def _columns(self, values: dict[str, Any]) -> int:
+        return values["paths"]["steps"] if "paths" in values else self.num
+
+    def _write(self, solids: Tensor, run: Run) -> list[dict[str, Any]]:
+        folder = run.root / "shapes"
+        folder.mkdir(exist_ok=True)
+        keep = int(self.keep) if str(self.keep).isdecimal() else "largest"
+        written: list[dict[str, Any]] = []
+        problem = ""
+        for number, solid in enumerate(solids[: self.num]):
+            path = folder / f"shape_{number:03d}.{self.format}"
+            try:
+                made = voxels.write(
+                    solid,
+                    path,
+                    keep=keep,
+                    solid=self.solid,
+                    smoothing=self.smoothing,
+                    faces=self.faces,
+                    millimetres=self.millimetres,
+                    up=self.up,
+                )
+            except InputError as error:
+                problem = str(error)
+                run.log(event="not written", reason=problem)
+                written.append({"file": None, "reason": problem})
+                continue
+            found = {name: value for name, value in vars(made).items() if value not in (None, ())}
+            written.append({"file": str(path.relative_to(run.root))} | found)
+        if all(entry["file"] is None for entry in written):
+            raise InputError(problem)
+        return written
+
+    def _report(self, values: dict[str, Any], run: Run, sheet: np.ndarray, written: list[dict[str, Any]]) -> Report:
+        report = Report("Voxels")
+        if "summary" in values:
+            report.preformatted(values["summary"])
+        report.image(sheet, ", ".join(_rows(values, 1)) + ": a row each")
+        for number, solid in enumerate(values["solids"][:VIEWED]):
+            if solid.any():
+                mesh, _ = voxels.surface(voxels.field(solid), self.smoothing, VIEWED_FACES)
+                report.shape(mesh.vertices, mesh.faces, f"shape {number}; drag to turn it")
+        rows = [
+            [entry["file"] or "not written", entry.get("voxels"), entry.get("faces"), entry.get("dropped_voxels")]
+            for entry in written
+        ]
+        report.table(["file", "voxels", "faces", "voxels dropped as specks"], rows)
+        details(report, run, values.get("sampling"))
+        return report
+
+
+def _rows(values: dict[str, Any], num: int) -> dict[str, Tensor]:
+    """What the sheet shows, from whatever the stages before gave: label -> bool [n, 1, N, N, N]."""
+    solids = values["solids"]
+    rows: dict[str, Tensor] = {}
+    if "paths" in values:
+        fades = values["paths"]["cross_fades"]
+        for k in range(min(len(solids) // num, 4)):
+            part = slice(k * num, (k + 1) * num)
+            rows |= {f"path {k}": solids[part], f"cross-fade {k}": fades[part] > 0}
+        return rows
+    if values.get("truth_known"):
+        rows["truth"] = values["targets"] > 0
+    if "hidden" in values:
+        rows["visible"] = (values["targets"] > 0) & ~values["hidden"]
+    if "measured" in values and "targets" in values:
+        rows["measured"] = values["measured"] > 0
+    if "rivals" in values:
+        rows[values["rivals"]["name"].replace("_", " ")] = values["rivals"]["solids"]
+    rows["result"] = solids
+    if "samples" in values:
+        rows["one sample"] = values["samples"] > 0
+    return {label: row[:num] for label, row in rows.items()}
+
+
+def _clip(solids: Tensor) -> Tensor:
+    """Renderings of shapes as the frames of a clip."""
+    frames = [rendering.render(solid, size=144) for solid in solids]
+    return from_uint8(np.stack(frames))

@@ -1,0 +1,95 @@
+"""What the energy has learned, as features for a classifier."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import VoxelEnergy
+from pipelines import checkpoint
+from pipelines.pipeline import Run
+from pipelines.stages.voxels.grids import unpack
+from pipelines.stages.voxels.measures import distances
+
+TOGETHER = 16  # shapes whose features are taken at once
+PENALTIES = (1e-3, 1e-2, 1e-1)  # inverse strengths that are tried
+
+
+@dataclass(frozen=True)
+class Features:
+    """Logistic regression on responses of the energy's network, beside raw voxels, principal components, the nearest
+    shape, and a network of random weights; into metrics.json."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
+
+    noise: float = 0.5
+    """Noise level that the network takes the shapes for."""
+
+    components: int = 128
+    """Principal components to compare with."""
+
+    def __post_init__(self) -> None:
+        if not self.noise > 0 or self.components < 1:
+            raise ValueError(f"noise must be positive and components 1 or more, got {self.noise}, {self.components}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        energy, shapes = values["energy"], values["shapes"]
+        if not isinstance(energy, VoxelEnergy) or not energy.remembers:
+            raise InputError("features need learn.energy=shapes, with learn.energy.shapes.rank above 0")
+        if len(shapes["classes"]) < 2:
+            raise InputError(
+                f"{values['source']['name']} has no classes to tell apart; put shapes into folders by class"
+            )
+        train, validation = (unpack(shapes[part], shapes["side"]) for part in ("train", "validation"))
+        labels, truth = shapes["train_labels"], shapes["validation_labels"]
+        fresh = VoxelEnergy(energy.event_shape[-1], 0, energy.widths, energy.depths).refiner
+        free = energy.free()
+        assert free.context is not None
+        networks = {"energy": free, "random_network": fresh.given(free.context)}
+        accuracy: dict[str, float] = {}
+        for name, network in networks.items():
+            known, new = (_responses(network.at(self.noise), x, run) for x in (train, validation))
+            mean, spread = known.mean(0), known.std(0) + 1e-6
+            accuracy[name] = _accuracy((known - mean) / spread, (new - mean) / spread, labels, truth)
+        known, new = train.flatten(1), validation.flatten(1)
+        accuracy["raw_voxels"] = _accuracy(known, new, labels, truth)
+        _, scales, axes = torch.svd_lowrank(known - known.mean(0), min(self.components, len(train) - 1))
+        axes = axes * len(train) ** 0.5 / scales[0]  # the first component varies by 1
+        accuracy["principal_components"] = _accuracy(known @ axes, new @ axes, labels, truth)
+        nearest = distances(validation > 0, train > 0).argmin(1)
+        accuracy["nearest_shape"] = float((labels[nearest] == truth).float().mean())
+        found = {"accuracy": accuracy, "classes": shapes["classes"], "train": len(train), "validation": len(validation)}
+        checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2).encode())
+        lines = [f"accuracy on {len(validation)} shapes of {len(shapes['classes'])} classes"]
+        lines += [f"{name.replace('_', ' '):24}{value:8.3f}" for name, value in accuracy.items()]
+        return {"metrics": found, "summary": "\n".join(lines)}
+
+
+def _responses(network: Any, x: Tensor, run: Run) -> Tensor:
+    """Features [n, F], of the shapes and their mirror images together."""
+    starts = range(0, len(x), TOGETHER)
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for low in run.progress(starts, len(starts), "features"):
+            part = x[low : low + TOGETHER]
+            parts.append((network.features(part) + network.features(part.flip(2))) / 2)
+    return torch.cat(parts)
+
+
+def _accuracy(train: Tensor, validation: Tensor, labels: Tensor, truth: Tensor) -> float:
+    """Of logistic regression; its penalty is the best one for every fifth of the shapes to learn from."""
+    from sklearn.linear_model import LogisticRegression
+
+    def share(strength: float, x: Tensor, y: Tensor, new: Tensor, right: Tensor) -> float:
+        model = LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(x.numpy(), y.numpy())
+        return float((torch.from_numpy(model.predict(new.numpy())) == right).float().mean())
+
+    fifth = torch.arange(len(train)) % 5 == 0
+    found = {c: share(c, train[~fifth], labels[~fifth], train[fifth], labels[fifth]) for c in PENALTIES}
+    return share(max(PENALTIES, key=lambda c: found[c]), train, labels, validation, truth)

@@ -1,0 +1,69 @@
+"""Grids between the stages: packed bits where there are many, float fields in [-1, 1] where they are worked on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from data import voxels
+
+
+def pack(solid: Tensor) -> Tensor:
+    """uint8 [n, bytes] of bool [n, 1, N, N, N]."""
+    return torch.from_numpy(np.packbits(solid.flatten(1).numpy(), axis=1))
+
+
+def unpack(bits: Tensor, side: int) -> Tensor:
+    """{-1, 1} [n, 1, N, N, N] of bits."""
+    return voxels.unpack([row.tobytes() for row in bits.numpy()], side)
+
+
+def averaged(bits: Tensor, side: int, size: int) -> Tensor:
+    """[n, 1, size, size, size] in [-1, 1]: block means of cubes of `side` voxels a side, which size divides."""
+    parts = (unpack(part, side) for part in bits.split(64))
+    return torch.cat([F.avg_pool3d(part, side // size) if size < side else part for part in parts])
+
+
+def likeliest(field: Tensor, hidden: Tensor) -> Tensor:
+    """The solid, bool [n, 1, N, N, N], with the highest expected intersection over union on the hidden voxels.
+
+    For probabilities p that are right, a set S of voxels has about sum_S p / (|S| + sum_not-S p); the best S of a size
+    holds the likeliest voxels. What is seen stays.
+
+    Args:
+        field: expected x in [-1, 1], [n, 1, N, N, N].
+        hidden: bool, the same shape.
+    """
+    solid = field > 0
+    for expected, mask, out in zip((field + 1) / 2, hidden, solid, strict=True):
+        p, order = expected[mask].clamp(0, 1).double().sort(descending=True)
+        if len(p) == 0:
+            continue
+        inside = p.cumsum(0)
+        count = torch.arange(1, len(p) + 1)
+        best = int((inside / (count + inside[-1] - inside)).argmax()) + 1
+        chosen = torch.zeros(len(p), dtype=torch.bool)
+        chosen[order[:best]] = True
+        out[mask] = chosen
+    return solid
+
+
+def top_of_blocks(field: Tensor, coarse: Tensor) -> Tensor:
+    """The likeliest solid, bool [n, 1, N, N, N], with as many voxels in every block as its mean says.
+
+    Args:
+        field: expected x, [n, 1, N, N, N].
+        coarse: block means in [-1, 1], [n, 1, M, M, M].
+    """
+    factor = field.shape[-1] // coarse.shape[-1]
+    num = ((coarse + 1) / 2 * factor**3).round().long().flatten()
+    blocks = field
+    for axis in (2, 4, 6):
+        blocks = blocks.unflatten(axis, (-1, factor))
+    blocks = blocks.permute(0, 1, 2, 4, 6, 3, 5, 7)
+    values = blocks.reshape(-1, factor**3)
+    rank = values.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    solid = (rank < num[:, None]).view(blocks.shape).permute(0, 1, 2, 5, 3, 6, 4, 7)
+    return solid.reshape(field.shape)

@@ -1,0 +1,108 @@
+"""Go from one shape to another by way of shapes that are likely."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import Hidden, Refiner, VoxelEnergy
+from pipelines import checkpoint
+from pipelines.pipeline import Run
+from pipelines.stages.voxels.grids import likeliest, unpack
+from pipelines.stages.voxels.measures import distances, whole_share
+from pipelines.stages.voxels.sampling import expected
+
+JUDGED = 0.3  # noise level at which energies along the paths are compared
+TOGETHER = 16  # shapes whose energies are taken at once
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """See a share of the voxels of the one shape and of the other, less of the first and more of the second step by
+    step, and expect the rest.
+
+    The path is compared with a cross-fade of the two, into metrics.json: by energy, by how near to a shape that was
+    learned from its steps are, and by whether they hold together.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy")
+    gives: ClassVar[tuple[str, ...]] = ("fields", "solids", "paths", "metrics", "summary")
+
+    pairs: int = 4
+    """Pairs of shapes to judge by; each is the start of one path and the end of another."""
+
+    steps: int = 8
+    """Shapes on a path, its ends included."""
+
+    middle: float = 0.02
+    """Share of the voxels of either shape that is seen half-way."""
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.steps < 3:
+            raise ValueError(f"pairs must be 1 or more and steps 3 or more, got {self.pairs} and {self.steps}")
+        if not 0 < self.middle <= 0.5:
+            raise ValueError(f"middle must lie in (0, 0.5], got {self.middle}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        energy, shapes = values["energy"].to(run.accelerator.device), values["shapes"]
+        if not isinstance(energy, VoxelEnergy) or not energy.remembers:
+            raise InputError("interpolate needs learn.energy=shapes, with learn.energy.shapes.rank above 0")
+        ends = unpack(shapes["validation"][: self.pairs + 1], shapes["side"])
+        if len(ends) < 2:
+            raise InputError("interpolate needs two shapes to judge by; raise load.validation")
+        shares = torch.linspace(0, 1, self.steps)
+        x, hidden = self._seen(ends, shares, run)
+        paths = torch.where(hidden, expected(energy, Hidden(hidden), x, run), x)
+        solids = likeliest(paths, hidden)
+        fades = torch.cat([torch.lerp(a, b, shares.view(-1, 1, 1, 1, 1)) for a, b in pairwise(ends)])
+        train = unpack(shapes["train"], shapes["side"]) > 0
+        found = {
+            "path": self._judge(energy.free(), solids, train, run),
+            "cross_fade": self._judge(energy.free(), fades > 0, train, run),
+        }
+        checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2).encode())
+        lines = [f"{'':34}{'path':>12}{'cross-fade':>12}"]
+        lines += [f"{k.replace('_', ' '):34}{v:12.3f}{found['cross_fade'][k]:12.3f}" for k, v in found["path"].items()]
+        return {
+            "fields": paths.half(),
+            "solids": solids,
+            "paths": {"steps": self.steps, "cross_fades": fades.half()},
+            "metrics": found,
+            "summary": "\n".join(lines),
+        }
+
+    def _seen(self, ends: Tensor, shares: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """Of every path, what is seen at its steps and what is hidden; of a shape that only shrinks or grows."""
+        power = math.log(self.middle) / math.log(0.5)
+        chance = torch.rand(ends.shape[1:], generator=run.generator("interpolate"))
+        t = shares.view(-1, 1, 1, 1, 1)
+        first, second = chance < (1 - t) ** power, chance > 1 - t**power
+        steps = [torch.where(first, a, torch.where(second, b, 0.0)) for a, b in pairwise(ends)]
+        return torch.cat(steps), (~(first | second)).repeat(len(ends) - 1, 1, 1, 1, 1)
+
+    def _judge(self, free: Refiner, solids: Tensor, train: Tensor, run: Run) -> dict[str, float]:
+        device = run.accelerator.device
+        x = (solids.float() * 2 - 1).to(device)
+        noise = torch.randn(x.shape[1:], generator=run.generator("judge"))
+        with torch.no_grad():
+            parts = [free.at(JUDGED)(part + JUDGED * free.scale * noise.to(device)) for part in x.split(TOGETHER)]
+        energies = torch.cat(parts).cpu().unflatten(0, (-1, self.steps))
+        inner = solids.unflatten(0, (-1, self.steps))[:, 1:-1].flatten(0, 1)
+        line = torch.stack(
+            [torch.lerp(e[0], e[-1], torch.linspace(0, 1, self.steps, device=e.device)) for e in energies]
+        )
+        jumps = torch.stack([distances(a[None], b[None])[0, 0] for a, b in pairwise(solids)])
+        jumps = torch.cat([jumps, jumps.new_zeros(1)]).unflatten(0, (-1, self.steps))[:, :-1]
+        return {
+            "energy_above_the_ends": float((energies - line)[:, 1:-1].mean()),
+            "distance_to_training": float(distances(inner, train).amin(1).mean()),
+            "in_one_part": whole_share(inner),
+            "largest_step": float(jumps.amax(1).mean()),
+        }

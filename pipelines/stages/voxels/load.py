@@ -1,0 +1,83 @@
+"""Read shapes, and set some aside to judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from data import twins, voxels
+from data.errors import InputError
+from pipelines.pipeline import Run
+
+FEWEST = 20  # shapes that anything can be learned from
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read shapes, or make them, and part them into those to learn from and those to judge by."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("shapes", "source")
+
+    voxels: str = "procedural"
+    """A folder of meshes (obj, off, stl, ply, glb) or grids (npz, npy, binvox), one such file of many grids, or
+    furniture made from the seed: procedural, procedural:chairs, procedural:tables, procedural:shelves,
+    procedural:lamps."""
+
+    size: int | None = None
+    """Voxels a side; null keeps the size of grids, and is 32 for furniture. Meshes need it."""
+
+    count: int = 800
+    """Pieces of furniture to make."""
+
+    up: Literal["y", "z"] | None = None
+    """The axis of the files that points up; null: y for obj and glb, else z."""
+
+    pad: bool = False
+    """Put smaller grids, and those that are no cubes, into the middle of the cube."""
+
+    validation: float = 0.15
+    """Share of the shapes to judge by. Near-twins (intersection over union above 0.9) stay on one side."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
+        if self.count < FEWEST:
+            raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
+        if self.size is not None and not 8 <= self.size <= 128:
+            raise ValueError(f"size must be 8 to 128 voxels, got {self.size}")
+
+    def files(self) -> tuple[str, ...]:
+        return () if self.voxels.split(":")[0] == "procedural" else (self.voxels,)
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        dataset = voxels.open_dataset(
+            Path(self.voxels) if self.files() else self.voxels,
+            self.size,
+            self.up,
+            pad=self.pad,
+            count=self.count,
+            seed=run.seed,
+        )
+        if len(dataset) < FEWEST:
+            raise InputError(f"{self.voxels} holds {len(dataset)} shapes; at least {FEWEST} are needed to learn from")
+        bits = np.stack([np.frombuffer(row, np.uint8) for row in dataset["bits"]])
+        side = round((8 * bits.shape[1]) ** (1 / 3))
+        rng = np.random.default_rng(run.seed)
+        train, validation = twins.split(bits, side, self.validation, rng)
+        if len(train) < FEWEST:
+            raise InputError(f"{self.voxels}: near-twins left out, {len(train)} shapes are left; {FEWEST} are needed")
+        shapes: dict[str, Any] = {"side": side, "classes": []}
+        for name, rows in (("train", train), ("validation", validation)):
+            shapes[name] = torch.from_numpy(bits[rows])
+        if "label" in dataset.column_names:
+            labels = np.array([-1 if label is None else label for label in dataset["label"]])
+            shapes["classes"] = list(getattr(dataset.features["label"], "names", None) or map(str, np.unique(labels)))
+            for name, rows in (("train", train), ("validation", validation)):
+                shapes[f"{name}_labels"] = torch.from_numpy(labels[rows]).long()
+        run.log(event="loaded", train=len(train), validation=len(validation), side=side)
+        return {"shapes": shapes, "source": {"name": self.voxels}}

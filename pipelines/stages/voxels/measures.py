@@ -1,0 +1,68 @@
+"""How good solids are: against the truth, and against collections of shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data import meshes
+
+
+def overlap(solid: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Intersection over union [n] on the voxels `where`, all bool [n, 1, N, N, N]; 1 where both are empty there."""
+    both = (solid & truth & where).flatten(1).sum(1).float()
+    either = ((solid | truth) & where).flatten(1).sum(1).float()
+    return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(either))
+
+
+def score(solid: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+    """Mean intersection over union, and share of wrong voxels, on the voxels `where`."""
+    wrong = ((solid != truth) & where).sum() / where.sum()
+    return {"iou": float(overlap(solid, truth, where).mean()), "voxel_error": float(wrong)}
+
+
+def distances(first: Tensor, second: Tensor) -> Tensor:
+    """1 - intersection over union, [n, m], of bool [n, 1, N, N, N] and [m, 1, N, N, N]."""
+    a, b = first.flatten(1).float(), second.flatten(1).float()
+    both = a @ b.T
+    return 1 - both / (a.sum(1)[:, None] + b.sum(1) - both).clamp(min=1)
+
+
+def two_sample(first: Tensor, second: Tensor) -> float:
+    """Accuracy of telling two collections apart by the nearest other shape (Lopez-Paz & Oquab 2017); .5: alike."""
+    joint = torch.cat([first, second])
+    labels = torch.arange(len(joint)) < len(first)
+    found = distances(joint, joint)
+    found.fill_diagonal_(2.0)
+    return float((labels[found.argmin(1)] == labels).float().mean())
+
+
+def coverage(samples: Tensor, reference: Tensor) -> float:
+    """Share of the reference that is the nearest one to some sample (Achlioptas et al. 2018)."""
+    return len(distances(samples, reference).argmin(1).unique()) / len(reference)
+
+
+def whole_share(solids: Tensor, least: float = 0.95) -> float:
+    """Share of the solids with at least so much of their voxels in their largest part."""
+    good = 0
+    for solid in solids[:, 0].numpy():
+        _, sizes = meshes.parts(solid)
+        inside = np.asarray(sizes[1:])
+        good += bool(len(inside)) and inside.max() >= least * inside.sum()
+    return good / len(solids)
+
+
+def collection(samples: Tensor, train: Tensor, validation: Tensor) -> dict[str, float]:
+    """How new solids compare with those that were learned from, and with those that were not."""
+    num = min(len(samples), len(validation))
+    samples, validation = samples[:num], validation[:num]
+    return {
+        "in_one_part": whole_share(samples),
+        "two_sample": two_sample(samples, validation),
+        "coverage": coverage(samples, validation),
+        "distance_to_training": float(distances(samples, train).amin(1).median()),
+        "validation_to_training": float(distances(validation, train).amin(1).median()),
+        "filled": float(samples.float().mean()),
+        "filled_training": float(train.float().mean()),
+    }

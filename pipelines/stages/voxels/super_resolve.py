@@ -1,0 +1,96 @@
+"""Refine block means of shapes to whole shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.nn import functional as F
+
+from data import voxels
+from data.errors import InputError
+from energies import Average, VoxelEnergy
+from pipelines.pipeline import Run
+from pipelines.stages.voxels.grids import averaged, top_of_blocks
+from pipelines.stages.voxels.sampling import expected
+
+
+@dataclass(frozen=True)
+class Coarsen:
+    """See only the means of blocks of shapes that were not learned from."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes",)
+    gives: ClassVar[tuple[str, ...]] = ("coarse", "measured", "targets", "truth_known")
+
+    size: int = 16
+    """Blocks a side; it divides the voxels a side of the shapes."""
+
+    num: int = 64
+    """Shapes, at most."""
+
+    shape: str | None = None
+    """A file with a coarse shape of your own, in place of those: a mesh, or a grid of `size` a side."""
+
+    def __post_init__(self) -> None:
+        if self.size < 2 or self.num < 1:
+            raise ValueError(f"size must be 2 or more and num 1 or more, got {self.size} and {self.num}")
+
+    def files(self) -> tuple[str, ...]:
+        return (self.shape,) if self.shape else ()
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        side = values["shapes"]["side"]
+        if side % self.size or self.size == side:
+            raise InputError(f"coarsen.size={self.size} does not divide the {side} voxels a side of the shapes")
+        if self.shape is not None:
+            coarse = voxels.read(self.shape, self.size)[None, None].float() * 2 - 1
+            targets = F.interpolate(coarse, (side,) * 3)
+        else:
+            bits = values["shapes"]["validation"][: self.num]
+            coarse, targets = averaged(bits, side, self.size), averaged(bits, side, side)
+        return {
+            "coarse": coarse,
+            "measured": coarse,
+            "targets": targets.to(torch.int8),
+            "truth_known": self.shape is None,
+        }
+
+
+@dataclass(frozen=True)
+class SuperResolve:
+    """Expect the shapes whose block means are seen; these stay as they are, at every step.
+
+    The expectation becomes a solid that has as many voxels in every block as was measured, the likeliest ones. It may
+    be refined again by an energy of a larger size.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("coarse", "measured", "energy")
+    gives: ClassVar[tuple[str, ...]] = ("coarse", "fields", "solids")
+    distributed: ClassVar[bool] = True
+
+    factor: int | None = None
+    """How much finer; null: up to the size of the energy."""
+
+    def __post_init__(self) -> None:
+        if self.factor is not None and self.factor < 2:
+            raise ValueError(f"factor must be 2 or more, got {self.factor}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        energy, coarse = values["energy"].to(run.accelerator.device), values["coarse"].float()
+        if not isinstance(energy, VoxelEnergy):
+            raise InputError("super_resolve needs learn.energy=shapes, that of block means")
+        side, size = coarse.shape[-1], energy.event_shape[-1]
+        factor = self.factor or size // side
+        if factor < 2 or (side * factor != size and (energy.remembers or not self.factor)):
+            raise InputError(
+                f"super_resolve: an energy of {size} voxels a side does not refine {side} by {factor}; "
+                "set learn.size, coarsen.size or super_resolve.factor"
+            )
+        average = Average((factor,) * 3)
+        fields = expected(energy, average, coarse, run)
+        return {
+            "coarse": fields,
+            "fields": fields.half(),
+            "solids": top_of_blocks(fields, values["measured"].float()),
+        }

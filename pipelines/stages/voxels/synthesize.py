@@ -1,0 +1,84 @@
+"""Make new shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from energies import GenerativeConvNet, VoxelEnergy
+from energies.diagnostics import Monitor
+from energies.samplers import Langevin
+from energies.sampling import sample
+from energies.unmasking import Unmasking
+from pipelines.chains import findings, sample_chains
+from pipelines.pipeline import Run
+from pipelines.stages.voxels.grids import likeliest
+from pipelines.stages.voxels.sampling import sampled
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Sample new shapes from the energy; they may be refined further by `super_resolve`."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy")
+    gives: ClassVar[tuple[str, ...]] = ("coarse", "measured", "fields", "solids", "sampling")
+    distributed: ClassVar[bool] = True
+
+    num: int = 64
+    """Number of shapes."""
+
+    unmasking: Unmasking = Unmasking()
+    """How our default is sampled."""
+
+    steps: int = 300
+    """Langevin steps of the published energy."""
+
+    step_size: float = 0.01
+    """Langevin step size of the published energy."""
+
+    noise: float = 0.1
+    """Factor of the noise of the published energy."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
+            raise ValueError("num, steps and step_size must be positive, and noise not negative")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        energy = values["energy"].to(run.accelerator.device)
+        monitor = Monitor(temperature=1.0 if isinstance(energy, VoxelEnergy) else self.noise**2)
+        if isinstance(energy, VoxelEnergy):
+            nothing = torch.zeros(self.num, *energy.event_shape)
+            hidden = torch.ones_like(nothing, dtype=torch.bool)
+            fields = sampled(energy, nothing, hidden, self.unmasking, run, "synthesize")
+            solids = likeliest(fields, hidden)
+        else:
+            fields = self._published(energy, run, monitor)
+            solids = fields > 0
+        fields = fields.clamp(-1, 1)
+        return {
+            "coarse": fields,
+            "measured": fields,
+            "fields": fields.half(),
+            "solids": solids,
+            "sampling": findings(monitor),
+        }
+
+    def _published(self, energy: GenerativeConvNet, run: Run, monitor: Monitor) -> Tensor:
+        """Langevin chains from the noise that the learning's chains started from."""
+
+        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+            noise = [torch.randn(energy.event_shape, generator=stream, device=stream.device) for stream in streams]
+            x = (0.5 * torch.stack(noise) + energy.mean).clamp(-1, 1)
+            langevin = Langevin(self.step_size, self.noise)
+            for state, info in sample(langevin, energy, x, self.steps, streams, compute=run.compute):
+                monitor.update(state, info)
+                x = state.x.clamp(-1.5, 1.5)
+            return x
+
+        size = 1
+        for side in energy.event_shape:
+            size *= side
+        return sample_chains(run, self.num, size, "synthesize", monitor, draw)

@@ -1,0 +1,87 @@
+"""The energy of shapes: what it is told is held, and it comes back from disk the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import energies
+from data import furniture
+from energies import Average, Hidden, VoxelEnergy
+from energies.shapes import Details, Memory
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Tensor:
+    pieces = [furniture.make("table", seed=1, index=k, size=16)[0] for k in range(24)]
+    return torch.from_numpy(np.stack(pieces))[:, None].float() * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def energy(shapes) -> VoxelEnergy:
+    torch.manual_seed(0)
+    made = VoxelEnergy(16, 20, (8, 12), (1, 1), rank=30)
+    made.remember(shapes[:20])
+    with torch.no_grad():
+        made.refiner.net.skip.weight.normal_(0, 0.1)
+    return made
+
+
+def test_seen_voxels_are_kept_and_hidden_ones_expected(energy, shapes):
+    x = shapes[20:]
+    hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    mean = energy.given(Hidden(hidden), torch.where(hidden, 9.0, x)).mean()
+    assert torch.equal(mean[~hidden], x[~hidden])
+    assert not torch.equal(mean[hidden], x[hidden])
+
+
+def test_what_lies_where_it_is_hidden_does_not_matter(energy, shapes):
+    x = shapes[20:]
+    hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    means = [energy.given(Hidden(hidden), torch.where(hidden, value, x)).mean() for value in (0.0, 9.0)]
+    assert torch.equal(*means)
+
+
+def test_a_remembered_shape_is_recovered_from_a_part(shapes):
+    memory = Memory(shapes, rank=100, noise=0.05)
+    hidden = torch.zeros(4, 1, 16, 16, 16, dtype=torch.bool)
+    hidden[:, :, :8] = True
+    fill = memory.context(Hidden(hidden), torch.where(hidden, 0.0, shapes[:4])).fill
+    assert ((fill > 0) == (shapes[:4] > 0)).float().mean() > 0.995
+
+
+def test_the_memory_knows_mirror_images_too(shapes):
+    memory = Memory(shapes, rank=30)
+    hidden = torch.rand(4, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.5
+    y = torch.where(hidden, 0.0, shapes[:4])
+    fill = memory.context(Hidden(hidden), y).fill
+    mirrored = memory.context(Hidden(hidden.flip(2)), y.flip(2)).fill
+    assert torch.allclose(fill, mirrored.flip(2), atol=1e-3)
+
+
+def test_details_take_grids_of_any_size(shapes):
+    torch.manual_seed(0)
+    made = VoxelEnergy(16, 0, (8,), (1,))
+    y = Average((2, 2, 2)).observe(shapes[:2])
+    assert made.given(Average((2, 2, 2)), y).mean().shape == (2, 1, 16, 16, 16)
+    assert made.given(Average((4, 4, 4)), y).mean().shape == (2, 1, 32, 32, 32)
+    assert isinstance(Details().context(Average((2, 2, 2)), y).fill, Tensor)
+    with pytest.raises(RuntimeError, match="remembers no whole shapes"):
+        made.free()
+
+
+def test_saved_and_loaded_it_is_the_same(energy, shapes, tmp_path):
+    energy.save_pretrained(tmp_path)
+    again = energies.load(tmp_path)
+    assert torch.equal(again(shapes[:3]), energy(shapes[:3]))
+    assert torch.equal(again.shapes, energy.shapes)
+    assert (again.memory.shapes[:20] - shapes[:20]).abs().max() < 1e-6
+
+
+def test_features_tell_shapes_apart_and_do_not_depend_on_the_batch(energy, shapes):
+    network = energy.free().at(0.5)
+    both = network.features(shapes[:4])
+    assert torch.allclose(both[2:], network.features(shapes[2:4]), atol=1e-5)
+    assert (both[0] - both[1]).abs().max() > 1e-3

@@ -1,0 +1,288 @@
+"""The stages of voxel pipelines: their parts against brute force, and tiny runs from the command line to the mesh."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from data import furniture, voxels
+from pipelines import checkpoint, run
+from pipelines.pipeline import Pipeline
+from pipelines.stages.voxels import Export, Hide, Learn, Load, Recover, measures
+from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks, unpack
+from pipelines.stages.voxels.hide import box, half, scattered
+
+TINY = [
+    "load.count=60", "load.size=16", "learn.optimizer.steps=6", "learn.energy.shapes.widths=[8, 12]",
+    "learn.energy.shapes.depths=[1, 1]", "learn.batch=2",
+]  # fmt: skip
+SHOWN = ["export.views=2", "export.num=2"]
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def recovered(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "recovery"
+    assert run.main(["voxel_recovery", *TINY, *SHOWN, f"out={out}"]) == 0
+    return out
+
+
+def metrics_of(out: Path) -> dict:
+    return json.loads((out / "metrics.json").read_text())
+
+
+# ------------------------------------------------------------------------------------------- grids
+
+
+def test_the_likeliest_solid_maximises_the_expected_overlap():
+    field = torch.rand(1, 1, 2, 2, 2, generator=seeded(0)) * 2 - 1
+    hidden = torch.tensor([True] * 6 + [False] * 2).view(1, 1, 2, 2, 2)
+    p = (field[hidden] + 1) / 2
+
+    def expected(chosen: torch.Tensor) -> float:  # the ratio of means that the rule goes by
+        inside = p[chosen].sum()
+        return float(inside / (chosen.sum() + p[~chosen].sum())) if chosen.any() else 0.0
+
+    best = max(expected(torch.tensor(chosen)) for chosen in product([False, True], repeat=6))
+    solid = likeliest(field, hidden)
+    assert expected(solid[hidden]) == pytest.approx(best)
+    assert torch.equal(solid[~hidden], field[~hidden] > 0)
+
+
+def test_blocks_hold_as_many_voxels_as_was_measured_and_the_likeliest():
+    truth = torch.rand(3, 1, 8, 8, 8, generator=seeded(1)) < 0.3
+    coarse = torch.nn.functional.avg_pool3d(truth.float() * 2 - 1, 4)
+    field = torch.rand(3, 1, 8, 8, 8, generator=seeded(2))
+    solid = top_of_blocks(field, coarse)
+    assert torch.equal(torch.nn.functional.avg_pool3d(solid.float() * 2 - 1, 4), coarse)
+    block, inside = field[0, 0, :4, :4, :4], solid[0, 0, :4, :4, :4]
+    assert block[inside].min() >= block[~inside].max()
+    assert torch.equal(top_of_blocks(truth.float(), coarse), truth)
+
+
+def test_packing_and_averaging():
+    solid = torch.rand(3, 1, 8, 8, 8, generator=seeded(3)) < 0.5
+    bits = pack(solid)
+    assert torch.equal(unpack(bits, 8) > 0, solid)
+    assert torch.equal(averaged(bits, 8, 4), torch.nn.functional.avg_pool3d(solid.float() * 2 - 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "share"),
+    [
+        (lambda rng: scattered(16, 0.7, rng), 0.7),
+        (lambda rng: half(16, rng), 0.5),
+        (lambda rng: box(16, 8, rng), 1 / 8),
+    ],
+)
+def test_masks_hide_their_share(mask, share):
+    masks = torch.stack([mask(seeded(k)) for k in range(20)])
+    assert float(masks.float().mean()) == pytest.approx(share, abs=0.02)
+    assert len({tuple(m.flatten().tolist()) for m in masks}) > 3
+
+
+# ---------------------------------------------------------------------------------------- measures
+
+
+def test_overlap_counts_only_where_it_should():
+    a = torch.tensor([True, True, False, False]).view(1, 1, 1, 2, 2)
+    b = torch.tensor([True, False, True, False]).view(1, 1, 1, 2, 2)
+    everywhere = torch.ones_like(a)
+    assert measures.overlap(a, b, everywhere).item() == pytest.approx(1 / 3)
+    assert measures.overlap(a, b, a).item() == pytest.approx(1 / 2)
+    assert measures.score(a, b, everywhere) == {"iou": pytest.approx(1 / 3), "voxel_error": pytest.approx(1 / 2)}
+
+
+def test_two_collections_of_one_law_cannot_be_told_apart():
+    rng = seeded(4)
+    one, two = (torch.rand(200, 1, 4, 4, 4, generator=rng) < 0.5 for _ in range(2))
+    other = (torch.rand(1, 1, 4, 4, 4, generator=rng) < 0.5) ^ (torch.rand(200, 1, 4, 4, 4, generator=rng) < 0.1)
+    assert abs(measures.two_sample(one, two) - 0.5) < 5 * 0.5 / 400**0.5
+    assert measures.two_sample(one, other) > 0.9
+    assert measures.coverage(one, one) == 1.0 and measures.coverage(one[:1], two) == 1 / 200
+
+
+def test_specks_are_no_part_of_a_whole():
+    solid = torch.zeros(2, 1, 8, 8, 8, dtype=torch.bool)
+    solid[:, :, :4, :4, :4] = True
+    solid[1, :, 6:, 6:, 6:] = True
+    assert measures.whole_share(solid) == 0.5
+
+
+# -------------------------------------------------------------------------------------------- runs
+
+
+def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
+    found = metrics_of(recovered)
+    assert found["recovery"]["iou"] > found["baselines"]["class_mean"]["iou"] + 0.1
+    assert set(found["baselines"]) == {"class_mean", "nearest_shape", "blurred_visible"}
+    hide, recover = (checkpoint.load_values(recovered / name) for name in ("03_hide", "04_recover"))
+    assert hide is not None and recover is not None
+    seen = ~hide["hidden"]
+    assert torch.equal(recover["solids"][seen], hide["targets"][seen] > 0)
+    num = len(recover["samples"])
+    assert torch.equal(recover["samples"][seen[:num]] > 0, hide["targets"][:num][seen[:num]] > 0)
+
+
+def test_meshes_are_watertight_and_the_report_shows_them(recovered):
+    files = sorted((recovered / "shapes").glob("*.stl"))
+    assert len(files) == 2
+    for file in files:
+        mesh = trimesh.load_mesh(file)
+        assert mesh.is_watertight and mesh.volume > 0
+    page = (recovered / "report.html").read_text()
+    assert 'canvas class="shape"' in page and "nearest shape" in page
+    for name in ("contact_sheet.png", "turntable.gif", "energy/energy.json"):
+        assert (recovered / name).stat().st_size > 0
+
+
+def test_a_learned_energy_serves_other_tasks_and_formats(recovered, tmp_path):
+    out = tmp_path / "half"
+    arguments = [
+        "hide.half=true",
+        f"learn.pretrained={recovered / 'energy'}",
+        "export.format=glb",
+        "export.millimetres=80",
+    ]
+    assert run.main(["voxel_recovery", *TINY[:2], *SHOWN, *arguments, f"out={out}"]) == 0
+    assert metrics_of(out)["hidden_share"] == 0.5
+    size = trimesh.load(out / "shapes" / "shape_000.glb").extents.max()
+    assert 0.04 < size <= 0.081  # metres
+
+
+def test_synthesis_from_nothing_to_a_mesh_and_on_to_finer_ones(tmp_path):
+    # Two stages of learning: whole shapes at 8^3, then details at 16^3.
+    text = """
+modality: voxels
+stages:
+  - load: {count: 60, size: 16}
+  - learn: {size: 8, batch: 2, energy: {shapes: {widths: [8], depths: [1]}}, optimizer: {steps: 4}}
+  - synthesize: {num: 4, unmasking: {sweeps: 1}}
+  - learn: {batch: 2, energy: {shapes: {widths: [8], depths: [1], rank: 0}}, optimizer: {steps: 4}}
+  - super_resolve: {factor: 2}
+  - evaluate_synthesis: {}
+  - export: {num: 2, views: 2, keep: 1, format: npz}
+"""
+    file = tmp_path / "chain.yaml"
+    file.write_text(text)
+    out = tmp_path / "run"
+    assert run.main([str(file), f"out={out}"]) == 0
+    coarse, fine = (checkpoint.load_values(out / name) for name in ("03_synthesize", "05_super_resolve"))
+    assert coarse is not None and fine is not None
+    averages = torch.nn.functional.avg_pool3d(fine["coarse"], 2)
+    assert (averages - coarse["coarse"]).abs().max() < 1e-4
+    assert voxels.read(out / "shapes" / "shape_000.npz").shape == (16, 16, 16)
+
+
+def test_super_resolution_in_two_steps_holds_what_was_measured(tmp_path):
+    out = tmp_path / "run"
+    tiny = [
+        "load.count=40", "load.size=16", "coarsen.size=4", "coarsen.num=4", "03_learn.size=8",
+        "03_learn.optimizer.steps=4", "03_learn.energy.shapes.widths=[8]", "03_learn.energy.shapes.depths=[1]",
+        "05_learn.optimizer.steps=4", "05_learn.energy.shapes.widths=[8]", "05_learn.energy.shapes.depths=[1]",
+    ]  # fmt: skip
+    assert run.main(["voxel_super_resolution_64", *tiny, *SHOWN, f"out={out}"]) == 0
+    measured, last = (checkpoint.load_values(out / name) for name in ("02_coarsen", "06_super_resolve"))
+    assert measured is not None and last is not None
+    again = torch.nn.functional.avg_pool3d(last["solids"].float() * 2 - 1, 4)
+    assert torch.equal(again, measured["coarse"])
+    assert metrics_of(out)["to"] == 16
+
+
+def test_super_resolution_is_scored_beside_simple_methods(recovered, tmp_path):
+    out = tmp_path / "run"
+    arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}", "coarsen.size=8", "coarsen.num=4", *SHOWN]
+    assert run.main(["voxel_super_resolution", *arguments, f"out={out}"]) == 0
+    assert set(metrics_of(out)["baselines"]) > {"nearest", "trilinear", "cubic", "nearest_shape"}
+
+
+def test_interpolation_starts_and_ends_at_the_shapes(recovered, tmp_path):
+    out = tmp_path / "run"
+    arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}", "interpolate.pairs=1", "interpolate.steps=3"]
+    assert run.main(["voxel_interpolation", *arguments, *SHOWN, f"out={out}"]) == 0
+    load, path = (checkpoint.load_values(out / name) for name in ("01_load", "03_interpolate"))
+    assert load is not None and path is not None
+    ends = unpack(load["shapes"]["validation"][:2], 16) > 0
+    assert torch.equal(path["solids"][[0, 2]], ends)
+    assert set(metrics_of(out)) == {"path", "cross_fade"}
+
+
+def test_features_are_compared_with_simple_ones(recovered, tmp_path):
+    out = tmp_path / "run"
+    arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}"]
+    assert run.main(["voxel_features", *arguments, f"out={out}"]) == 0
+    accuracy = metrics_of(out)["accuracy"]
+    assert set(accuracy) == {"energy", "random_network", "raw_voxels", "principal_components", "nearest_shape"}
+    assert accuracy["nearest_shape"] > 0.5
+
+
+def test_the_published_energy_learns_and_synthesises(tmp_path):
+    settings = [
+        "load.count=30", "load.size=16", "learn.energy=descriptor_net", "learn.objective=maximum_likelihood",
+        "learn.objective.maximum_likelihood.steps=2", "learn.optimizer.steps=2", "learn.batch=2", "synthesize.num=2",
+        "synthesize.steps=3", "export.keep=1", *SHOWN,
+    ]  # fmt: skip
+    assert run.main(["voxel_synthesis", *settings, f"out={tmp_path / 'run'}"]) in (0, 2)  # 2: an empty grid is refused
+
+
+def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tmp_path):
+    solid, _ = furniture.make("chair", seed=9, index=0, size=16)
+    mask = np.zeros((16, 16, 16), bool)
+    mask[:8] = True
+    np.savez(tmp_path / "chair.npz", solid & ~mask)
+    np.savez(tmp_path / "mask.npz", mask)
+    out = tmp_path / "run"
+    arguments = [
+        *TINY[:2], f"learn.pretrained={recovered / 'energy'}", f"hide.shape={tmp_path / 'chair.npz'}",
+        f"hide.mask={tmp_path / 'mask.npz'}", *SHOWN,
+    ]  # fmt: skip
+    assert run.main(["voxel_recovery", *arguments, f"out={out}"]) == 0
+    found = metrics_of(out)
+    assert found["truth_known"] is False and "recovery" not in found
+
+
+def test_the_same_command_gives_the_same_and_resumes(recovered, tmp_path, capsys):
+    assert run.main(["voxel_recovery", *TINY, *SHOWN, f"out={recovered}"]) == 0
+    assert "finished by an earlier command" in capsys.readouterr().out
+    values = Pipeline(
+        [
+            Load(count=60, size=16),
+            Learn(pretrained=str(recovered / "energy")),
+            Hide(),
+            Recover(),
+            Export(num=1, views=2, format="npz"),
+        ]
+    ).run(tmp_path / "again")
+    before = checkpoint.load_values(recovered / "04_recover")
+    assert before is not None and torch.equal(before["solids"], values["solids"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("load.voxels=nowhere.stl", "nowhere.stl"),
+        ("load.count=5", "count must be 20"),
+        ("load.validation=0", "validation must lie"),
+        ("hide.box=99", "hide.box=99 does not fit"),
+        ("hide.voxels=1.5", "voxels must lie"),
+        ("learn.pretrained=nowhere", "no energy can be read"),
+        ("learn.size=7", "does not divide"),
+        ("learn.objective=maximum_likelihood", "objective must be denoising"),
+        ("export.format=dxf", "format"),
+        ("export.keep=some", "keep must be"),
+    ],
+)
+def test_bad_settings_are_one_line(setting, told, tmp_path, capsys):
+    settings = ["load.size=8", "learn.optimizer.steps=1", setting, f"out={tmp_path / 'run'}"]
+    assert run.main(["voxel_recovery", *settings, *["load.count=30"] * ("count" not in setting)]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told in line and "Traceback" not in line
