@@ -51,7 +51,7 @@ class Denoise:
     def batch(self) -> Batch:
         return Batch(self.x, self.context.hidden)
 
-    def draw(self, energy: Refiner, rng: torch.Generator) -> tuple[Energy, Batch]:
+    def draw(self, energy: Refiner, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
         if self.drawn == self.stop:
             raise KeyboardInterrupt
         self.drawn += 1
