@@ -30,10 +30,10 @@ class Unmasking:
     known: float = 0.06
     """Share of the elements that are drawn before the rest is expected."""
 
-    sweeps: int = 8
+    sweeps: int = 3
     """How often all but that share is forgotten and expected again."""
 
-    cut: float = 0.1
+    cut: float = 0.03
     """Probabilities below this, or as near to 1, count as 0 or 1: a low temperature. 0: none do."""
 
     def __post_init__(self) -> None:

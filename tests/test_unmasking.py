@@ -63,6 +63,20 @@ def test_a_chain_does_not_depend_on_its_company():
     assert torch.equal(both[5:], alone)
 
 
+def test_a_sweep_forgets_all_but_as_many_as_were_known():
+    asked: list[Tensor] = []
+
+    def expect(x: Tensor, hidden: Tensor) -> Tensor:
+        asked.append(hidden.clone())
+        return torch.zeros_like(x)
+
+    unmasking = Unmasking(first=5, growth=2.0, known=0.1, sweeps=2, cut=0.0)
+    *means, _ = unmasking.run(expect, torch.zeros(2, 100), torch.ones(2, 100, dtype=torch.bool), streams(2))
+    known = [(~hidden).sum(1).tolist() for hidden in asked]
+    assert known == [[0, 0], [5, 5], [10, 10], [10, 10], [10, 10]] and len(means) == 4
+    assert not torch.equal(asked[-1], asked[-2])
+
+
 def test_the_cut_rules_out_the_unlikely():
     def expect(x: Tensor, hidden: Tensor) -> Tensor:
         return torch.full_like(x, -0.9)  # probability 0.05

@@ -13,8 +13,8 @@ import trimesh
 
 from data import furniture, voxels
 from pipelines import checkpoint, run
-from pipelines.pipeline import Pipeline
-from pipelines.stages.voxels import Export, Hide, Learn, Load, Recover, measures
+from pipelines.pipeline import Pipeline, Run
+from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks, unpack
 from pipelines.stages.voxels.hide import box, half, scattered
 
@@ -129,6 +129,7 @@ def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     assert hide is not None and recover is not None
     seen = ~hide["hidden"]
     assert torch.equal(recover["solids"][seen], hide["targets"][seen] > 0)
+    assert torch.equal(recover["fields"][seen], hide["targets"][seen].half())
     num = len(recover["samples"])
     assert torch.equal(recover["samples"][seen[:num]] > 0, hide["targets"][:num][seen[:num]] > 0)
 
@@ -214,6 +215,14 @@ def test_interpolation_starts_and_ends_at_the_shapes(recovered, tmp_path):
     ends = unpack(load["shapes"]["validation"][:2], 16) > 0
     assert torch.equal(path["solids"][[0, 2]], ends)
     assert set(metrics_of(out)) == {"path", "cross_fade"}
+
+
+def test_half_way_little_is_seen_of_either_end(tmp_path):
+    ends = torch.stack([torch.full((1, 16, 16, 16), -1.0), torch.full((1, 16, 16, 16), 1.0)])
+    x, hidden = Interpolate(middle=0.1)._seen(ends, torch.tensor([0.0, 0.5, 1.0]), Run(tmp_path, tmp_path))
+    assert not hidden[0].any() and not hidden[2].any() and (x[0] == -1).all() and (x[2] == 1).all()
+    for end in (-1, 1):
+        assert float((x[1] == end).float().mean()) == pytest.approx(0.1, abs=5 * (0.1 * 0.9 / 4096) ** 0.5)
 
 
 def test_features_are_compared_with_simple_ones(recovered, tmp_path):

@@ -34,13 +34,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/video"), help="folder of the clips")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--masks", nargs="+", default=list(MASKS), choices=list(MASKS), help="which damage")
+    parser.add_argument("--clips", nargs="+", default=list(CLIPS), choices=list(CLIPS), help="which clips")
     parser.add_argument("--start", type=int, default=0, help="first frame of every clip")
     arguments = parser.parse_args()
     rows: list[str] = []
     seconds: list[float] = []
-    for mask, setting in MASKS.items():
-        for clip, file in CLIPS.items():
-            results = [_run(arguments, clip, file, mask, setting, seed) for seed in arguments.seeds]
+    for mask in arguments.masks:
+        for clip in arguments.clips:
+            results = [_run(arguments, clip, CLIPS[clip], mask, MASKS[mask], seed) for seed in arguments.seeds]
             rows.append(_row(mask, clip, results))
             seconds += [result["seconds"] for result in results]
             print(rows[-1], file=sys.stderr, flush=True)

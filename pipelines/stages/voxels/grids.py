@@ -42,9 +42,9 @@ def likeliest(field: Tensor, hidden: Tensor) -> Tensor:
         if len(p) == 0:
             continue
         inside = p.cumsum(0)
-        count = torch.arange(1, len(p) + 1)
+        count = torch.arange(1, len(p) + 1, device=p.device)
         best = int((inside / (count + inside[-1] - inside)).argmax()) + 1
-        chosen = torch.zeros(len(p), dtype=torch.bool)
+        chosen = torch.zeros(len(p), dtype=torch.bool, device=p.device)
         chosen[order[:best]] = True
         out[mask] = chosen
     return solid

@@ -33,7 +33,7 @@ class Recover:
     samples: int = 8
     """Shapes, from the first, of which a sample is drawn as well."""
 
-    unmasking: Unmasking = Unmasking(sweeps=3)
+    unmasking: Unmasking = Unmasking(sweeps=2)
     """How they are sampled."""
 
     steps: int = 90
@@ -56,7 +56,7 @@ class Recover:
         if isinstance(energy, VoxelEnergy):
             fields = expected(energy, Hidden(hidden), damaged, run)
             first = slice(self.samples)
-            samples = sampled(energy, damaged[first], hidden[first], self.unmasking, run, "recover")
+            samples = sampled(energy, damaged[first], hidden[first], self.unmasking, 1, run, "recover")
         else:
             fields = self._published(energy, damaged, hidden, run, monitor)
             samples = fields[: self.samples]

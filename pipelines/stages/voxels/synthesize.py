@@ -33,6 +33,9 @@ class Synthesize:
     unmasking: Unmasking = Unmasking()
     """How our default is sampled."""
 
+    polish: int = 6
+    """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
+
     steps: int = 300
     """Langevin steps of the published energy."""
 
@@ -43,8 +46,8 @@ class Synthesize:
     """Factor of the noise of the published energy."""
 
     def __post_init__(self) -> None:
-        if self.num < 1 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
-            raise ValueError("num, steps and step_size must be positive, and noise not negative")
+        if self.num < 1 or self.polish < 0 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
+            raise ValueError("num, steps and step_size must be positive, polish and noise not negative")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device)
@@ -52,7 +55,7 @@ class Synthesize:
         if isinstance(energy, VoxelEnergy):
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
-            fields = sampled(energy, nothing, hidden, self.unmasking, run, "synthesize")
+            fields = sampled(energy, nothing, hidden, self.unmasking, self.polish, run, "synthesize")
             solids = likeliest(fields, hidden)
         else:
             fields = self._published(energy, run, monitor)
