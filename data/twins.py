@@ -33,11 +33,11 @@ def groups(bits: np.ndarray, side: int, threshold: float = 0.9) -> np.ndarray:
 
 
 def split(bits: np.ndarray, side: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to learn from, and indices to judge by: about `share` of the groups, one shape of each."""
+    """Indices to learn from and to judge by, in random order: of about `share` of the groups one shape each."""
     numbers = groups(bits, side)
     order = rng.permutation(numbers.max() + 1)
     num = min(max(1, round(share * len(order))), len(order) - 1)
     chosen = np.isin(numbers, order[:num])
     held_out = np.flatnonzero(chosen)
     _, first = np.unique(numbers[held_out], return_index=True)
-    return np.flatnonzero(~chosen), held_out[np.sort(first)]
+    return rng.permutation(np.flatnonzero(~chosen)), rng.permutation(held_out[first])

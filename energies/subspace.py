@@ -41,7 +41,7 @@ class Subspace(Energy):
         centred = rows - mean
         values, vectors = torch.linalg.eigh((centred @ centred.T).double())
         rank = min(rank, len(rows) - 1)
-        values, vectors = values[-rank:].flip(0), vectors[:, -rank:].flip(1)
+        values, vectors = values.flip(0)[:rank], vectors.flip(1)[:, :rank]
         kept = values > 1e-6 * values[0].clamp(min=1e-12)  # data may span less
         values, vectors = values[kept].float(), vectors[:, kept].float()
         basis = (vectors / values.sqrt()).T @ centred

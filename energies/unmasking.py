@@ -47,47 +47,53 @@ class Unmasking:
         """How often the expectation is taken of 32^3 elements; others differ a little."""
         known, lots = 0, 0
         while known < self.known * 32**3:
-            known, lots = known + self._lot(known), lots + 1
+            known, lots = known + max(self.first, int(known * (self.growth - 1))), lots + 1
         return lots + self.sweeps + 1
-
-    def _lot(self, known: int) -> int:
-        return max(self.first, int(known * (self.growth - 1)))
 
     def run(self, expect: Expect, x: Tensor, hidden: Tensor, streams: Sequence[torch.Generator]) -> Iterator[Tensor]:
         """Draw the hidden elements of x [B, *event]; yields the expected x after every lot and sweep.
 
-        streams: randomness, one a chain.
+        streams: randomness, one a chain; a chain goes the same way in any company.
         """
-        shape, known = x.shape, 0
+        shape = x.shape
         unknown = hidden.flatten(1)
-        total = int(unknown.sum(1).min())
+        total = unknown.sum(1)
+        known = torch.zeros_like(total)
         drawn, open_ = x.flatten(1).clone(), unknown.clone()
         mean = expect(drawn.view(shape), open_.view(shape))
         sweeps = 0
-        while known < self.known * total or sweeps < self.sweeps:
+        while bool((growing := known < self.known * total).any()) or sweeps < self.sweeps:
             yield mean
-            if known < self.known * total:
-                lot = min(self._lot(known), total - known)
-                known += lot
-                places = _places(open_, lot, streams)
+            if bool(growing.any()):
+                lot = (known * (self.growth - 1)).long().clamp(min=self.first)
+                lot = torch.minimum(lot, total - known) * growing
+                known = known + lot
+                places, taken = _places(open_, lot, streams)
             else:  # forget what was drawn, but for as many others
                 sweeps += 1
-                places = _places(unknown, known, streams)
+                places, taken = _places(unknown, known, streams)
                 drawn, open_ = x.flatten(1).clone(), unknown.clone()
             p = ((mean.flatten(1) + 1) / 2).gather(1, places)
             p = torch.where(p < self.cut, 0.0, torch.where(p > 1 - self.cut, 1.0, p))
-            drawn.scatter_(1, places, (_uniform(p, streams) < p).to(x.dtype) * 2 - 1)
-            open_.scatter_(1, places, False)
+            values = (_uniform(p, taken.sum(1), streams) < p).to(x.dtype) * 2 - 1
+            drawn.scatter_(1, places, torch.where(taken, values, drawn.gather(1, places)))
+            open_.scatter_(1, places, open_.gather(1, places) & ~taken)
             expected = expect(drawn.view(shape), open_.view(shape))
             mean = torch.where(open_.view(shape), expected, drawn.view(shape))
         yield mean
 
 
-def _places(candidates: Tensor, num: int, streams: Sequence[torch.Generator]) -> Tensor:
-    """`num` different candidates [B, num] of each chain, at random."""
-    return torch.where(candidates, _uniform(candidates, streams), -1.0).topk(num, 1).indices
+def _places(candidates: Tensor, num: Tensor, streams: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """num [B] different candidates of each chain, at random, among places [B, max num]; and which of these they are."""
+    keys = _uniform(candidates, num.sign() * candidates.shape[1], streams)
+    most = int(num.max())
+    places = torch.where(candidates, keys, -1.0).topk(most, 1).indices
+    return places, torch.arange(most, device=num.device) < num[:, None]
 
 
-def _uniform(like: Tensor, streams: Sequence[torch.Generator]) -> Tensor:
-    rows = zip(like, streams, strict=True)
-    return torch.stack([torch.rand(len(row), generator=stream, device=row.device) for row, stream in rows])
+def _uniform(like: Tensor, num: Tensor, streams: Sequence[torch.Generator]) -> Tensor:
+    """Numbers in [0, 1), as many as `like` [B, N] has; from the stream of a chain only the first num [B] of them."""
+    out = torch.zeros(like.shape, device=like.device)
+    for row, count, stream in zip(out, num.tolist(), streams, strict=True):
+        row[:count] = torch.rand(count, generator=stream, device=like.device)
+    return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,13 +58,20 @@ class VoxelEnergy(Energy):
     def remember(self, x: Tensor) -> None:
         """Learn from the shapes x [num_shapes, 1, N, N, N], which may be means of blocks."""
         self.shapes.copy_(((x.flatten(1) + 1) * 127.5).round().to(torch.uint8))
+        self.__dict__.pop("memory", None)
+
+    def _apply(self, *arguments: Any, **settings: Any) -> VoxelEnergy:
+        """Moved to another device, it makes its memory anew there."""
+        self.__dict__.pop("memory", None)
+        return super()._apply(*arguments, **settings)
 
     @cached_property
     def memory(self) -> Memory:
         """Of the shapes; made when first asked for, and not again."""
         if not self.remembers:
             raise RuntimeError("this energy refines details and remembers no whole shapes: condition it on block means")
-        return Memory((self.shapes / 127.5 - 1).view(-1, *self.event_shape), self.rank, self.noise)
+        with torch.autocast(self.shapes.device.type, enabled=False):
+            return Memory((self.shapes / 127.5 - 1).view(-1, *self.event_shape), self.rank, self.noise)
 
     def free(self, num: int = 1) -> Refiner:
         """The energies of `num` shapes of which nothing is seen."""
@@ -75,7 +83,8 @@ class VoxelEnergy(Energy):
         Without remembered shapes these may be of any size.
         """
         reference = self.memory if self.remembers else Details()
-        return self.refiner.given(reference.context(observation, y))
+        with torch.autocast(y.device.type, enabled=False):
+            return self.refiner.given(reference.context(observation, y))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.free().at(0.1)(x)

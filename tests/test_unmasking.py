@@ -58,9 +58,13 @@ def test_what_is_seen_stays_and_conditions():
 
 def test_a_chain_does_not_depend_on_its_company():
     expect, *_ = ising(0.6)
-    both = last(EXACT, expect, torch.zeros(8, 4), torch.ones(8, 4, dtype=torch.bool))
-    alone = last(EXACT, expect, torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool), first=5)
-    assert torch.equal(both[5:], alone)
+    hidden = torch.ones(8, 4, dtype=torch.bool)
+    hidden[0, 1:] = False
+    hidden[5, 0] = False
+    unmasking = Unmasking(1, 1.01, 0.99, 2, 0.0)
+    both = last(unmasking, expect, torch.ones(8, 4), hidden)
+    for k in (0, 5, 7):
+        assert torch.equal(both[k : k + 1], last(unmasking, expect, torch.ones(1, 4), hidden[k : k + 1], first=k))
 
 
 def test_a_sweep_forgets_all_but_as_many_as_were_known():

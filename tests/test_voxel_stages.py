@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     found = metrics_of(recovered)
     assert found["recovery"]["iou"] > found["baselines"]["class_mean"]["iou"] + 0.1
     assert set(found["baselines"]) == {"class_mean", "nearest_shape", "blurred_visible"}
-    hide, recover = (checkpoint.load_values(recovered / name) for name in ("03_hide", "04_recover"))
+    hide, recover = (checkpoint.load_values(recovered / name) for name in ("02_hide", "04_recover"))
     assert hide is not None and recover is not None
     seen = ~hide["hidden"]
     assert torch.equal(recover["solids"][seen], hide["targets"][seen] > 0)
@@ -225,6 +226,31 @@ def test_half_way_little_is_seen_of_either_end(tmp_path):
         assert float((x[1] == end).float().mean()) == pytest.approx(0.1, abs=5 * (0.1 * 0.9 / 4096) ** 0.5)
 
 
+def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsys):
+    tiny = ["load.count=40", "load.size=18", "learn.batch=1", "learn.optimizer.steps=17", *TINY[3:5]]
+    settings = [*tiny, "hide.num=2", "recover.samples=1", "recover.unmasking.sweeps=0", *SHOWN]
+    assert run.main(["voxel_recovery", *settings, f"out={tmp_path / 'a'}"]) == 0
+    assert run.main(["voxel_recovery", *settings, "learn.size=9", f"out={tmp_path / 'b'}"]) == 2
+    assert "recover: the shapes are 18 voxels a side" in capsys.readouterr().err
+
+
+def test_a_damaged_energy_is_told(recovered, tmp_path, capsys):
+    folder = tmp_path / "energy"
+    shutil.copytree(recovered / "energy", folder)
+    (folder / "model.safetensors").write_bytes(b"x" * 100)
+    settings = [*TINY[:2], f"learn.pretrained={folder}", f"out={tmp_path / 'run'}"]
+    assert run.main(["voxel_recovery", *settings]) == 2
+    assert "no energy can be read" in capsys.readouterr().err
+
+
+def test_shapes_sorted_by_class_are_shuffled(tmp_path):
+    values = Load(count=80, size=8)({}, Run(tmp_path, tmp_path))["shapes"]
+    labels = values["train_labels"]
+    assert int((labels[1:] != labels[:-1]).sum()) > len(labels) / 2
+    again = Load(count=80, size=8)({}, Run(tmp_path, tmp_path, seed=0))["shapes"]
+    assert torch.equal(values["validation"], again["validation"])
+
+
 def test_features_are_compared_with_simple_ones(recovered, tmp_path):
     out = tmp_path / "run"
     arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}"]
@@ -284,7 +310,12 @@ def test_the_same_command_gives_the_same_and_resumes(recovered, tmp_path, capsys
         ("hide.box=99", "hide.box=99 does not fit"),
         ("hide.voxels=1.5", "voxels must lie"),
         ("learn.pretrained=nowhere", "no energy can be read"),
-        ("learn.size=7", "does not divide"),
+        ("learn.size=-8", "size must be 8"),
+        ("learn.folds=100", "folds 2 to"),
+        ("learn.energy.shapes.remembered=0", "remembered must be"),
+        ("export.millimetres=-1", "millimetres must be"),
+        ("export.faces=5", "faces must be"),
+        ("learn.size=9", "does not divide"),
         ("learn.objective=maximum_likelihood", "objective must be denoising"),
         ("export.format=dxf", "format"),
         ("export.keep=some", "keep must be"),

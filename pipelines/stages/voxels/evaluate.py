@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from pipelines import checkpoint
 from pipelines.pipeline import Run
 from pipelines.stages.voxels import baselines, measures
-from pipelines.stages.voxels.grids import likeliest, top_of_blocks, unpack
+from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class EvaluateRefinement:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         measured, targets, solids = values["measured"].float(), values["targets"].float(), values["solids"]
+        if solids.shape != targets.shape:
+            raise InputError(
+                f"evaluate_refinement: refined to {solids.shape[-1]} voxels a side, the shapes are {targets.shape[-1]}"
+            )
         everywhere = torch.ones_like(solids)
         fields = baselines.refinements(values["shapes"], measured)
         rivals = {name: top_of_blocks(field, measured) for name, field in fields.items()}
@@ -60,7 +65,10 @@ class EvaluateSynthesis:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         shapes = values["shapes"]
-        train, validation = (unpack(shapes[part], shapes["side"]) > 0 for part in ("train", "validation"))
+        size = values["solids"].shape[-1]
+        if shapes["side"] % size:
+            raise InputError(f"evaluate_synthesis: shapes of {shapes['side']} a side are no match for {size}")
+        train, validation = (averaged(shapes[part], shapes["side"], size) > 0 for part in ("train", "validation"))
         found: dict[str, Any] = {"samples": measures.collection(values["solids"], train, validation)}
         # The same of real shapes: what the best samples could reach.
         num = min(len(values["solids"]), len(validation), len(train) // 2)

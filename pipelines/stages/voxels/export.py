@@ -20,6 +20,7 @@ from pipelines.stages.energy import save_energy
 Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]
 VIEWED_FACES = 6000  # of a shape in the report
 VIEWED = 3  # shapes that can be turned there
+SHOWN = -0.6  # a fifth: how full a measured block is that the sheet shows
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,14 @@ class Export:
     def __post_init__(self) -> None:
         if self.num < 1 or self.views < 1:
             raise ValueError(f"num and views must be 1 or more, got {self.num} and {self.views}")
-        if isinstance(self.keep, str) and self.keep != "largest" and not self.keep.isdecimal():
+        if self.keep != "largest" and not (str(self.keep).isdecimal() and int(self.keep) > 0):
             raise ValueError(f"keep must be largest or a number of voxels, got {self.keep!r}")
+        if self.faces is not None and (self.faces < 20 or self.format in ("binvox", "npz")):
+            raise ValueError(f"faces must be 20 or more, and for a mesh; got {self.faces} with format {self.format}")
+        if not 0 <= self.smoothing <= 1000:
+            raise ValueError(f"smoothing must lie in [0, 1000], got {self.smoothing}")
+        if self.millimetres is not None and not self.millimetres > 0:
+            raise ValueError(f"millimetres must be positive, got {self.millimetres}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = values["solids"]
@@ -144,7 +151,7 @@ def _rows(values: dict[str, Any], num: int) -> dict[str, Tensor]:
     if "hidden" in values:
         rows["visible"] = (values["targets"] > 0) & ~values["hidden"]
     if "measured" in values and "targets" in values:
-        rows["measured"] = values["measured"] > 0
+        rows["measured"] = values["measured"] > SHOWN
     if "rivals" in values:
         rows[values["rivals"]["name"].replace("_", " ")] = values["rivals"]["solids"]
     rows["result"] = solids

@@ -13,7 +13,7 @@ from data.errors import InputError
 from energies import VoxelEnergy
 from pipelines import checkpoint
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.grids import unpack
+from pipelines.stages.voxels.grids import check_side, unpack
 from pipelines.stages.voxels.measures import distances
 
 TOGETHER = 16  # shapes whose features are taken at once
@@ -39,16 +39,17 @@ class Features:
             raise ValueError(f"noise must be positive and components 1 or more, got {self.noise}, {self.components}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        energy, shapes = values["energy"], values["shapes"]
+        energy, shapes = values["energy"].to(run.accelerator.device), values["shapes"]
         if not isinstance(energy, VoxelEnergy) or not energy.remembers:
             raise InputError("features need learn.energy=shapes, with learn.energy.shapes.rank above 0")
         if len(shapes["classes"]) < 2:
             raise InputError(
                 f"{values['source']['name']} has no classes to tell apart; put shapes into folders by class"
             )
+        check_side(energy, shapes["side"], "features")
         train, validation = (unpack(shapes[part], shapes["side"]) for part in ("train", "validation"))
         labels, truth = shapes["train_labels"], shapes["validation_labels"]
-        fresh = VoxelEnergy(energy.event_shape[-1], 0, energy.widths, energy.depths).refiner
+        fresh = VoxelEnergy(energy.event_shape[-1], 0, energy.widths, energy.depths).refiner.to(run.accelerator.device)
         free = energy.free()
         assert free.context is not None
         networks = {"energy": free, "random_network": fresh.given(free.context)}
@@ -77,8 +78,8 @@ def _responses(network: Any, x: Tensor, run: Run) -> Tensor:
     parts: list[Tensor] = []
     with torch.no_grad():
         for low in run.progress(starts, len(starts), "features"):
-            part = x[low : low + TOGETHER]
-            parts.append((network.features(part) + network.features(part.flip(2))) / 2)
+            part = x[low : low + TOGETHER].to(run.accelerator.device)
+            parts.append((network.features(part) + network.features(part.flip(2))).cpu() / 2)
     return torch.cat(parts)
 
 

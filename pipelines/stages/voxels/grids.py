@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from data import voxels
+from data.errors import InputError
+
+
+def check_side(energy: Any, side: int, stage: str) -> None:
+    """InputError if an energy is not of the shapes' size."""
+    size = energy.event_shape[-1]
+    if size != side:
+        raise InputError(
+            f"{stage}: the shapes are {side} voxels a side, the energy is of {size}; set load.size or learn.size"
+        )
 
 
 def pack(solid: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from pipelines.stages.voxels.grids import unpack
 class Hide:
     """Hide part of each shape to judge by: voxels at random, a half, or a box. With none of them, voxels=0.7."""
 
-    needs: ClassVar[tuple[str, ...]] = ("shapes",)
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "source")
     gives: ClassVar[tuple[str, ...]] = ("targets", "hidden", "truth_known")
 
     voxels: float | None = None
@@ -36,8 +36,12 @@ class Hide:
     shape: str | None = None
     """A file with a shape of your own, to recover in place of those."""
 
+    index: int | None = None
+    """Which one, in a file of several grids."""
+
     mask: str | None = None
-    """With shape: a grid that is set where the shape is damaged. The truth there is unknown, so nothing is scored."""
+    """With shape: a file with a grid that is set where the shape is damaged. The truth there is unknown and not
+    scored."""
 
     def __post_init__(self) -> None:
         made = [name for name in ("voxels", "box") if getattr(self, name) is not None] + ["half"] * self.half
@@ -61,14 +65,18 @@ class Hide:
         if self.shape is None:
             targets = unpack(shapes["validation"][: self.num], side)
         else:
-            targets = voxels.read(self.shape, side)[None, None].float() * 2 - 1
+            up, pad = values["source"]["up"], values["source"]["pad"]
+            targets = voxels.read(self.shape, side, up, pad=pad, index=self.index)[None, None].float() * 2 - 1
         rng = run.generator("hide")
         if self.mask is not None:
-            hidden = voxels.read(self.mask, side)[None, None]
+            up, pad = values["source"]["up"], values["source"]["pad"]
+            hidden = voxels.read(self.mask, None, up, pad=pad)[None, None]
+            if hidden.shape != targets.shape:
+                raise InputError(f"{self.mask}: is {hidden.shape[-1]} voxels a side, the shapes are {side}")
         else:
             hidden = torch.stack([self._made(side, rng) for _ in targets])
-        if not hidden.any() or hidden.flatten(1).all(1).any():
-            raise InputError(f"{self.mask or 'hide'} must hide something and leave something to be seen")
+        if not hidden.flatten(1).any(1).all() or hidden.flatten(1).all(1).any():
+            raise InputError(f"{self.mask or 'hide'} must hide something of every shape and leave something to be seen")
         return {"targets": targets.to(torch.int8), "hidden": hidden, "truth_known": self.mask is None}
 
     def _made(self, side: int, rng: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from data.errors import InputError
 from energies import Hidden, Refiner, VoxelEnergy
 from pipelines import checkpoint
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.grids import likeliest, unpack
+from pipelines.stages.voxels.grids import check_side, likeliest, unpack
 from pipelines.stages.voxels.measures import distances, whole_share
 from pipelines.stages.voxels.sampling import expected
 
@@ -54,6 +54,7 @@ class Interpolate:
         energy, shapes = values["energy"].to(run.accelerator.device), values["shapes"]
         if not isinstance(energy, VoxelEnergy) or not energy.remembers:
             raise InputError("interpolate needs learn.energy=shapes, with learn.energy.shapes.rank above 0")
+        check_side(energy, shapes["side"], "interpolate")
         ends = unpack(shapes["validation"][: self.pairs + 1], shapes["side"])
         if len(ends) < 2:
             raise InputError("interpolate needs two shapes to judge by; raise load.validation")

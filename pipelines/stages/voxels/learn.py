@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 import energies
@@ -25,6 +26,7 @@ Task = Literal["scattered", "half", "box", "coarse2", "coarse4"]
 TASKS: dict[Task, int] = {"scattered": 3, "half": 1, "box": 1, "coarse2": 2, "coarse4": 2}  # and their shares
 DETAILS: dict[Task, int] = {"scattered": 1, "coarse2": 2, "coarse4": 1}  # without a reference of whole shapes
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
+MOST_FOLDS = 10
 CROP = 32  # voxels a side, of what details are learned from
 
 
@@ -52,6 +54,8 @@ class Shapes:
             raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
         if self.rank < 0 or not self.noise > 0:
             raise ValueError(f"rank must not be negative and noise positive, got {self.rank} and {self.noise}")
+        if self.remembered < 2:
+            raise ValueError(f"remembered must be 2 or more, got {self.remembered}")
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ class Learn:
     def __post_init__(self) -> None:
         if isinstance(self.energy, Shapes) != isinstance(self.objective, Denoising):
             raise ValueError("objective must be denoising for the energy shapes, maximum_likelihood for descriptor_net")
-        if self.batch < 1 or self.folds < 2:
-            raise ValueError(f"batch must be 1 or more and folds 2 or more, got {self.batch} and {self.folds}")
+        if self.batch < 1 or not 2 <= self.folds <= MOST_FOLDS:
+            raise ValueError(f"batch must be 1 or more and folds 2 to {MOST_FOLDS}, got {self.batch} and {self.folds}")
+        if self.size is not None and self.size < 8:
+            raise ValueError(f"size must be 8 or more, got {self.size}")
 
     def files(self) -> tuple[str, ...]:
         return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
@@ -158,7 +164,13 @@ class Lessons:
                 Memory(x[fold != k][: settings.remembered], settings.rank, settings.noise) for k in range(folds)
             ]
         shares = TASKS if settings.rank else DETAILS
-        self.tasks: list[Task] = [task for task, share in shares.items() for _ in range(share)]
+        side = x.shape[-1] if settings.rank else min(x.shape[-1], CROP)
+        self.tasks: list[Task] = [
+            task
+            for task, share in shares.items()
+            for _ in range(share)
+            if not task.startswith("coarse") or side % int(task[-1]) == 0
+        ]
         self.made: dict[int, tuple[int, list[tuple[Context, Batch]]]] = {}
 
     def __getitem__(self, step: int) -> tuple[Context, Batch]:
@@ -167,6 +179,7 @@ class Lessons:
             self.made[turn] = number, self._make(number * ROUND + turn)
         return self.made[turn][1][step // ROUND % ROUND]
 
+    @torch.autocast("cpu", enabled=False)
     def _make(self, number: int) -> list[tuple[Context, Batch]]:
         rng = self.run.generator("lessons", number, self.run.accelerator.process_index)
 
@@ -208,16 +221,15 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
     """A cube of CROP voxels a side around a random set voxel of [1, N, N, N]."""
     places = (shape[0] > 0).nonzero()
     centre = places[int(torch.randint(max(len(places), 1), (), generator=rng))] if len(places) else torch.zeros(3)
-    lows = [
-        4 * int(min(max(int(c) - CROP // 2, 0), n - CROP) // 4) for c, n in zip(centre, shape.shape[1:], strict=True)
-    ]
+    room = [max(side - CROP, 0) for side in shape.shape[1:]]
+    lows = [min(max(int(c) - CROP // 2, 0), most) // 4 * 4 for c, most in zip(centre, room, strict=True)]
     return shape[(slice(None), *(slice(low, low + CROP) for low in lows))]
 
 
 def _pretrained(folder: Path, size: int) -> Any:
     try:
         energy = energies.load(folder)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
     shape = (1, size, size, size)
     if getattr(energy, "event_shape", None) != shape or not isinstance(energy, VoxelEnergy | GenerativeConvNet):

@@ -66,11 +66,14 @@ class Load:
         if len(dataset) < FEWEST:
             raise InputError(f"{self.voxels} holds {len(dataset)} shapes; at least {FEWEST} are needed to learn from")
         bits = np.stack([np.frombuffer(row, np.uint8) for row in dataset["bits"]])
-        side = round((8 * bits.shape[1]) ** (1 / 3))
-        rng = np.random.default_rng(run.seed)
+        side = round((8 * bits.shape[1]) ** (1 / 3))  # a cube's bits may fill its last byte in part
+        rng = np.random.default_rng(0)  # always the same split: an energy learned in another run knows no more
         train, validation = twins.split(bits, side, self.validation, rng)
-        if len(train) < FEWEST:
-            raise InputError(f"{self.voxels}: near-twins left out, {len(train)} shapes are left; {FEWEST} are needed")
+        if not len(validation) or len(train) < FEWEST // 2:
+            raise InputError(
+                f"{self.voxels}: near-twins kept on one side, {len(train)} shapes are left to learn from and "
+                f"{len(validation)} to judge by; give more shapes, or another load.validation"
+            )
         shapes: dict[str, Any] = {"side": side, "classes": []}
         for name, rows in (("train", train), ("validation", validation)):
             shapes[name] = torch.from_numpy(bits[rows])
@@ -80,4 +83,4 @@ class Load:
             for name, rows in (("train", train), ("validation", validation)):
                 shapes[f"{name}_labels"] = torch.from_numpy(labels[rows]).long()
         run.log(event="loaded", train=len(train), validation=len(validation), side=side)
-        return {"shapes": shapes, "source": {"name": self.voxels}}
+        return {"shapes": shapes, "source": {"name": self.voxels, "up": self.up, "pad": self.pad}}

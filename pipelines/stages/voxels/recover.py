@@ -15,7 +15,7 @@ from energies.sampling import sample
 from energies.unmasking import Unmasking
 from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.grids import likeliest
+from pipelines.stages.voxels.grids import check_side, likeliest
 from pipelines.stages.voxels.sampling import expected, sampled
 
 
@@ -36,6 +36,9 @@ class Recover:
     unmasking: Unmasking = Unmasking(sweeps=2)
     """How they are sampled."""
 
+    polish: int = 4
+    """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
+
     steps: int = 90
     """Langevin steps of the published energy."""
 
@@ -46,17 +49,18 @@ class Recover:
     """Factor of the noise of the published energy."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
-            raise ValueError("samples, steps and step_size must be positive, and noise not negative")
+        if min(self.samples, self.steps) < 1 or self.polish < 0 or not self.step_size > 0 or not self.noise >= 0:
+            raise ValueError("samples, steps and step_size must be positive, polish and noise not negative")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, hidden = values["energy"].to(run.accelerator.device), values["hidden"]
+        check_side(energy, hidden.shape[-1], "recover")
         damaged = torch.where(hidden, 0.0, values["targets"].float())
         monitor = Monitor(temperature=1.0 if isinstance(energy, VoxelEnergy) else self.noise**2)
         if isinstance(energy, VoxelEnergy):
             fields = expected(energy, Hidden(hidden), damaged, run)
             first = slice(self.samples)
-            samples = sampled(energy, damaged[first], hidden[first], self.unmasking, 1, run, "recover")
+            samples = sampled(energy, damaged[first], hidden[first], self.unmasking, self.polish, run, "recover")
         else:
             fields = self._published(energy, damaged, hidden, run, monitor)
             samples = fields[: self.samples]

@@ -20,7 +20,7 @@ from pipelines.stages.voxels.sampling import expected
 class Coarsen:
     """See only the means of blocks of shapes that were not learned from."""
 
-    needs: ClassVar[tuple[str, ...]] = ("shapes",)
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "source")
     gives: ClassVar[tuple[str, ...]] = ("coarse", "measured", "targets", "truth_known")
 
     size: int = 16
@@ -44,7 +44,13 @@ class Coarsen:
         if side % self.size or self.size == side:
             raise InputError(f"coarsen.size={self.size} does not divide the {side} voxels a side of the shapes")
         if self.shape is not None:
-            coarse = voxels.read(self.shape, self.size)[None, None].float() * 2 - 1
+            coarse = (
+                voxels.read(self.shape, self.size, values["source"]["up"], pad=values["source"]["pad"])[
+                    None, None
+                ].float()
+                * 2
+                - 1
+            )
             targets = F.interpolate(coarse, (side,) * 3)
         else:
             bits = values["shapes"]["validation"][: self.num]

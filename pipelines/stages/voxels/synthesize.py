@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -63,7 +64,7 @@ class Synthesize:
         fields = fields.clamp(-1, 1)
         return {
             "coarse": fields,
-            "measured": fields,
+            "measured": torch.where(solids, fields, -1.0),  # refined, what is not solid stays empty
             "fields": fields.half(),
             "solids": solids,
             "sampling": findings(monitor),
@@ -81,7 +82,4 @@ class Synthesize:
                 x = state.x.clamp(-1.5, 1.5)
             return x
 
-        size = 1
-        for side in energy.event_shape:
-            size *= side
-        return sample_chains(run, self.num, size, "synthesize", monitor, draw)
+        return sample_chains(run, self.num, math.prod(energy.event_shape), "synthesize", monitor, draw)
