@@ -15,7 +15,7 @@ NUM_OTHERS = 4
 
 
 class Memory:
-    """Shapes [n, 1, N, N, N] in {-1, 1} that were learned from, and their mirror images in the first axis."""
+    """Shapes [n, 1, N, N, N] in [-1, 1] that were learned from, and their mirror images in the first axis."""
 
     def __init__(self, shapes: Tensor, rank: int = 600, noise: float = 0.6) -> None:
         self.shapes = torch.cat([shapes, shapes.flip(2)])
@@ -57,7 +57,7 @@ class Memory:
         size = self.subspace.event_shape[1:]
         line = F.interpolate(y, size, mode="trilinear")
         coarse = observation.observe(self.shapes).flatten(1)
-        order = torch.cdist(y.flatten(1), coarse).topk(5, largest=False).indices
+        order = torch.cdist(y.flatten(1), coarse).topk(min(5, len(coarse)), largest=False).indices
         nearest = [self.shapes[order[:, 0]], self.shapes[order].mean(1)]
         fill = observation.project((linear + line) / 2, y).clamp(-1, 1)
         hidden = torch.ones_like(fill, dtype=torch.bool)
@@ -81,7 +81,7 @@ class Details:
         """As `Memory.context`."""
         if isinstance(observation, Hidden):
             seen = (~observation.mask).to(y.dtype)
-            near, wide = (_blur(y, width) / (_blur(seen, width) + 0.01) for width in (0.7, 1.5))
+            near, wide = (_blur(y * seen, width) / (_blur(seen, width) + 0.01) for width in (0.7, 1.5))
             fill = torch.where(observation.mask, near.clamp(-1, 1), y)
             return _context(fill, observation.mask, [near, wide, near, wide])
         size = [side * factor for side, factor in zip(y.shape[2:], observation.factor, strict=True)]

@@ -18,7 +18,7 @@ class Subspace(Energy):
     Args:
         mean: [*event].
         basis: B, [rank, *event], orthonormal rows.
-        variances: [rank], along the rows of B, without the noise.
+        variances: [rank], along the rows of B, beyond the noise.
         noise: standard deviation of every element beyond the subspace.
     """
 
@@ -83,10 +83,11 @@ class Subspace(Energy):
         for _ in range(steps):
             image = normal(direction)
             step = power / (direction * image).sum(1, keepdim=True).clamp(min=1e-30)
+            step = torch.where(power > goal, step, 0.0)  # what has converged waits for the others
             z = z + step * direction
             residual = residual - step * image
             scaled = scale * residual
-            before, power = power, (residual * scaled).sum(1, keepdim=True)
+            before, power = power, torch.where(power > goal, (residual * scaled).sum(1, keepdim=True), power)
             if bool((power <= goal).all()):
                 break
             direction = scaled + power / before.clamp(min=1e-30) * direction
