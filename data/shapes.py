@@ -111,33 +111,38 @@ def _cubes(path: Path, stack: Stack, size: int | None, upright: bool, pad: bool)
 def _folder(
     folder: Path, size: int | None, up: Up | None, pad: bool, cache: Path, progress: Callable[[int, int], None] | None
 ) -> "Dataset":
-    files = sorted(_shape_files(folder))
-    if not files:
+    found = files(folder)
+    if not found:
         raise InputError(f"{folder}: holds no shapes; put {', '.join(READABLE)} in it or in its sub-folders")
-    classes = sorted({parts[0] for file in files if len(parts := file.relative_to(folder).parts) > 1})
+    classes = sorted({parts[0] for file in found if len(parts := file.relative_to(folder).parts) > 1})
     rows: list[np.ndarray] = []
     names, labels, notes = [], [], []
-    for done, file in enumerate(files, 1):
+    for done, file in enumerate(found, 1):
         stack, note = _load_cached(file, size, up, pad, cache)
         if rows and rows[0].shape[1] != stack.bits.shape[1]:
-            raise InputError(f"{file}: is {stack.shape[0]}^3, {files[0]} is another size; give size and pad=true")
+            raise InputError(f"{file}: is {stack.shape[0]}^3, {found[0]} is another size; give size and pad=true")
         rows.append(stack.bits)
         parts = file.relative_to(folder).parts
         names += [file.relative_to(folder).as_posix()] * len(stack.bits)
         labels += [classes.index(parts[0]) if len(parts) > 1 else None] * len(stack.bits)
         notes += [] if note is None else [f"{file.name}: {note}"]
         if progress is not None:
-            progress(done, len(files))
+            progress(done, len(found))
     if notes:
-        warn(f"{folder}: {len(notes)} of {len(files)} files are open meshes, such as {notes[0]}", stacklevel=3)
+        warn(f"{folder}: {len(notes)} of {len(found)} files are open meshes, such as {notes[0]}", stacklevel=3)
     columns: dict[str, Any] = {"name": names} | ({"label": labels} if classes else {})
     return _dataset(np.concatenate(rows), columns, {"label": tuple(classes)} if classes else {})
 
 
-def _shape_files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+def files(folder: Path) -> list[Path]:
+    """The files of shapes in a folder and its sub-folders, sorted; hidden ones are left out."""
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
+        for name in names:
             if Path(name).suffix.lower() in READABLE and not name.startswith("."):
                 yield Path(root, name)
 

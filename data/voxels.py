@@ -24,14 +24,15 @@ from data.errors import InputError
 from data.files import publish
 from data.grids import cube
 from data.meshes import Mesh
-from data.shapes import default_up, load, open_dataset
+from data.shapes import default_up, files, load, open_dataset
 
-__all__ = ["Written", "field", "open_dataset", "pack", "read", "surface", "unpack", "write"]
+__all__ = ["MESHES", "Written", "field", "files", "open_dataset", "pack", "read", "surface", "unpack", "write"]
 
 Grid = Tensor | np.ndarray
 Up = Literal["y", "z"]
 """Which axis of a file points up. None is the custom of its format: y for .obj and .glb, else z."""
 
+MESHES = mesh_files.READABLE
 WRITABLE = (*mesh_files.WRITABLE, ".binvox", ".npz")
 
 

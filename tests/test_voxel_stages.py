@@ -13,11 +13,14 @@ import torch
 import trimesh
 
 from data import furniture, voxels
+from energies import Hidden
+from energies.shapes import Details
 from pipelines import checkpoint, run
 from pipelines.pipeline import Pipeline, Run
 from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks, unpack
 from pipelines.stages.voxels.hide import box, half, scattered
+from pipelines.stages.voxels.learn import _crop
 
 TINY = [
     "load.count=60", "load.size=16", "learn.optimizer.steps=6", "learn.energy.shapes.widths=[8, 12]",
@@ -232,6 +235,47 @@ def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsy
     assert run.main(["voxel_recovery", *settings, f"out={tmp_path / 'a'}"]) == 0
     assert run.main(["voxel_recovery", *settings, "learn.size=9", f"out={tmp_path / 'b'}"]) == 2
     assert "recover: the shapes are 18 voxels a side" in capsys.readouterr().err
+
+
+def test_an_energy_that_knows_the_shapes_to_judge_by_is_refused(recovered, tmp_path, capsys):
+    settings = [*TINY[:2], "load.validation=0.5", f"learn.pretrained={recovered / 'energy'}", f"out={tmp_path / 'run'}"]
+    assert run.main(["voxel_recovery", *settings]) == 2
+    assert "shapes that are to be judged by" in capsys.readouterr().err
+
+
+def test_an_own_shape_is_seen_coarsely_and_refined(recovered, tmp_path):
+    solid, _ = furniture.make("chair", seed=9, index=0, size=16)
+    np.savez(tmp_path / "chair.npz", solid)
+    settings = [
+        *TINY[:2], f"learn.pretrained={recovered / 'energy'}", "coarsen.size=4",
+        f"coarsen.shape={tmp_path / 'chair.npz'}", *SHOWN, f"out={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert run.main(["voxel_super_resolution", *settings]) == 0
+    found = metrics_of(tmp_path / "run")
+    assert found["recovery"]["iou"] > found["baselines"]["nearest"]["iou"]
+
+
+def test_details_do_not_see_what_is_hidden():
+    hidden = torch.rand(2, 1, 16, 16, 16, generator=seeded(5)) < 0.7
+    y = torch.ones(2, 1, 16, 16, 16)
+    fills = [Details().context(Hidden(hidden), torch.where(hidden, v, y)).fill for v in (0.0, 9.0)]
+    assert torch.equal(*fills)
+
+
+@pytest.mark.parametrize("side", [16, 20, 32, 50])
+def test_crops_lie_within_the_grid_and_around_what_is_set(side):
+    shape = torch.full((1, side, side, side), -1.0)
+    shape[0, side // 2, 1, side - 2] = 1.0
+    crop = _crop(shape, seeded(0))
+    assert list(crop.shape) == [1, *[min(side, 32)] * 3] and (crop > 0).sum() == 1
+
+
+def test_text_labels_and_files_of_a_folder(tmp_path):
+    pieces = np.stack([furniture.make("chair", seed=k, index=0, size=16)[0] for k in range(24)])
+    np.savez(tmp_path / "all.npz", grids=pieces, labels=np.array(["soft", "hard"] * 12))
+    shapes = Load(str(tmp_path / "all.npz"))({}, Run(tmp_path, tmp_path))["shapes"]
+    assert shapes["classes"] == ["hard", "soft"] and set(shapes["train_labels"].tolist()) == {0, 1}
+    assert Load(str(tmp_path)).files() == (str(tmp_path / "all.npz"),)
 
 
 def test_a_damaged_energy_is_told(recovered, tmp_path, capsys):

@@ -94,7 +94,7 @@ def _scored(
     shown = next(iter(rivals))
     if values["truth_known"]:
         scores = {name: measures.score(s, truth[: len(s)], where[: len(s)]) for name, s in (ours | rivals).items()}
-        found |= {name: scores[name] for name in ours}
+        found |= {name: scores[name] | {"shapes": len(solids)} for name, solids in ours.items()}
         found["baselines"] = {name: scores[name] for name in rivals}
         shown = max(rivals, key=lambda name: scores[name]["iou"])
         found["best_baseline"] = shown

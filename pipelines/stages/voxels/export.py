@@ -71,7 +71,7 @@ class Export:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = values["solids"]
-        written = self._write(solids, run)
+        written, problem = self._write(solids, run)
         rows = _rows(values, self._columns(values))
         clips = {label: _clip(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
         sheet = pictures.contact_sheet(clips, frames=max(clip.shape[1] for clip in clips.values()), scale=1)
@@ -82,13 +82,16 @@ class Export:
                 run.root / "turntable.gif", rendering.turntable(solids[first], self.views, size=192)
             )
         save_energy(values["energy"], run.root)
-        self._report(values, run, sheet, written).write(run.root / "report.html")
+        self._report(values, run, sheet, list(rows), written).write(run.root / "report.html")
+        if all(entry["file"] is None for entry in written):
+            raise InputError(problem)
         return {"written": written}
 
     def _columns(self, values: dict[str, Any]) -> int:
         return values["paths"]["steps"] if "paths" in values else self.num
 
-    def _write(self, solids: Tensor, run: Run) -> list[dict[str, Any]]:
+    def _write(self, solids: Tensor, run: Run) -> tuple[list[dict[str, Any]], str]:
+        """What was written of each shape, and why the last one was not that was not."""
         folder = run.root / "shapes"
         folder.mkdir(exist_ok=True)
         keep = int(self.keep) if str(self.keep).isdecimal() else "largest"
@@ -114,15 +117,15 @@ class Export:
                 continue
             found = {name: value for name, value in vars(made).items() if value not in (None, ())}
             written.append({"file": str(path.relative_to(run.root))} | found)
-        if all(entry["file"] is None for entry in written):
-            raise InputError(problem)
-        return written
+        return written, problem
 
-    def _report(self, values: dict[str, Any], run: Run, sheet: np.ndarray, written: list[dict[str, Any]]) -> Report:
+    def _report(
+        self, values: dict[str, Any], run: Run, sheet: np.ndarray, labels: list[str], written: list[dict[str, Any]]
+    ) -> Report:
         report = Report("Voxels")
         if "summary" in values:
             report.preformatted(values["summary"])
-        report.image(sheet, ", ".join(_rows(values, 1)) + ": a row each")
+        report.image(sheet, ", ".join(labels) + ": a row each")
         for number, solid in enumerate(values["solids"][:VIEWED]):
             if solid.any():
                 mesh, _ = voxels.surface(voxels.field(solid), self.smoothing, VIEWED_FACES)

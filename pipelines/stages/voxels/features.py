@@ -47,8 +47,14 @@ class Features:
                 f"{values['source']['name']} has no classes to tell apart; put shapes into folders by class"
             )
         check_side(energy, shapes["side"], "features")
+        known, judged = shapes["train_labels"] >= 0, shapes["validation_labels"] >= 0
+        if len(shapes["train_labels"][known].unique()) < 2 or not judged.any():
+            raise InputError(
+                f"{values['source']['name']} has fewer than two classes to learn from, or none to judge by"
+            )
         train, validation = (unpack(shapes[part], shapes["side"]) for part in ("train", "validation"))
-        labels, truth = shapes["train_labels"], shapes["validation_labels"]
+        train, validation = train[known], validation[judged]
+        labels, truth = shapes["train_labels"][known], shapes["validation_labels"][judged]
         fresh = VoxelEnergy(energy.event_shape[-1], 0, energy.widths, energy.depths).refiner.to(run.accelerator.device)
         free = energy.free()
         assert free.context is not None
@@ -92,5 +98,7 @@ def _accuracy(train: Tensor, validation: Tensor, labels: Tensor, truth: Tensor) 
         return float((torch.from_numpy(model.predict(new.numpy())) == right).float().mean())
 
     fifth = torch.arange(len(train)) % 5 == 0
+    if len(labels[~fifth].unique()) < 2:
+        return share(PENALTIES[1], train, labels, validation, truth)
     found = {c: share(c, train[~fifth], labels[~fifth], train[fifth], labels[fifth]) for c in PENALTIES}
     return share(max(PENALTIES, key=lambda c: found[c]), train, labels, validation, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +56,8 @@ class Hide:
             raise ValueError(f"num must be 1 or more, got {self.num}")
         if self.mask is not None and self.shape is None:
             raise ValueError("mask needs shape, the damaged shape that it belongs to")
+        if self.index is not None and self.shape is None:
+            raise ValueError("index needs shape, the file of several grids")
 
     def files(self) -> tuple[str, ...]:
         return tuple(file for file in (self.shape, self.mask) if file)
@@ -70,9 +73,9 @@ class Hide:
         rng = run.generator("hide")
         if self.mask is not None:
             up, pad = values["source"]["up"], values["source"]["pad"]
-            hidden = voxels.read(self.mask, None, up, pad=pad)[None, None]
-            if hidden.shape != targets.shape:
-                raise InputError(f"{self.mask}: is {hidden.shape[-1]} voxels a side, the shapes are {side}")
+            if Path(self.mask).suffix.lower() in voxels.MESHES:
+                raise InputError(f"{self.mask}: a mesh would be scaled to fill the cube; give the mask as a grid")
+            hidden = voxels.read(self.mask, side, up, pad=pad)[None, None]
         else:
             hidden = torch.stack([self._made(side, rng) for _ in targets])
         if not hidden.flatten(1).any(1).all() or hidden.flatten(1).all(1).any():

@@ -27,6 +27,7 @@ TASKS: dict[Task, int] = {"scattered": 3, "half": 1, "box": 1, "coarse2": 2, "co
 DETAILS: dict[Task, int] = {"scattered": 1, "coarse2": 2, "coarse4": 1}  # without a reference of whole shapes
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 MOST_FOLDS = 10
+MOST_MEMORY = 12  # GiB that the references of the folds may take
 CROP = 32  # voxels a side, of what details are learned from
 
 
@@ -112,7 +113,9 @@ class Learn:
         if side % size:
             raise InputError(f"learn.size={size} does not divide the {side} voxels a side of the shapes")
         if self.pretrained is not None:
-            return {"energy": _pretrained(Path(self.pretrained), size)}
+            energy = _pretrained(Path(self.pretrained), size)
+            _check_unseen(energy, averaged(values["shapes"]["validation"], side, size), self.pretrained)
+            return {"energy": energy}
         x = averaged(values["shapes"]["train"], side, size)
         if isinstance(self.energy, DescriptorNet):
             return {"energy": self._maximum_likelihood(x, run)}
@@ -124,6 +127,12 @@ class Learn:
         kept = x[: settings.remembered] if settings.rank else x[:0]
         energy = VoxelEnergy(size, len(kept), settings.widths, settings.depths, settings.rank, settings.noise)
         energy.remember(kept)
+        needed = self.folds * (2 * min(len(x), settings.remembered) + settings.rank) * size**3 * 4 / 2**30
+        if settings.rank and needed > MOST_MEMORY:
+            raise InputError(
+                f"learn: a reference of whole shapes of {size} voxels a side would take {needed:.0f} GiB; "
+                "set learn.size=32, a smaller learn.energy.shapes.remembered, or learn.energy.shapes.rank=0"
+            )
         lessons = Lessons(x, self.batch, self.folds, settings, run)
 
         def draw(energy: VoxelEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
@@ -136,7 +145,13 @@ class Learn:
         assert isinstance(self.energy, DescriptorNet)
         energy = GenerativeConvNet("voxel", list(x.shape[1:]), self.energy.sigma, float(x.mean()))
         device = run.accelerator.device
-        start = 0.5 * torch.randn(2 * self.batch, *x.shape[1:], generator=run.generator("chains")) + x.mean()
+        start = (
+            0.5
+            * torch.randn(
+                2 * self.batch, *x.shape[1:], generator=run.generator("chains", run.accelerator.process_index)
+            )
+            + x.mean()
+        )
         chains = {"chains": start.clamp(-1, 1).to(device)}
         everywhere = torch.ones((), dtype=torch.bool, device=device)
 
@@ -222,8 +237,23 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
     places = (shape[0] > 0).nonzero()
     centre = places[int(torch.randint(max(len(places), 1), (), generator=rng))] if len(places) else torch.zeros(3)
     room = [max(side - CROP, 0) for side in shape.shape[1:]]
-    lows = [min(max(int(c) - CROP // 2, 0), most) // 4 * 4 for c, most in zip(centre, room, strict=True)]
+    lows = [min(max(int(c) - CROP // 2, 0), most) for c, most in zip(centre, room, strict=True)]
     return shape[(slice(None), *(slice(low, low + CROP) for low in lows))]
+
+
+def _check_unseen(energy: Any, validation: Tensor, folder: str) -> None:
+    """InputError if shapes to judge by are among those that an energy remembers."""
+    if not isinstance(energy, VoxelEnergy) or not energy.remembers:
+        return
+    mine = VoxelEnergy(energy.event_shape[-1], len(validation), (8,), (1,))
+    mine.remember(validation)
+    known = {row.numpy().tobytes() for row in energy.shapes}
+    seen = sum(row.numpy().tobytes() in known for row in mine.shapes)
+    if seen:
+        raise InputError(
+            f"learn.pretrained={folder}: was learned from {seen} of the {len(validation)} shapes that are to be judged "
+            "by; load the shapes with the same settings as that run did"
+        )
 
 
 def _pretrained(folder: Path, size: int) -> Any:

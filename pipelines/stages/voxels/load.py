@@ -13,6 +13,7 @@ from data import twins, voxels
 from data.errors import InputError
 from pipelines.pipeline import Run
 
+SIDES = range(8, 129)  # of the cubes
 FEWEST = 20  # shapes that anything can be learned from
 
 
@@ -41,22 +42,29 @@ class Load:
     """Put smaller grids, and those that are no cubes, into the middle of the cube."""
 
     validation: float = 0.15
-    """Share of the shapes to judge by. Near-twins (intersection over union above 0.9) stay on one side."""
+    """Share of the shapes to judge by. Near-twins (intersection over union above 0.9) stay on one side, and of those to
+    judge by one is kept."""
 
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
         if self.count < FEWEST:
             raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
-        if self.size is not None and not 8 <= self.size <= 128:
-            raise ValueError(f"size must be 8 to 128 voxels, got {self.size}")
+        if self.size is not None and self.size not in SIDES:
+            raise ValueError(f"size must be {SIDES.start} to {SIDES[-1]} voxels, got {self.size}")
 
     def files(self) -> tuple[str, ...]:
-        return () if self.voxels.split(":")[0] == "procedural" else (self.voxels,)
+        if self._made():
+            return ()
+        path = Path(self.voxels)
+        return tuple(map(str, voxels.files(path))) if path.is_dir() else (self.voxels,)
+
+    def _made(self) -> bool:
+        return self.voxels.split(":")[0] == "procedural"
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         dataset = voxels.open_dataset(
-            Path(self.voxels) if self.files() else self.voxels,
+            self.voxels if self._made() else Path(self.voxels),
             self.size,
             self.up,
             pad=self.pad,
@@ -67,6 +75,10 @@ class Load:
             raise InputError(f"{self.voxels} holds {len(dataset)} shapes; at least {FEWEST} are needed to learn from")
         bits = np.stack([np.frombuffer(row, np.uint8) for row in dataset["bits"]])
         side = round((8 * bits.shape[1]) ** (1 / 3))  # a cube's bits may fill its last byte in part
+        if side not in SIDES:
+            raise InputError(
+                f"{self.voxels}: is of {side} voxels a side; {SIDES.start} to {SIDES[-1]} can be learned from"
+            )
         rng = np.random.default_rng(0)  # always the same split: an energy learned in another run knows no more
         train, validation = twins.split(bits, side, self.validation, rng)
         if not len(validation) or len(train) < FEWEST // 2:
@@ -78,8 +90,11 @@ class Load:
         for name, rows in (("train", train), ("validation", validation)):
             shapes[name] = torch.from_numpy(bits[rows])
         if "label" in dataset.column_names:
+            names = getattr(dataset.features["label"], "names", None)
             labels = np.array([-1 if label is None else label for label in dataset["label"]])
-            shapes["classes"] = list(getattr(dataset.features["label"], "names", None) or map(str, np.unique(labels)))
+            if names is None:
+                names, labels = np.unique(labels, return_inverse=True)
+            shapes["classes"] = list(map(str, names))
             for name, rows in (("train", train), ("validation", validation)):
                 shapes[f"{name}_labels"] = torch.from_numpy(labels[rows]).long()
         run.log(event="loaded", train=len(train), validation=len(validation), side=side)

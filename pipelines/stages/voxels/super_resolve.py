@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch.nn import functional as F
 
 from data import voxels
 from data.errors import InputError
 from energies import Average, VoxelEnergy
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.grids import averaged, top_of_blocks
+from pipelines.stages.voxels.grids import averaged, pack, top_of_blocks
 from pipelines.stages.voxels.sampling import expected
 
 
@@ -30,11 +29,16 @@ class Coarsen:
     """Shapes, at most."""
 
     shape: str | None = None
-    """A file with a coarse shape of your own, in place of those: a mesh, or a grid of `size` a side."""
+    """A file with a shape of your own, in place of those; its block means are taken as well."""
+
+    index: int | None = None
+    """Which one, in a file of several grids."""
 
     def __post_init__(self) -> None:
         if self.size < 2 or self.num < 1:
             raise ValueError(f"size must be 2 or more and num 1 or more, got {self.size} and {self.num}")
+        if self.index is not None and self.shape is None:
+            raise ValueError("index needs shape, the file of several grids")
 
     def files(self) -> tuple[str, ...]:
         return (self.shape,) if self.shape else ()
@@ -44,22 +48,17 @@ class Coarsen:
         if side % self.size or self.size == side:
             raise InputError(f"coarsen.size={self.size} does not divide the {side} voxels a side of the shapes")
         if self.shape is not None:
-            coarse = (
-                voxels.read(self.shape, self.size, values["source"]["up"], pad=values["source"]["pad"])[
-                    None, None
-                ].float()
-                * 2
-                - 1
-            )
-            targets = F.interpolate(coarse, (side,) * 3)
+            source = values["source"]
+            solid = voxels.read(self.shape, side, source["up"], pad=source["pad"], index=self.index)[None, None]
+            bits = pack(solid)
         else:
             bits = values["shapes"]["validation"][: self.num]
-            coarse, targets = averaged(bits, side, self.size), averaged(bits, side, side)
+        coarse, targets = averaged(bits, side, self.size), averaged(bits, side, side)
         return {
             "coarse": coarse,
             "measured": coarse,
             "targets": targets.to(torch.int8),
-            "truth_known": self.shape is None,
+            "truth_known": True,
         }
 
 
