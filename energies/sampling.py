@@ -10,7 +10,7 @@ from torch import Tensor
 from energies.compute import Compute, prepared
 from energies.diagnostics import Monitor
 from energies.energy import Energy
-from energies.observation import Conditioned, Observation
+from energies.observation import Conditioned, Hidden
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Info, Rng, Sampler, State
 
@@ -53,7 +53,7 @@ def anneal(
     *,
     steps: int = 1,
     step_size: float = 0.5,
-    observation: Observation | None = None,
+    observation: Hidden | None = None,
     monitor: Monitor | None = None,
     compute: Compute = "float32",
 ) -> Iterator[tuple[float, Tensor]]:
@@ -70,17 +70,17 @@ def anneal(
         rng: one stream, or one a chain.
         steps: Langevin steps a level.
         step_size: of those, in units of the level.
-        observation: what is seen of x and stays as it is, at every step; None: nothing.
+        observation: elements that are seen, with the values they have in x, and do not move; None: all move.
         monitor: is shown every Langevin step.
         compute: as for `sample`.
 
     Yields:
         (the level arrived at, x there), the last at level 0.
     """
-    s, seen = energy.scale, observation.observe(x) if observation is not None else None
+    s, seen = energy.scale, x
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
         target = energy.at(level)
-        if observation is not None and seen is not None:
+        if observation is not None:
             target = Conditioned(target, observation, seen)
         target = prepared(target, compute)  # once bound: a prepared energy cannot be bound again
         sampler = Langevin(step_size=step_size * level, scale=s)

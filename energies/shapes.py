@@ -39,7 +39,7 @@ class Memory:
         hidden = observation.mask
         seen = (~hidden).to(y.dtype)
         linear = self.subspace.expected(lambda x: x * seen, lambda x: x * seen, y, 12)
-        nearest = self._nearest(y, seen)
+        nearest = self._first_and_mean(most_alike(self.shapes, y, seen, 5))
         # What the subspace misses of the voxels that are seen goes on into their neighbours.
         missed = (y - linear) * seen
         near = linear + _blur(missed, 0.7) / (_blur(seen, 0.7) + 0.1)
@@ -58,20 +58,26 @@ class Memory:
         line = F.interpolate(y, size, mode="trilinear")
         coarse = observation.observe(self.shapes).flatten(1)
         order = torch.cdist(y.flatten(1), coarse).topk(min(5, len(coarse)), largest=False).indices
-        nearest = [self.shapes[order[:, 0]], self.shapes[order].mean(1)]
+        nearest = self._first_and_mean(order)
         fill = observation.project((linear + line) / 2, y).clamp(-1, 1)
         hidden = torch.ones_like(fill, dtype=torch.bool)
         return _context(fill, hidden, [linear, line, *nearest])
 
-    def _nearest(self, y: Tensor, seen: Tensor) -> list[Tensor]:
-        """The shape most like what is seen, by intersection over union there, and the mean of the five."""
-        rows = self.shapes.flatten(1)
-        here = ((y + 1) / 2 * seen).flatten(1)
-        volume, seen = here.sum(1, keepdim=True), seen.flatten(1)
-        both = (here @ rows.T + volume) / 2  # of x in {-1, 1}, (x + 1) / 2 is set
-        either = volume + (seen @ rows.T + seen.sum(1, keepdim=True)) / 2 - both
-        order = (both / either.clamp(min=1)).topk(min(5, len(rows)), 1).indices
+    def _first_and_mean(self, order: Tensor) -> list[Tensor]:
         return [self.shapes[order[:, 0]], self.shapes[order].mean(1)]
+
+
+def most_alike(shapes: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:
+    """Numbers [B, num] of the shapes [n, 1, N, N, N] most like y by intersection over union where it is seen.
+
+    y: [B, 1, N, N, N], any value where seen (0 or 1, the same shape) is 0.
+    """
+    rows = shapes.flatten(1)
+    here = ((y + 1) / 2 * seen).flatten(1)
+    volume, seen = here.sum(1, keepdim=True), seen.flatten(1)
+    both = (here @ rows.T + volume) / 2  # of x in {-1, 1}, (x + 1) / 2 is set
+    either = volume + (seen @ rows.T + seen.sum(1, keepdim=True)) / 2 - both
+    return (both / either.clamp(min=1)).topk(min(num, len(rows)), 1).indices
 
 
 class Details:

@@ -77,7 +77,7 @@ class Subspace(Energy):
         misfit = adjoint(y - observe(self.mean.view(1, *self.event_shape).expand(shape))).flatten(1)
         residual = precision * (misfit @ self.basis.T)
         scale = 1 / (1 / self.variances + precision * seen.mean(1, keepdim=True))
-        z, direction, power = torch.zeros_like(residual), scale * residual, None
+        z, direction = torch.zeros_like(residual), scale * residual
         power = (residual * direction).sum(1, keepdim=True)
         goal = 1e-8 * power
         for _ in range(steps):

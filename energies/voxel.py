@@ -57,7 +57,7 @@ class VoxelEnergy(Energy):
 
     def remember(self, x: Tensor) -> None:
         """Learn from the shapes x [num_shapes, 1, N, N, N], which may be means of blocks."""
-        self.shapes.copy_(((x.flatten(1) + 1) * 127.5).round().to(torch.uint8))
+        self.shapes.copy_(levels(x))
         self.__dict__.pop("memory", None)
 
     def _apply(self, *arguments: Any, **settings: Any) -> VoxelEnergy:
@@ -88,3 +88,8 @@ class VoxelEnergy(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.free().at(0.1)(x)
+
+
+def levels(x: Tensor) -> Tensor:
+    """uint8 [n, voxels] of x [n, *event] in [-1, 1]: how shapes are remembered."""
+    return ((x.flatten(1) + 1) * 127.5).round().to(torch.uint8)

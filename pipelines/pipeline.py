@@ -272,12 +272,9 @@ class Pipeline:
 
 def _modality(stages: Sequence[Stage]) -> str | None:
     """The package of the stages, pipelines.stages.NAME; None for stages of one's own."""
-    names = {type(stage).__module__.split(".")[2] for stage in stages if _ours(stage)}
+    modules = {type(stage).__module__ for stage in stages}
+    names = {module.split(".")[2] for module in modules if module.startswith("pipelines.stages.")}
     return names.pop() if len(names) == 1 else None
-
-
-def _ours(stage: Stage) -> bool:
-    return type(stage).__module__.startswith("pipelines.stages.")
 
 
 def _say(run: Run, line: str) -> None:

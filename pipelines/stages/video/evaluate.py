@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pipelines import baselines, checkpoint, metrics
+from pipelines import baselines, metrics
 from pipelines.baselines import Baseline
 from pipelines.pipeline import Run
+from pipelines.stages.results import save_metrics
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,7 @@ class Evaluate:
             }
             found["gain_db"] = found["recovery"]["psnr"] - scores[best]["psnr"]
             found["fill_gain_db"] = found["recovery"]["psnr"] - found["fill"]["psnr"]
-        text = json.dumps(found, indent=2, allow_nan=False)
-        checkpoint.write_file(run.root / "metrics.json", text.encode())
+        save_metrics(found, run.root)
         return {
             "metrics": found,
             "rival": {"name": best, "clip": rivals[best]},

@@ -12,7 +12,7 @@ from data import images, video
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.reporting import recovery_report, synthesis_report
-from pipelines.stages.energy import save_energy
+from pipelines.stages.results import save_energy
 
 
 @dataclass(frozen=True)

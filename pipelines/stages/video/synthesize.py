@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,9 +12,10 @@ from energies.diagnostics import Monitor, saturation
 from energies.refiner import Context, geometric
 from energies.samplers.state import normal
 from energies.sampling import anneal
-from pipelines import checkpoint, metrics
+from pipelines import metrics
 from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
+from pipelines.stages.results import save_metrics
 from pipelines.stages.video.learn_clip import scene
 from pipelines.stages.video.recover import Annealing
 
@@ -65,8 +65,7 @@ class Synthesize:
         found = {"data": metrics.statistics(clip)}
         found |= {f"sample_{number}": metrics.statistics(sample) for number, sample in enumerate(samples)}
         if run.is_main:
-            text = json.dumps(found | {"sampling": chains["summary"]}, indent=2, allow_nan=False)
-            checkpoint.write_file(run.root / "metrics.json", text.encode())
+            save_metrics(found | {"sampling": chains["summary"]}, run.root)
         summary = "\n".join([_summary(found), f"chains: {chains['lines'][0]}", *chains["lines"][1:]])
         return {"samples": samples, "metrics": found, "sampling": chains, "summary": summary}
 

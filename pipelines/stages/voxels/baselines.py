@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from energies.shapes import most_alike
 from pipelines.stages.voxels.grids import likeliest, unpack
 from pipelines.stages.voxels.measures import overlap
 
@@ -28,7 +29,7 @@ def recoveries(
         means = torch.stack([of_class.get(int(k), train.mean(0)) for k in labels])
     return {
         "class_mean": means,
-        "nearest_shape": _nearest(train, damaged, hidden),
+        "nearest_shape": train[most_alike(train, damaged, (~hidden).float(), 1)[:, 0]],
         "blurred_visible": _blurred(train, damaged, hidden),
     }
 
@@ -49,15 +50,6 @@ def refinements(shapes: dict[str, Any], coarse: Tensor) -> dict[str, Tensor]:
         "nearest_shape": train[order[:, 0]],
         "five_shapes_and_trilinear": train[order].mean(1) + line,
     }
-
-
-def _nearest(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:
-    rows, seen = train.flatten(1), (~hidden).float().flatten(1)
-    here = (damaged.flatten(1) + 1) / 2 * seen
-    volume = here.sum(1, keepdim=True)
-    both = (here @ rows.T + volume) / 2
-    either = volume + (seen @ rows.T + seen.sum(1, keepdim=True)) / 2 - both
-    return train[(both / either.clamp(min=1)).argmax(1)]
 
 
 def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:

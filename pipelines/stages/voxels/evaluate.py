@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from pipelines import checkpoint
 from pipelines.pipeline import Run
+from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels import baselines, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
 
@@ -74,7 +73,7 @@ class EvaluateSynthesis:
         num = min(len(values["solids"]), len(validation), len(train) // 2)
         found["real"] = measures.collection(train[-num:], train[:-num], validation)
         found["sampling"] = values["sampling"]["summary"]
-        _write(run, found)
+        save_metrics(found, run.root)
         lines = [f"{'':24}{'samples':>10}{'real':>10}"]
         lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
         return {"metrics": found, "summary": "\n".join(lines)}
@@ -104,9 +103,5 @@ def _scored(
         lines += [f"{n.replace('_', ' '):28} {s['iou']:6.3f}  {s['voxel_error']:11.4f}" for n, s in scores.items()]
         lines.append(f"{abs(found['gain_iou']):.3f} {verb} than the best baseline ({shown.replace('_', ' ')})")
         summary = "\n".join(lines)
-    _write(run, found)
+    save_metrics(found, run.root)
     return {"metrics": found, "rivals": {"name": shown, "solids": rivals[shown]}, "summary": summary}
-
-
-def _write(run: Run, found: dict[str, Any]) -> None:
-    checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2, allow_nan=False).encode())

@@ -15,7 +15,7 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.energy import save_energy
+from pipelines.stages.results import save_energy
 
 Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]
 VIEWED_FACES = 6000  # of a shape in the report
@@ -72,7 +72,7 @@ class Export:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = values["solids"]
         written, problem = self._write(solids, run)
-        rows = _rows(values, self._columns(values))
+        rows = _rows(values, values["paths"]["steps"] if "paths" in values else self.num)
         clips = {label: _clip(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
         sheet = pictures.contact_sheet(clips, frames=max(clip.shape[1] for clip in clips.values()), scale=1)
         images.write(run.root / "contact_sheet.png", sheet)
@@ -86,9 +86,6 @@ class Export:
         if all(entry["file"] is None for entry in written):
             raise InputError(problem)
         return {"written": written}
-
-    def _columns(self, values: dict[str, Any]) -> int:
-        return values["paths"]["steps"] if "paths" in values else self.num
 
     def _write(self, solids: Tensor, run: Run) -> tuple[list[dict[str, Any]], str]:
         """What was written of each shape, and why the last one was not that was not."""

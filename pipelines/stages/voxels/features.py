@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import VoxelEnergy
-from pipelines import checkpoint
 from pipelines.pipeline import Run
+from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, unpack
 from pipelines.stages.voxels.measures import distances
 
@@ -72,7 +71,7 @@ class Features:
         nearest = distances(validation > 0, train > 0).argmin(1)
         accuracy["nearest_shape"] = float((labels[nearest] == truth).float().mean())
         found = {"accuracy": accuracy, "classes": shapes["classes"], "train": len(train), "validation": len(validation)}
-        checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2).encode())
+        save_metrics(found, run.root)
         lines = [f"accuracy on {len(validation)} shapes of {len(shapes['classes'])} classes"]
         lines += [f"{name.replace('_', ' '):24}{value:8.3f}" for name, value in accuracy.items()]
         return {"metrics": found, "summary": "\n".join(lines)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import Hidden, Refiner, VoxelEnergy
-from pipelines import checkpoint
 from pipelines.pipeline import Run
+from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
 from pipelines.stages.voxels.measures import distances, whole_share
 from pipelines.stages.voxels.sampling import expected
@@ -68,7 +67,7 @@ class Interpolate:
             "path": self._judge(energy.free(), solids, train, run),
             "cross_fade": self._judge(energy.free(), fades > 0, train, run),
         }
-        checkpoint.write_file(run.root / "metrics.json", json.dumps(found, indent=2).encode())
+        save_metrics(found, run.root)
         lines = [f"{'':34}{'path':>12}{'cross-fade':>12}"]
         lines += [f"{k.replace('_', ' '):34}{v:12.3f}{found['cross_fade'][k]:12.3f}" for k, v in found["path"].items()]
         return {

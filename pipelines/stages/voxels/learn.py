@@ -16,7 +16,7 @@ from energies import Average, GenerativeConvNet, Hidden
 from energies.objectives import Batch, Denoising, Objective
 from energies.refiner import Context, Refiner
 from energies.shapes import Details, Memory
-from energies.voxel import VoxelEnergy
+from energies.voxel import VoxelEnergy, levels
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.hide import box, half, scattered
@@ -124,15 +124,15 @@ class Learn:
     def _denoising(self, x: Tensor, run: Run) -> VoxelEnergy:
         assert isinstance(self.energy, Shapes)
         settings, size = self.energy, x.shape[-1]
-        kept = x[: settings.remembered] if settings.rank else x[:0]
-        energy = VoxelEnergy(size, len(kept), settings.widths, settings.depths, settings.rank, settings.noise)
-        energy.remember(kept)
         needed = self.folds * (2 * min(len(x), settings.remembered) + settings.rank) * size**3 * 4 / 2**30
         if settings.rank and needed > MOST_MEMORY:
             raise InputError(
                 f"learn: a reference of whole shapes of {size} voxels a side would take {needed:.0f} GiB; "
                 "set learn.size=32, a smaller learn.energy.shapes.remembered, or learn.energy.shapes.rank=0"
             )
+        kept = x[: settings.remembered] if settings.rank else x[:0]
+        energy = VoxelEnergy(size, len(kept), settings.widths, settings.depths, settings.rank, settings.noise)
+        energy.remember(kept)
         lessons = Lessons(x, self.batch, self.folds, settings, run)
 
         def draw(energy: VoxelEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
@@ -145,13 +145,8 @@ class Learn:
         assert isinstance(self.energy, DescriptorNet)
         energy = GenerativeConvNet("voxel", list(x.shape[1:]), self.energy.sigma, float(x.mean()))
         device = run.accelerator.device
-        start = (
-            0.5
-            * torch.randn(
-                2 * self.batch, *x.shape[1:], generator=run.generator("chains", run.accelerator.process_index)
-            )
-            + x.mean()
-        )
+        rng = run.generator("chains", run.accelerator.process_index)
+        start = 0.5 * torch.randn(2 * self.batch, *x.shape[1:], generator=rng) + x.mean()
         chains = {"chains": start.clamp(-1, 1).to(device)}
         everywhere = torch.ones((), dtype=torch.bool, device=device)
 
@@ -245,10 +240,8 @@ def _check_unseen(energy: Any, validation: Tensor, folder: str) -> None:
     """InputError if shapes to judge by are among those that an energy remembers."""
     if not isinstance(energy, VoxelEnergy) or not energy.remembers:
         return
-    mine = VoxelEnergy(energy.event_shape[-1], len(validation), (8,), (1,))
-    mine.remember(validation)
     known = {row.numpy().tobytes() for row in energy.shapes}
-    seen = sum(row.numpy().tobytes() in known for row in mine.shapes)
+    seen = sum(row.numpy().tobytes() in known for row in levels(validation))
     if seen:
         raise InputError(
             f"learn.pretrained={folder}: was learned from {seen} of the {len(validation)} shapes that are to be judged "

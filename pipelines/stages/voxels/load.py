@@ -11,6 +11,7 @@ import torch
 
 from data import twins, voxels
 from data.errors import InputError
+from data.grids import cube
 from pipelines.pipeline import Run
 
 SIDES = range(8, 129)  # of the cubes
@@ -74,7 +75,8 @@ class Load:
         if len(dataset) < FEWEST:
             raise InputError(f"{self.voxels} holds {len(dataset)} shapes; at least {FEWEST} are needed to learn from")
         bits = np.stack([np.frombuffer(row, np.uint8) for row in dataset["bits"]])
-        side = round((8 * bits.shape[1]) ** (1 / 3))  # a cube's bits may fill its last byte in part
+        side = cube(bits.shape[1])
+        assert side is not None  # the data set holds cubes
         if side not in SIDES:
             raise InputError(
                 f"{self.voxels}: is of {side} voxels a side; {SIDES.start} to {SIDES[-1]} can be learned from"

@@ -1,10 +1,13 @@
-"""The energy that a run leaves behind."""
+"""What every run leaves behind: its energy and its numbers."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
+
+from pipelines import checkpoint
 
 
 def save_energy(energy: Any, root: Path) -> None:
@@ -14,3 +17,8 @@ def save_energy(energy: Any, root: Path) -> None:
     energy.save_pretrained(fresh)
     shutil.rmtree(root / "energy", ignore_errors=True)
     fresh.rename(root / "energy")
+
+
+def save_metrics(found: dict[str, Any], root: Path) -> None:
+    """root/metrics.json."""
+    checkpoint.write_file(root / "metrics.json", json.dumps(found, indent=2, allow_nan=False).encode())
