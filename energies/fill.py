@@ -32,6 +32,7 @@ CELL = 2  # statistics are kept for cells of 2^3 pixels
 SPREAD = (1, 2, 2)  # and pooled over neighbouring cells by a Gaussian of this width
 MOST_COPIES = 3  # of the mask in one that is held out
 MOST_HIDDEN = 0.3  # share of the pixels, with several of them
+PLACE = 16  # pixels a side of what counts as one place
 MIN_SCALE = 0.006  # three quarters of a grey level
 
 
@@ -172,6 +173,7 @@ class Reference:
         learned: the fill by regression on all candidates and experts.
         examples: the same for each held-out mask.
         blend: the kind of blend that predicted held-out pixels best.
+        trust: share of the change from the first fill to the learned one that held-out pixels speak for.
     """
 
     first: Context
@@ -179,6 +181,7 @@ class Reference:
     learned: Context
     examples: list[Example]
     blend: Blend
+    trust: float
 
 
 def reference(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Reference:
@@ -196,7 +199,39 @@ def reference(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Referenc
         for found, damage, context in zip(tries, damages, contexts, strict=True)
     ]
     learned, examples, blend = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), get_args(Blend))
-    return Reference(first, first_examples, learned, examples, blend)
+    before, after = ([example.context.fill[0] for example in made] for made in (first_examples, examples))
+    wanted = [clip - fill for fill in before]
+    share = trust(wanted, [b - a for a, b in zip(before, after, strict=True)], masks)
+    return Reference(first, first_examples, learned, examples, blend, share)
+
+
+def trust(wanted: Sequence[Tensor], changes: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
+    """Share in [0, 1] of changes to take, by what they would do to pixels whose truth is known.
+
+    The least-squares share, less its standard error: what helped in one place and hurt in another is trusted little.
+    The error is that of the jackknife over places, columns of PLACE^2 pixels through all frames.
+
+    Args:
+        wanted: truth minus estimate [C, T, H, W], one a mask.
+        changes: of the estimates, the same shapes.
+        masks: bool [T, H, W], where the truth is known. Every one weighs the same.
+    """
+    both, power = [], []
+    for target, change, mask in zip(wanted, changes, masks, strict=True):
+        level = (target.double().square() * mask).sum().clamp(min=1e-12)
+        for sums, product in ((both, target * change), (power, change.square())):
+            total = (product.double() * mask).sum((0, 1))
+            pads = [n for axis in (-1, -2) for n in (0, -total.shape[axis] % PLACE)]
+            places = F.pad(total, pads).unfold(0, PLACE, PLACE).unfold(1, PLACE, PLACE).sum((-1, -2))
+            sums.append(places.flatten() / level)
+    a, b = torch.cat(both), torch.cat(power)
+    a, b = a[b > 0], b[b > 0]
+    if len(b) < 2:
+        return 0.0
+    share = a.sum() / b.sum()
+    without = (a.sum() - a) / (b.sum() - b)
+    error = ((len(b) - 1) / len(b) * (without - without.mean()).square().sum()).sqrt()
+    return float((share.clamp(max=1) - error).clamp(0, 1))
 
 
 @dataclass(frozen=True)

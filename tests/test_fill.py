@@ -291,3 +291,20 @@ def test_denoising_learns_only_from_what_is_known():
 def test_denoising_refuses_impossible_settings(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         Denoising(**setting)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
+def test_trust_is_the_share_of_a_change_that_the_truth_speaks_for(share):
+    change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
+    noise = 0.01 * torch.randn(change.shape, generator=seeded(2))
+    assert fill.trust([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
+
+
+def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
+    change = torch.ones(3, 4, 64, 64)
+    sides = torch.where(torch.arange(64) < 32, 1.0, -0.6).expand(3, 4, 64, 64)  # the plain share would be 0.2
+    mask = torch.ones(4, 64, 64, dtype=torch.bool)
+    assert fill.trust([sides], [change], [mask]) < 0.02
+    left = mask & (torch.arange(64) < 32)
+    assert fill.trust([sides], [change], [left]) == pytest.approx(1.0)
+    assert fill.trust([sides], [0 * change], [mask]) == 0

@@ -84,6 +84,7 @@ class Learn:
         guard = judge.context.tensors() | {
             "held_out": judge.held_out,
             "first": found.first_examples[-1].context.fill,
+            "trust": found.trust,
         }
         return {
             "fill": found.first.fill[0],

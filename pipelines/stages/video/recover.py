@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from energies import Conditioned, Context, Energy, GenerativeConvNet, Hidden, Refiner
 from energies.diagnostics import Monitor, saturation
+from energies.fill import trust
 from energies.refiner import geometric
 from energies.samplers import Langevin
 from energies.samplers.state import normal
@@ -91,16 +92,16 @@ class Recover:
         context = Context(**values["context"])
         guard = dict(values["guard"])
         held_out, first = guard.pop("held_out")[0, 0], guard.pop("first")[0]
+        trust_reference = guard.pop("trust")
         judge = Context(**guard)
         seen, fill = values["damaged"], values["fill"]
 
         monitor = self._monitor(energy, seen)
         judged, judged_samples = self._posterior(energy, judge, run, "guard", Monitor())
         mean, samples = self._posterior(energy, context, run, "recover", monitor)
-        # The energy's reference earns its share of trust first, then what its network adds to that.
-        trust_reference = _trust(first, first, judge.fill[0], seen, held_out)
+        # The energy's reference has earned its share of trust; now what its network adds to that.
         guarded = first + trust_reference * (judge.fill[0] - first)
-        trust_network = _trust(guarded, judge.fill[0], judged, seen, held_out)
+        trust_network = trust([seen - guarded], [judged - judge.fill[0]], [held_out])
         guarded = guarded + trust_network * (judged - judge.fill[0])
         recovered = fill + trust_reference * (context.fill[0] - fill) + trust_network * (mean - context.fill[0])
         recovered = torch.where(values["hidden"], recovered.clamp(-1, 1), seen)
@@ -177,14 +178,6 @@ class Recover:
         noise = 1.0 if isinstance(energy, Refiner) else self.noise
         at_bounds = float(saturation(seen[None])[0])
         return Monitor(bounds=(-1, 1), saturated=(1 + at_bounds) / 2, temperature=noise**2)
-
-
-def _trust(base: Tensor, before: Tensor, after: Tensor, truth: Tensor, held_out: Tensor) -> float:
-    """Share in [0, 1] of the change from `before` to `after` that is best to add to `base`, by least squares on
-    held-out pixels."""
-    wanted, change = (truth - base)[:, held_out].double(), (after - before)[:, held_out].double()
-    power = float(change.square().sum())
-    return min(1.0, max(0.0, float((wanted * change).sum()) / power)) if power > 0 else 0.0
 
 
 def _spread(deviations: Tensor, context: Context, shift: Tensor) -> Tensor:
