@@ -308,3 +308,10 @@ def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     left = mask & (torch.arange(64) < 32)
     assert fill.trust([sides], [change], [left]) == pytest.approx(1.0)
     assert fill.trust([sides], [0 * change], [mask]) == 0
+
+
+def test_trust_hears_every_mask_alike_however_hard_its_place_is():
+    """One wants all of its change, one half of it on values ten times as large: (1 + 2) / (1 + 4), not 201 / 401."""
+    change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
+    found = fill.trust([change, 10 * change], [change, 20 * change], [mask, mask])
+    assert found == pytest.approx(0.6, abs=0.04)  # less the error, since places disagree

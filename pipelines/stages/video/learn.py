@@ -75,16 +75,17 @@ class Learn:
         damaged, hidden = values["damaged"], values["hidden"]
         found = run.on_main(lambda: self._reference(damaged, hidden, run))
         *examples, judge = found.examples
-        context = found.learned if isinstance(self.energy, Refine) else found.first
         if isinstance(self.energy, Refine):
+            context, trust = found.learned, found.trust
             energy = self._refine(damaged, examples, judge, run).given(context).at(0.1)
-        else:
+        else:  # its reference changes nothing in the first fill
+            context, trust = found.first, 0.0
             energy = self._maximum_likelihood(damaged, hidden, found.first.fill, run)
             judge = found.first_examples[-1]
         guard = judge.context.tensors() | {
             "held_out": judge.held_out,
             "first": found.first_examples[-1].context.fill,
-            "trust": found.trust,
+            "trust": trust,
         }
         return {
             "fill": found.first.fill[0],

@@ -55,7 +55,7 @@ class Annealing:
 class Recover:
     """Sample what is hidden given what is seen: the mean, single samples and a standard deviation for every value.
 
-    A guard chosen on held-out seen pixels mixes the result with the first fill, so that it is no worse than that.
+    A guard chosen on held-out seen pixels mixes the result with the first fill, so that on those it is no worse.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "fill", "energy", "context", "guard")
