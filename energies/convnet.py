@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from energies.energy import Energy
 
 Stride = tuple[int, int, int]
+CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class Layer(NamedTuple):
@@ -79,7 +80,7 @@ class GenerativeConvNet(Energy):
             raise ValueError(f"preset {preset} takes x of {dims} axes after the channels, got the shape {list(shape)}")
         self.event_shape = tuple(shape)
         self.sigma, self.mean = sigma, mean
-        kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        kind = CONVOLUTIONS[dims]
         self.layers = nn.ModuleList()
         size = list(shape[1:])
         filters = [shape[0], *(layer.filters for layer in layers)]
@@ -113,20 +114,25 @@ def _pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], whole
     return F.pad(x, pads) if any(pads) else x
 
 
-def unshuffle(x: Tensor, stride: Stride = (1, 2, 2)) -> Tensor:
-    """Space to channels: [B, C, T, H, W] -> [B, C t h w, T / t, H / h, W / w] for the stride (t, h, w)."""
+def unshuffle(x: Tensor, stride: Sequence[int] = (1, 2, 2)) -> Tensor:
+    """Space to channels: [B, C, T, H, W] -> [B, C t h w, T / t, H / h, W / w] for the stride (t, h, w).
+
+    Likewise along any other number of axes.
+    """
     b, c, *size = x.shape
-    (t, h, w), (nt, nh, nw) = stride, [n // k for n, k in zip(size, stride, strict=True)]
-    x = x.view(b, c, nt, t, nh, h, nw, w).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(b, c * t * h * w, nt, nh, nw)
+    cells = [part for n, k in zip(size, stride, strict=True) for part in (n // k, k)]
+    within, between = range(3, 2 + len(cells), 2), range(2, 2 + len(cells), 2)
+    x = x.view(b, c, *cells).permute(0, 1, *within, *between)
+    return x.reshape(b, c * math.prod(stride), *cells[::2])
 
 
-def shuffle(x: Tensor, stride: Stride = (1, 2, 2)) -> Tensor:
+def shuffle(x: Tensor, stride: Sequence[int] = (1, 2, 2)) -> Tensor:
     """Channels to space, the inverse of `unshuffle`."""
-    b, c, nt, nh, nw = x.shape
-    t, h, w = stride
-    x = x.view(b, c // (t * h * w), t, h, w, nt, nh, nw).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c // (t * h * w), nt * t, nh * h, nw * w)
+    b, c, *size = x.shape
+    dims = len(size)
+    x = x.view(b, c // math.prod(stride), *stride, *size)
+    x = x.permute(0, 1, *(axis for d in range(dims) for axis in (2 + dims + d, 2 + d)))
+    return x.reshape(*x.shape[:2], *(n * k for n, k in zip(size, stride, strict=True)))
 
 
 class Block(nn.Module):

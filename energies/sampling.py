@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.compute import Compute, prepared
 from energies.diagnostics import Monitor
-from energies.energy import Energy
+from energies.energy import Energy, gradient
 from energies.observation import Conditioned, Hidden
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Info, Rng, Sampler, State
@@ -53,6 +53,7 @@ def anneal(
     *,
     steps: int = 1,
     step_size: float = 0.5,
+    heun: bool = False,
     observation: Hidden | None = None,
     monitor: Monitor | None = None,
     compute: Compute = "float32",
@@ -60,8 +61,9 @@ def anneal(
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
 
     Each level tau is sampled by `steps` Langevin steps of size step_size * tau * s. From there the probability flow is
-    followed to the next level by one Euler step x - tau (tau - tau') s^2 dE/dx; the last one, to tau' = 0, ends at the
-    mean of what is left, so that the result carries no noise that the model does not mean.
+    followed to the next level by one Euler step x - tau (tau - tau') s^2 dE/dx, or one of Heun's rule (Karras et al.
+    2022, algorithm 1); the last one, to tau' = 0, ends at the mean of what is left, so that the result carries no noise
+    that the model does not mean.
 
     Args:
         energy: energies by noise level.
@@ -70,6 +72,7 @@ def anneal(
         rng: one stream, or one a chain.
         steps: Langevin steps a level.
         step_size: of those, in units of the level.
+        heun: whether the slope at the level arrived at counts too: twice the gradients, an error of second order.
         observation: elements that are seen, with the values they have in x, and do not move; None: all move.
         monitor: is shown every Langevin step.
         compute: as for `sample`.
@@ -89,5 +92,18 @@ def anneal(
             state, info = sampler.step(target, state, rng)
             if monitor is not None:
                 monitor.update(state, info)
-        x = state.x - state.grad * s**2 * (level * (level - following))
-        yield following, target.project(x)
+        slope = state.grad * s**2 * level
+        x = target.project(state.x - slope * (level - following))
+        if heun and following:
+            ahead = energy.at(following)
+            if observation is not None:
+                ahead = Conditioned(ahead, observation, seen)
+            _, grad = gradient(prepared(ahead, compute), x)
+            x = target.project(state.x - (slope + grad * s**2 * following) / 2 * (level - following))
+        yield following, x
+
+
+def karras(high: float, low: float, num: int, rho: float = 5.0) -> list[float]:
+    """`num` noise levels from high to low, evenly spaced in their rho-th root (Karras et al. 2022, eq. 5, rho = 7)."""
+    ends = high ** (1 / rho), low ** (1 / rho)
+    return [(ends[0] + i / max(num - 1, 1) * (ends[1] - ends[0])) ** rho for i in range(num)]

@@ -1,7 +1,8 @@
 """The training loop over Accelerate: every process draws its own examples, gradients are averaged.
 
 Everything random of a step is seeded by the run's seed, the step and the process, so that nothing but weights,
-optimizer and chains has to be kept for a resumed run to equal an uninterrupted one bit for bit.
+optimizer and chains has to be kept for a resumed run to equal an uninterrupted one bit for bit. Learning that diverges
+goes back to its last healthy checkpoint and on from there with smaller steps.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from energies.energy import Energy
+from energies.health import Health
 from energies.objectives import Batch, Metrics
 from pipelines import checkpoint
+from pipelines.muon import Muon
 from pipelines.pipeline import Run
 
 E = TypeVar("E", bound=Energy)
 Loss = Callable[[Any, Batch, torch.Generator], tuple[Tensor, Metrics]]
 Draw = Callable[[E, int, torch.Generator], tuple[Energy, Batch]]
 
+SLOWER = 0.4  # what a return to a healthy state leaves of the learning rate
+
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam with warm-up and cosine decay, and an average of the weights."""
+    """Adam or Muon, with warm-up and cosine decay, and an average of the weights."""
 
     steps: int = 160
     """Optimizer steps."""
@@ -47,17 +53,30 @@ class Optimizer:
     checkpoint_every: int = 25
     """Steps between checkpoints."""
 
+    method: Literal["adam", "muon"] = "adam"
+    """Muon (pipelines/muon.py) wants a rate ten times that of Adam, and half the steps."""
+
+    rollbacks: int = 3
+    """How often learning that diverged may go back to its last healthy checkpoint, to go on with smaller steps."""
+
     def __post_init__(self) -> None:
         for name in ("steps", "learning_rate", "clip", "checkpoint_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must lie in [0, 1), got {self.average}")
+        if self.rollbacks < 0:
+            raise ValueError(f"rollbacks must not be negative, got {self.rollbacks}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         rise = min(1.0, (step + 1) / max(self.warmup, 1))
         return self.learning_rate * rise * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+
+    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        if self.method == "muon":
+            return Muon(parameters, self.learning_rate)
+        return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98))
 
 
 def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> E:
@@ -70,80 +89,141 @@ def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: R
         settings: of the optimizer.
         run: gives randomness, processes, logs, progress and the folder of the checkpoint.
         chains: persistent tensors that objectives write into; kept in the checkpoint, one set a process.
+
+    Raises:
+        InputError: learning diverged once more than it may go back.
     """
     device = run.accelerator.device
     energy.to(device)
-    parameters = dict(energy.named_parameters())
-    optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate, betas=(0.9, 0.98))
-    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    start = _resume(run, energy, optimizer, average, chains)
-    for step in run.progress(range(start, settings.steps), settings.steps - start, "learning"):
+    learner = Learner(energy, settings, run, chains)
+    start = learner.resume()
+    steps = iter(run.progress(range(start, settings.steps), settings.steps - start, "learning"))
+    step = start
+    while step < settings.steps:
         rng = run.generator("train", step, run.accelerator.process_index, device=device)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate(step)
         with run.accelerator.autocast():
             loss, metrics = objective(*draw(energy, step, rng), rng)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = _average_gradients(run, list(parameters.values()), settings.clip)
-        if math.isfinite(norm):  # bf16 on CPU has bad steps now and then (FACTS); without them nothing is lost
-            optimizer.step()
-            decay = min(settings.average, (step + 1) / (step + 11))
-            for name, parameter in parameters.items():
-                average[name].lerp_(parameter.detach(), 1 - decay)
+        norm, problem = learner.step(step, loss, metrics)
         run.log(step=step, gradient_norm=norm, **metrics)
-        if (step + 1) % settings.checkpoint_every == 0 and step + 1 < settings.steps:
-            _save(run, step + 1, energy, optimizer, average, chains)
+        if problem is not None:
+            step = learner.go_back(step, problem)
+            continue
+        step += 1
+        next(steps, None)
+        if step % settings.checkpoint_every == 0 and step < settings.steps and not learner.health.streak:
+            learner.save(step)
+    next(steps, None)
     result = copy.deepcopy(energy).cpu()
-    result.load_state_dict(average, strict=False)
+    result.load_state_dict(learner.average, strict=False)
     return result
 
 
-def _average_gradients(run: Run, parameters: list[torch.nn.Parameter], clip: float) -> float:
-    """Average gradients over the processes and clip them; their norm. No DDP: it breaks on double backward."""
-    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    if run.accelerator.num_processes > 1:
-        flat = run.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-        assert isinstance(flat, Tensor)
-        for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-            parameter.grad = part.view_as(parameter)
-    return float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+class Learner:
+    """Weights, their average, the optimizer and the chains, as they go from step to step and to a checkpoint."""
 
+    def __init__(self, energy: Energy, settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> None:
+        self.settings, self.run, self.chains = settings, run, chains
+        self.parameters = dict(energy.named_parameters())
+        self.optimizer = settings.build(list(self.parameters.values()))
+        self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.health = Health()
+        self.rollbacks = 0
+        self.healthy = self._state(0)
 
-def _save(
-    run: Run,
-    step: int,
-    energy: Energy,
-    optimizer: torch.optim.Adam,
-    average: dict[str, Tensor],
-    chains: dict[str, Tensor],
-) -> None:
-    tensors = {f"weight.{name}": p.detach() for name, p in energy.named_parameters()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
-    for (name, _), state in zip(energy.named_parameters(), optimizer.state_dict()["state"].values(), strict=True):
-        tensors |= {f"adam.{key}.{name}": value for key, value in state.items()}
-    for name, chain in chains.items():
-        everyone = run.accelerator.gather(chain[None].contiguous())
-        assert isinstance(everyone, Tensor)
-        tensors[f"chain.{name}"] = everyone
-    meta = {"step": step, "processes": run.accelerator.num_processes}
-    run.on_main(lambda: checkpoint.save(run.folder / "checkpoint", tensors, meta))
+    def step(self, number: int, loss: Tensor, metrics: Metrics) -> tuple[float, str | None]:
+        """Move the weights; the norm of the gradient, and why learning has diverged, if it has."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(number) * SLOWER**self.rollbacks
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = self._average_gradients()
+        problem = self.health.problem(norm, metrics)
+        bad = torch.tensor(float(problem is not None), device=loss.device)
+        if self.run.accelerator.num_processes > 1:  # all go back, or none
+            reduced = self.run.accelerator.reduce(bad, "sum")
+            assert isinstance(reduced, Tensor)
+            bad = reduced
+        if self.health.diverged(bool(bad)):
+            return norm, problem or "another process diverged"
+        if math.isfinite(norm):  # bf16 on CPU has bad steps now and then (FACTS); without them nothing is lost
+            self.optimizer.step()
+            decay = min(self.settings.average, (number + 1) / (number + 11))
+            for name, parameter in self.parameters.items():
+                self.average[name].lerp_(parameter.detach(), 1 - decay)
+        return norm, None
 
+    def go_back(self, step: int, problem: str) -> int:
+        """Restore the last healthy state; the step to go on with. InputError: too often."""
+        if self.rollbacks == self.settings.rollbacks:
+            raise InputError(
+                f"learning diverged at step {step}: {problem}, also after {self.rollbacks} returns to a healthy state "
+                "with smaller steps; lower learn.optimizer.learning_rate"
+            )
+        tensors, meta = self.healthy
+        self._restore(tensors, meta, 0)
+        self.rollbacks += 1
+        self.healthy[1]["rollbacks"] = self.rollbacks
+        self.run.log(event="rolled back", reason=problem, diverged_at=step, to=meta["step"], times=self.rollbacks)
+        return int(meta["step"])
 
-def _resume(
-    run: Run, energy: Energy, optimizer: torch.optim.Adam, average: dict[str, Tensor], chains: dict[str, Tensor]
-) -> int:
-    """Take everything from the last checkpoint, if there is one; the step to go on with."""
-    found = checkpoint.load(run.folder / "checkpoint")
-    if found is None or found[1]["processes"] != run.accelerator.num_processes:
-        return 0
-    tensors, meta = found
-    states = {}
-    for number, (name, parameter) in enumerate(energy.named_parameters()):
-        parameter.data.copy_(tensors[f"weight.{name}"])
-        average[name].copy_(tensors[f"average.{name}"])
-        states[number] = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    for name, chain in chains.items():
-        chain.copy_(tensors[f"chain.{name}"][run.accelerator.process_index])
-    return int(meta["step"])
+    def save(self, step: int) -> None:
+        """A healthy state, to disk and to go back to."""
+        self.healthy = self._state(step)
+        tensors, meta = dict(self.healthy[0]), self.healthy[1]
+        for name in self.chains:
+            everyone = self.run.accelerator.gather(tensors[f"chain.{name}"].contiguous())
+            assert isinstance(everyone, Tensor)
+            tensors[f"chain.{name}"] = everyone
+        self.run.on_main(lambda: checkpoint.save(self.run.folder / "checkpoint", tensors, meta))
+
+    def resume(self) -> int:
+        """Take everything from the last checkpoint, if there is one; the step to go on with."""
+        found = checkpoint.load(self.run.folder / "checkpoint")
+        if found is None or found[1]["processes"] != self.run.accelerator.num_processes:
+            return 0
+        self._restore(*found, self.run.accelerator.process_index)
+        self.healthy = self._state(int(found[1]["step"]))
+        return int(found[1]["step"])
+
+    def _state(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {f"weight.{name}": p.detach().clone() for name, p in self.parameters.items()}
+        tensors |= {f"average.{name}": tensor.clone() for name, tensor in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value.clone()
+        tensors |= {f"chain.{name}": chain[None].clone() for name, chain in self.chains.items()}
+        meta = {
+            "step": step,
+            "processes": self.run.accelerator.num_processes,
+            "rollbacks": self.rollbacks,
+            "means": dict(self.health.means),
+        }
+        return tensors, meta
+
+    def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], row: int) -> None:
+        """row: of the chains, which are kept for every process."""
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(tensors[f"weight.{name}"])
+            self.average[name].copy_(tensors[f"average.{name}"])
+            state: dict[str, Tensor] = {}
+            for key, value in tensors.items():
+                kind, _, rest = key.partition(".")
+                part, _, owner = rest.partition(".")
+                if kind == "optimizer" and owner == name:  # Adam counts its steps on the CPU
+                    state[part] = value.clone() if part == "step" else value.to(parameter.device, copy=True)
+            self.optimizer.state[parameter] = state
+        for name, chain in self.chains.items():
+            chain.copy_(tensors[f"chain.{name}"][row])
+        self.health = Health(dict(meta["means"]))
+        self.rollbacks = int(meta["rollbacks"])
+
+    def _average_gradients(self) -> float:
+        """Average gradients over the processes and clip them; their norm. No DDP: it breaks on double backward."""
+        parameters = list(self.parameters.values())
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        if self.run.accelerator.num_processes > 1:
+            flat = self.run.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+            assert isinstance(flat, Tensor)
+            for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+                parameter.grad = part.view_as(parameter)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from energies import Context, Energy, GenerativeConvNet, Refiner
+from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines import checkpoint
 from pipelines.pipeline import Run
@@ -34,6 +35,7 @@ class Denoise:
     """A tiny Refiner that learns by denoising; `stop` interrupts it as a full disk or Ctrl-C would."""
 
     objective = Denoising()
+    settings = SETTINGS
 
     def __init__(self, weights: int) -> None:
         torch.manual_seed(weights)
@@ -63,21 +65,23 @@ class Likelihood(Denoise):
     """A published ConvNet that learns by MCMC maximum likelihood: its chains must go on, too."""
 
     objective = MaximumLikelihood(steps=2, step_size=0.05)
+    settings = replace(SETTINGS, learning_rate=0.0002)
 
     def __init__(self, weights: int) -> None:
         super().__init__(weights)
         torch.manual_seed(weights)
         self.energy = GenerativeConvNet("image", [3, 8, 8])
         self.x = self.x[:, :, 0]
-        self.chains = {"imputed": self.x.clone(), "chains": torch.zeros_like(self.x)}
+        self.imputed, self.buffer = self.x.clone(), ReplayBuffer(torch.zeros_like(self.x))
+        self.chains = {"imputed": self.imputed, **self.buffer.tensors()}
 
     def batch(self) -> Batch:
         hidden = self.context.hidden[0, 0, 0]
-        return Batch(self.x, ~hidden, hidden, **self.chains)
+        return Batch(self.x, ~hidden, hidden, self.imputed, self.buffer)
 
 
 def learn(task: Denoise, folder: Path) -> dict[str, Tensor]:
-    result = train(task.energy, task.objective, task.draw, SETTINGS, run_in(folder), task.chains)
+    result = train(task.energy, task.objective, task.draw, task.settings, run_in(folder), task.chains)
     return result.state_dict() | {f"chain.{name}": chain for name, chain in task.chains.items()}
 
 
@@ -167,7 +171,8 @@ def test_two_processes_learn_as_one_and_share_the_chains(tmp_path):
         first, second = (torch.load(tmp_path / f"{kind.__name__}_{rank}.pt") for rank in (0, 1))
         weights = [name for name in first if not name.startswith("chain.")]
         assert all(torch.equal(first[name], second[name]) for name in weights)
-        assert all(not torch.equal(first[name], second[name]) for name in first.keys() - set(weights))
+        chains = [name for name in first if name in ("chain.imputed", "chain.x")]
+        assert all(not torch.equal(first[name], second[name]) for name in chains)
         alone = learn(kind(0), tmp_path / f"alone_{kind.__name__}")
         assert not all(torch.equal(first[name], alone[name]) for name in weights), "both took part"
 

@@ -27,7 +27,12 @@ class Langevin:
     scale: Tensor | None = None
     """Scale s of each element (a diagonal preconditioner), broadcasting with x; None: 1."""
 
+    limit: float | None = None
+    """Largest move of an element by its gradient, in units of x (of s); None: any. A limit that bites biases more."""
+
     def __post_init__(self) -> None:
+        if self.limit is not None and not self.limit > 0:
+            raise ValueError(f"limit must be positive, or None, got {self.limit}")
         if not self.step_size > 0 or not self.noise >= 0:
             raise ValueError(f"step_size must be positive and noise not negative, got {self.step_size}, {self.noise}")
 
@@ -36,6 +41,8 @@ class Langevin:
 
     def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
         drift = force(energy, state.grad, self.scale) * (-(self.step_size**2) / 2)
+        if self.limit is not None:
+            drift = drift.clamp(-self.limit, self.limit)
         noise = fresh(energy, state.x, self.scale, rng) * (self.step_size * self.noise)
         x, _ = move(energy, state.x, drift + noise, self.scale)
         return State(x, *gradient(energy, x)), Info(rms(drift), rms(noise))

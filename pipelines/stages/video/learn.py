@@ -10,8 +10,9 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import Context, GenerativeConvNet, Refiner
+from energies.buffer import ReplayBuffer
 from energies.fill import SHOWN, Example, Reference, held_out_masks, reference
-from energies.objectives import Batch, Denoising, MaximumLikelihood, Objective
+from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
 from pipelines.training import Optimizer, train
 
@@ -53,7 +54,7 @@ class Learn:
     energy: Energy = Refine()
     """The energy: refine (our default), or conv_net, a published one."""
 
-    objective: Objective = Denoising()
+    objective: Denoising | MaximumLikelihood = Denoising()
     """How it learns: denoising, for refine; maximum_likelihood, for conv_net."""
 
     optimizer: Optimizer = Optimizer(steps=100)
@@ -130,10 +131,11 @@ class Learn:
         mean = float(damaged[:, ~hidden].mean())
         energy = GenerativeConvNet(self.energy.preset, list(damaged.shape), self.energy.sigma, mean)
         device = run.accelerator.device
-        chains = {"imputed": fill.clone().to(device), "chains": fill.clone().to(device)}
+        imputed, chains = fill.clone().to(device), ReplayBuffer(fill.to(device))
         seen, mask = ~hidden[None, None].to(device), hidden.to(device)
-        batch = Batch(damaged[None].to(device), seen, mask, chains["imputed"], chains["chains"])
-        return train(energy, self.objective, lambda energy, step, rng: (energy, batch), self.optimizer, run, chains)
+        batch = Batch(damaged[None].to(device), seen, mask, imputed, chains)
+        kept = {"imputed": imputed, **chains.tensors()}
+        return train(energy, self.objective, lambda energy, step, rng: (energy, batch), self.optimizer, run, kept)
 
 
 def crop_window(target: Tensor, crop: tuple[int, int], rng: torch.Generator) -> tuple[slice, slice, slice]:

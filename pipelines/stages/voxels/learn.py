@@ -13,7 +13,8 @@ from torch import Tensor
 import energies
 from data.errors import InputError
 from energies import Average, GenerativeConvNet, Hidden
-from energies.objectives import Batch, Denoising, Objective
+from energies.buffer import ReplayBuffer
+from energies.objectives import Batch, Denoising, MaximumLikelihood
 from energies.refiner import Context, Refiner
 from energies.shapes import Details, Memory
 from energies.voxel import VoxelEnergy, levels
@@ -84,7 +85,7 @@ class Learn:
     energy: Shapes | DescriptorNet = Shapes()
     """The energy: shapes (our default), or descriptor_net, the published one."""
 
-    objective: Objective = field(default_factory=lambda: Denoising(0.92, 0.8, 1.2))
+    objective: Denoising | MaximumLikelihood = field(default_factory=lambda: Denoising(0.92, 0.8, 1.2))
     """How it learns: denoising, for shapes; maximum_likelihood, for descriptor_net."""
 
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.0015, 30, 1.0, 0.99, 50))
@@ -145,16 +146,14 @@ class Learn:
         assert isinstance(self.energy, DescriptorNet)
         energy = GenerativeConvNet("voxel", list(x.shape[1:]), self.energy.sigma, float(x.mean()))
         device = run.accelerator.device
-        rng = run.generator("chains", run.accelerator.process_index)
-        start = 0.5 * torch.randn(2 * self.batch, *x.shape[1:], generator=rng) + x.mean()
-        chains = {"chains": start.clamp(-1, 1).to(device)}
-        everywhere = torch.ones((), dtype=torch.bool, device=device)
+        rng = run.generator("chains", run.accelerator.process_index, device=device)
+        chains = ReplayBuffer.of_noise(2 * self.batch, x[0].to(device), rng, mean=float(x.mean()))
 
         def draw(energy: GenerativeConvNet, step: int, rng: torch.Generator) -> tuple[GenerativeConvNet, Batch]:
             rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()
-            return energy, Batch(x[rows].to(device), everywhere, chains=chains["chains"])
+            return energy, Batch(x[rows].to(device), chains=chains)
 
-        return train(energy, self.objective, draw, self.optimizer, run, chains)
+        return train(energy, self.objective, draw, self.optimizer, run, chains.tensors())
 
 
 class Lessons:

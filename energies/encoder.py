@@ -1,0 +1,206 @@
+"""Our default for data sets: a scalar ConvNet energy, of clean x or at every noise level, in two or three dimensions.
+
+With z = x - mean, s the spread of the data about it and sigma the noise level,
+
+    E(x; sigma) = |z|^2 / (2 (sigma^2 + s^2)) - (s / sigma) f(z / sqrt(sigma^2 + s^2), ln(sigma) / 2):
+
+the generative ConvNet (Xie et al. 2016, eq. 5-6) around a Gaussian reference of variance sigma^2 + s^2, its tilt scaled
+as the coefficients of Karras et al. (2022, table 1) scale a denoiser: by Tweedie's formula the expected clean x is
+x - sigma^2 dE/dx. f adds up linear and quadratic responses of every level of a bottom-up network, so that all of them
+have a say in the gradient. Without noise levels E(x) = |z|^2 / 2 - f(z).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from energies.convnet import CONVOLUTIONS, unshuffle
+from energies.energy import Energy, gradient
+
+FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
+EMBEDDED = 64
+
+
+class EncoderEnergy(Energy):
+    """E(x; sigma) or E(x), by label where there are classes.
+
+    Args:
+        shape: of one x, channels first: [C, H, W] or [C, T, H, W].
+        widths: channels of the levels, from the finest, which is coarser than x by the stride already.
+        depths: residual blocks of the levels.
+        stride: how much coarser each level is than the one above, along every axis; None: 2.
+        noisy: whether it is a family over noise levels, to be bound with `at`; else of clean x.
+        num_classes: of labels, to be bound with `given`; 0: none.
+        spread: s, root mean square of x - mean.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        widths: Sequence[int] = (32, 64, 96),
+        depths: Sequence[int] = (2, 2, 2),
+        stride: Sequence[int] | None = None,
+        noisy: bool = True,
+        num_classes: int = 0,
+        spread: float = 0.5,
+    ) -> None:
+        super().__init__()
+        dims = len(shape) - 1
+        if dims not in CONVOLUTIONS or len(widths) != len(depths) or not widths:
+            raise ValueError(
+                f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
+            )
+        self.event_shape = tuple(shape)
+        self.noisy, self.num_classes, self.spread = noisy, num_classes, spread
+        self._stride = tuple(stride or (2,) * dims)
+        self._padding = [
+            n
+            for size, k in zip(reversed(shape[1:]), reversed(self._stride), strict=True)
+            for n in _both_sides(-size % k ** len(widths))
+        ]
+        cells, conv = math.prod(self._stride), CONVOLUTIONS[dims]
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(*shape))
+        self.levels = nn.ModuleList()
+        c_in = shape[0]
+        for width, depth in zip(widths, depths, strict=True):
+            self.levels.append(_Level(c_in * cells, width, depth, conv))
+            c_in = width
+        self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED))
+        self.labels = nn.Embedding(num_classes + 1, EMBEDDED)  # the last one: no label
+        nn.init.normal_(self.labels.weight, std=0.5)
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.3), math.log(5), FREQUENCIES)))
+        self.noise: float | Tensor | None = None
+        self.label: Tensor | None = None
+
+    def centre(self, x: Tensor) -> None:
+        """Take mean and spread from data x [n, *shape]."""
+        self.mean.copy_(x.mean(0))
+        self.spread = max(float((x - self.mean).square().mean().sqrt()), 0.01)
+        self._hub_mixin_config["spread"] = self.spread  # type: ignore[index]  # what it is saved with
+
+    def at(self, noise: float | Tensor) -> EncoderEnergy:
+        """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B])."""
+        return self._with(noise=noise)
+
+    def given(self, label: int | Tensor | None) -> EncoderEnergy:
+        """The same energy of x with that label (one, or one a sample [B]); negative or None: of any.
+
+        ValueError: there is no such label.
+        """
+        if label is not None:
+            label = torch.as_tensor(label)
+            if (label >= self.num_classes).any():
+                raise ValueError(f"label must be below {self.num_classes}, got {int(label.max())}")
+            label = torch.where(label < 0, self.num_classes, label)
+        return self._with(label=label)
+
+    @property
+    def scale(self) -> Tensor:
+        """The unit of the noise levels: that of x."""
+        return self.frequencies.new_ones(())
+
+    def denoise(self, x: Tensor, *, create_graph: bool = False) -> Tensor:
+        """Expected clean x given x [B, *shape] with noise of the level (Tweedie's formula)."""
+        _, slope = gradient(self, x, create_graph=create_graph)
+        return x - self._sigma(x) ** 2 * slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x - self.mean
+        if not self.noisy:
+            return z.square().flatten(1).sum(1) / 2 - self._tilt(z, self._embedding(x, None))
+        sigma = self._sigma(x)
+        variance = sigma**2 + self.spread**2
+        tilt = self._tilt(z / variance.sqrt(), self._embedding(x, sigma))
+        return (z.square() / (2 * variance)).flatten(1).sum(1) - self.spread / sigma.flatten() * tilt
+
+    def features(self, x: Tensor) -> Tensor:
+        """Mean and largest response of every filter to x [B, *shape], of all levels: [B, F]."""
+        sigma = self._sigma(x) if self.noisy else None
+        z = (x - self.mean) / (1.0 if sigma is None else (sigma**2 + self.spread**2).sqrt())
+        responses = self._responses(z, self._embedding(x, sigma))
+        return torch.cat([pool for r in responses for pool in (r.flatten(2).mean(2), r.flatten(2).amax(2))], 1).float()
+
+    def _tilt(self, u: Tensor, condition: Tensor) -> Tensor:
+        """f(u; condition): [B]."""
+        responses = self._responses(u, condition)
+        heads = [level.read(h, condition) for level, h in zip(self._levels(), responses, strict=True)]
+        return torch.stack(heads).sum(0)
+
+    def _responses(self, u: Tensor, condition: Tensor) -> list[Tensor]:
+        h = F.pad(u, self._padding) if any(self._padding) else u
+        layout = torch.channels_last if u.ndim == 4 else torch.channels_last_3d
+        responses = []
+        for level in self._levels():
+            h = level(unshuffle(h, self._stride).contiguous(memory_format=layout), condition)
+            responses.append(h)
+        return responses
+
+    def _levels(self) -> list[_Level]:
+        return [level for level in self.levels if isinstance(level, _Level)]
+
+    def _embedding(self, x: Tensor, sigma: Tensor | None) -> Tensor:
+        code = x.new_zeros(1, 2 * FREQUENCIES)
+        if sigma is not None:
+            phase = sigma.reshape(-1, 1).log() / 2 * self.frequencies
+            code = torch.cat([phase.sin(), phase.cos()], 1)
+        label = torch.as_tensor(self.num_classes if self.label is None else self.label, device=x.device)
+        return self.embed(code) + self.labels(label.reshape(-1))
+
+    def _sigma(self, x: Tensor) -> Tensor:
+        if self.noise is None:
+            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
+        return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+    def _with(self, **changes: object) -> EncoderEnergy:
+        bound = copy.copy(self)
+        bound.__dict__.update(changes)
+        return bound
+
+
+class _Level(nn.Module):
+    """Residual blocks at one resolution, each shifted and scaled by the condition, and what the energy reads there."""
+
+    def __init__(self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d]) -> None:
+        super().__init__()
+        self.enter = conv(c_in, width, 1)
+        self.first = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
+        self.second = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
+        self.modulate = nn.ModuleList(nn.Linear(EMBEDDED, 2 * width) for _ in range(depth))
+        self.head = conv(width, width, 1)
+        self.weigh = nn.Linear(EMBEDDED, 2 * width)
+        with torch.no_grad():
+            for layer in self.second:
+                layer.weight *= 0.2  # type: ignore[operator]
+            self.head.weight *= 0.5
+            self.weigh.weight *= 0.1
+            self.weigh.bias.zero_()
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        h = self.enter(h)
+        for first, second, modulate in zip(self.first, self.second, self.modulate, strict=True):
+            gain, shift = _spread(modulate(condition), h).chunk(2, 1)
+            h = h + second(F.silu(first(F.silu(h * (1 + gain) + shift))))
+        return h
+
+    def read(self, h: Tensor, condition: Tensor) -> Tensor:
+        """[B]: of responses h, weighed squares and soft steps."""
+        g = self.head(h)
+        square, step = _spread(self.weigh(condition), g).chunk(2, 1)
+        return (0.5 * square * g.square() + (1 + step) * F.silu(g)).flatten(1).sum(1)
+
+
+def _spread(v: Tensor, like: Tensor) -> Tensor:
+    """[B or 1, C] to the axes of `like`."""
+    return v.reshape(*v.shape, *[1] * (like.ndim - 2))
+
+
+def _both_sides(total: int) -> tuple[int, int]:
+    return total // 2, total - total // 2

@@ -1,0 +1,184 @@
+"""How an energy turns noise into samples: one frozen dataclass for each way an energy may have been learned.
+
+All have the same call, `generate(energy, noise, rng)`: noise [B, *event] is standard normal, and whoever keeps it can
+come back to the sample. They yield x step by step, the last time a sample. `longer(k)` is the same with k times
+the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from energies.bounded import Bounded
+from energies.compute import Compute
+from energies.diagnostics import Monitor
+from energies.encoder import EncoderEnergy
+from energies.energy import Energy
+from energies.observation import Conditioned, Hidden
+from energies.refiner import geometric
+from energies.samplers.langevin import Langevin
+from energies.samplers.state import Rng
+from energies.sampling import anneal, karras, sample
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """From noise of the highest level down the levels, along the probability flow, of an energy of many noise levels.
+
+    Heun's rule with the levels of Karras et al. (2022, algorithm 1, eq. 5); Langevin steps at each on request.
+    """
+
+    levels: int = 18
+    """Noise levels."""
+
+    high: float = 20.0
+    """The highest, in units of x."""
+
+    low: float = 0.03
+    """The lowest."""
+
+    steps: int = 0
+    """Langevin steps at every level."""
+
+    step_size: float = 0.4
+    """Of those, in units of the level."""
+
+    def __post_init__(self) -> None:
+        if self.levels < 2 or not 0 < self.low < self.high or self.steps < 0 or not self.step_size > 0:
+            raise ValueError("levels must be 2 or more, high above low above 0, steps not negative, step_size positive")
+
+    def longer(self, factor: float) -> Annealed:
+        return replace(self, levels=max(2, round(self.levels * factor)))
+
+    def schedule(self) -> list[float]:
+        return karras(self.high, self.low, self.levels)
+
+    def generate(
+        self, energy: EncoderEnergy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        levels = self.schedule()
+        start = energy.mean + levels[0] * noise
+        chain = anneal(
+            energy, levels, start, rng, steps=self.steps, step_size=self.step_size, heun=True, monitor=monitor,
+            compute=compute,
+        )  # fmt: skip
+        for level, x in chain:
+            yield x if level else x.clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Langevin steps from noise, of an energy of clean x: as short as in learning, or as long as one likes."""
+
+    steps: int = 300
+    """Langevin steps."""
+
+    step_size: float = 0.1
+    """Their size, in units of x."""
+
+    noise: float = 1.0
+    """Factor of their noise."""
+
+    limit: float | None = None
+    """Largest move of an element by its gradient, in units of x; null: none."""
+
+    spread: float = 0.5
+    """Standard deviation of the noise it begins with, about the mean of the data."""
+
+    bound: float | None = 1.0
+    """x stays within plus and minus that; null: it has no bound on the way."""
+
+    calm: int = 0
+    """Further steps without noise in the end."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.calm < 0 or not self.step_size > 0 or not self.noise >= 0 or not self.spread > 0:
+            raise ValueError("steps, step_size and spread must be positive, noise and calm not negative")
+
+    def longer(self, factor: float) -> Chain:
+        return replace(self, steps=max(1, round(self.steps * factor)))
+
+    def generate(
+        self, energy: Energy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
+    ) -> Iterator[Tensor]:
+        yield from self.continued(
+            energy, getattr(energy, "mean", 0.0) + self.spread * noise, rng, monitor=monitor, compute=compute
+        )
+
+    def continued(
+        self, energy: Energy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
+    ) -> Iterator[Tensor]:
+        """From any x [B, *event]."""
+        target = energy if self.bound is None else Bounded(energy, -self.bound, self.bound)
+        for noise, steps in ((self.noise, self.steps), (0.0, self.calm)):
+            if not steps:
+                continue
+            sampler = Langevin(self.step_size, noise, limit=self.limit)
+            for state, info in sample(sampler, target, x, steps, rng, compute=compute):
+                if monitor is not None:
+                    monitor.update(state, info)
+                x = state.x
+                yield x
+        yield x.clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """Down the noise levels, at each by Langevin steps of what is likely given the noisier x (Gao et al. 2021)."""
+
+    levels: int = 8
+    """Noise levels."""
+
+    high: float = 6.0
+    """The highest, in units of x."""
+
+    low: float = 0.06
+    """The lowest."""
+
+    steps: int = 12
+    """Langevin steps at every level."""
+
+    step_size: float = 0.4
+    """Their size, in units of the noise between two levels."""
+
+    def __post_init__(self) -> None:
+        if self.levels < 2 or not 0 < self.low < self.high or self.steps < 1 or not self.step_size > 0:
+            raise ValueError("levels must be 2 or more, high above low above 0, steps and step_size positive")
+
+    def longer(self, factor: float) -> Stepwise:
+        return replace(self, steps=max(1, round(self.steps * factor)))
+
+    def schedule(self) -> list[float]:
+        """Falling levels; each energy but the first is conditioned on the level before."""
+        return geometric(self.high, self.low, self.levels)
+
+    def step(self, energy: EncoderEnergy, x: Tensor, level: float, before: float, rng: Rng) -> Iterator[Tensor]:
+        """From x [B, *event] with noise of level `before` to noise of `level`."""
+        between = (before**2 - level**2) ** 0.5
+        everything = Hidden(torch.zeros((), dtype=torch.bool, device=x.device))  # hides nothing
+        posterior = Conditioned(energy.at(level), everything, x, between)
+        # The step that suits the conditional law: as narrow as its measurement, or as the law itself.
+        width = between / (1 + (between / level) ** 2) ** 0.5
+        for state, _ in sample(Langevin(self.step_size * width), posterior, x, self.steps, rng):
+            yield state.x
+
+    def generate(
+        self, energy: EncoderEnergy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        levels = self.schedule()
+        x = energy.mean + (levels[0] ** 2 + energy.spread**2) ** 0.5 * noise
+        for before, level in pairwise(levels):
+            for moved in self.step(energy, x, level, before, rng):
+                yield moved
+            x = moved
+        yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
+
+
+Generator = Annealed | Chain | Stepwise

@@ -1,0 +1,21 @@
+"""How an energy learns: frozen dataclasses, each a loss of (energy, batch, rng) -> (loss, metrics).
+
+`generator()` tells how an energy that was learned so makes samples.
+"""
+
+from energies.objectives.batch import Batch, Metrics
+from energies.objectives.energy_matching import EnergyMatching
+from energies.objectives.likelihood import MaximumLikelihood
+from energies.objectives.recovery_likelihood import RecoveryLikelihood
+from energies.objectives.refining import Denoising
+from energies.objectives.score_matching import ScoreMatching
+
+__all__ = [
+    "Batch",
+    "Denoising",
+    "EnergyMatching",
+    "MaximumLikelihood",
+    "Metrics",
+    "RecoveryLikelihood",
+    "ScoreMatching",
+]

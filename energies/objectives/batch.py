@@ -1,0 +1,40 @@
+"""What one step learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from energies.buffer import ReplayBuffer
+from energies.energy import Energy
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        x: [B, *event]; what is true of it, `known` tells.
+        known: bool, broadcasting with x: where the truth is known and counts (None: everywhere).
+        hidden: bool, broadcasting with x: what is hidden from the model (None: nothing), for maximum likelihood.
+        imputed: [B, *event], persistent chains of x given what is seen; written in place.
+        chains: persistent chains of the model; written in place.
+        label: of x, [B], negative where it has none; None: the energy knows no labels.
+        progress: share of the learning that is done, 0 to 1.
+    """
+
+    x: Tensor
+    known: Tensor | None = None
+    hidden: Tensor | None = None
+    imputed: Tensor | None = None
+    chains: ReplayBuffer | None = None
+    label: Tensor | None = None
+    progress: float = 0.0
+
+
+def labelled(energy: Energy, label: Tensor | None) -> Energy:
+    """The energy of x with these labels [B], where there are any."""
+    return energy if label is None else energy.given(label)  # type: ignore[operator]

@@ -1,0 +1,108 @@
+"""Maximum likelihood by MCMC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from energies.bounded import Bounded
+from energies.diagnostics import saturation
+from energies.energy import Energy
+from energies.generators import Chain
+from energies.objectives.batch import Batch, Metrics, labelled
+from energies.observation import Conditioned, Hidden
+from energies.samplers.langevin import Langevin
+from energies.samplers.state import Sampler
+from energies.sampling import sample
+
+
+@dataclass(frozen=True)
+class MaximumLikelihood:
+    """Maximum likelihood by MCMC: lower the energy of data, raise that of samples (Xie et al. 2016, 2017).
+
+    The chains persist in a replay buffer (Du & Mordatch 2019); with restart = 1 every update runs them anew from noise,
+    and what is learned is a short-run sampler (Nijkamp et al. 2019). Where part of the data is hidden, every step first
+    samples it given what is seen and learns from the result: imputation and learning alternate.
+    """
+
+    steps: int = 10
+    """Langevin steps of every chain between two updates."""
+
+    step_size: float = 0.01
+    """Langevin step size, in units of x (half the range of values)."""
+
+    noise: float = 0.1
+    """Factor of the Langevin noise; the published settings are as cold as this or colder."""
+
+    negatives: int | None = None
+    """Chains moved on in a step; null: all there are."""
+
+    restart: float = 0.0
+    """Share of them that begin anew from noise."""
+
+    limit: float | None = None
+    """Largest move of an element by its gradient, in units of x; null: none."""
+
+    bound: float = 1.5
+    """Chains stay within plus and minus that."""
+
+    energy_weight: float = 0.0
+    """Of the squared energies in the loss, which keeps them near 0."""
+
+    data_noise: float = 0.0
+    """Standard deviation of noise added to the data, so that it is no thinner than the samples."""
+
+    sampling_steps: int = 300
+    """Langevin steps from noise to a sample when the energy is learned."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.sampling_steps < 1 or (self.negatives is not None and self.negatives < 1):
+            raise ValueError("steps, sampling_steps and negatives must be 1 or more")
+        if not 0 <= self.restart <= 1 or not self.energy_weight >= 0 or not self.data_noise >= 0:
+            raise ValueError("restart must be a share, energy_weight and data_noise not negative")
+
+    def sampler(self) -> Langevin:
+        return Langevin(self.step_size, self.noise, limit=self.limit)
+
+    def generator(self) -> Chain:
+        """How an energy that was learned so makes samples; a short-run one with the very steps that it learned with."""
+        steps = self.steps if self.restart == 1 else self.sampling_steps
+        return Chain(steps, self.step_size, self.noise, self.limit, bound=self.bound)
+
+    def _bounded(self, energy: Energy) -> Bounded:
+        return Bounded(energy, -self.bound, self.bound)
+
+    def __call__(self, energy: Any, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+        assert batch.chains is not None
+        data = batch.x
+        if batch.hidden is not None and batch.imputed is not None:
+            seen = Conditioned(self._bounded(energy), Hidden(batch.hidden), batch.x)
+            batch.imputed.copy_(advance(self.sampler(), seen, batch.imputed, self.steps, rng))
+            data = batch.imputed
+        drawn = batch.chains.draw(self.negatives or len(batch.chains), self.restart, rng)
+        theirs = labelled(energy, drawn.label)
+        samples = advance(self.sampler(), self._bounded(theirs), drawn.x, self.steps, rng)
+        batch.chains.put(drawn, samples)
+        widened = data
+        if self.data_noise:
+            widened = data + self.data_noise * torch.randn(data.shape, generator=rng, device=rng.device)
+        low, high = labelled(energy, batch.label)(widened), theirs(samples)
+        gap = (low.mean() - high.mean()) / data[0].numel()
+        loss = gap + self.energy_weight * (low.square().mean() + high.square().mean()) / data[0].numel()
+        metrics = {
+            "energy_gap": gap.item(),
+            "saturation": float(saturation(samples).mean() - saturation(data).mean()),
+            "buffer_age": float(batch.chains.age.float().mean()),
+            "restarts": float(batch.chains.restarts),
+        }
+        return loss, metrics
+
+
+def advance(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+    """Chains from x [B, *event], moved on."""
+    for state, _ in sample(sampler, energy, x, steps, rng):
+        x = state.x
+    return x

@@ -1,0 +1,44 @@
+"""Recovery likelihood: maximum likelihood of x given a noisier x."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from energies.encoder import EncoderEnergy
+from energies.generators import Stepwise
+from energies.objectives.batch import Batch, Metrics, labelled
+
+
+@dataclass(frozen=True)
+class RecoveryLikelihood:
+    """Maximum likelihood of every noise level given the one above it (Gao et al. 2021, eq. 8-10).
+
+    What is likely given a noisier x has hardly more than one mode: a few Langevin steps from there sample it.
+    """
+
+    stepwise: Stepwise = field(default_factory=Stepwise)
+    """The noise levels and the Langevin steps between them, the same as in sampling."""
+
+    def generator(self) -> Stepwise:
+        """How an energy that was learned so makes samples."""
+        return self.stepwise
+
+    def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+        pairs = list(pairwise(self.stepwise.schedule()))
+        before, level = pairs[int(torch.randint(len(pairs), (), generator=rng, device=rng.device))]
+        energy = labelled(energy, batch.label)  # type: ignore[assignment]
+
+        def noise() -> Tensor:
+            return torch.randn(batch.x.shape, generator=rng, device=rng.device)
+
+        data = batch.x + level * noise()
+        noisier = data + (before**2 - level**2) ** 0.5 * noise()
+        *_, samples = self.stepwise.step(energy, noisier, level, before, rng)
+        here = energy.at(level)
+        gap = (here(data) - here(samples)).mean() / data[0].numel()
+        # A wide law moves its energies less for the same error: all levels count alike.
+        return gap * level / energy.spread, {"energy_gap": gap.item()}

@@ -1,0 +1,51 @@
+"""Denoising score matching over many noise levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from energies.encoder import EncoderEnergy
+from energies.generators import Annealed
+from energies.objectives.batch import Batch, Metrics
+
+
+@dataclass(frozen=True)
+class ScoreMatching:
+    """An energy of many noise levels learns from how well it takes noise away (Vincent 2011; Song & Ermon 2019).
+
+    At level sigma the expected clean x, D(x) = x - sigma^2 dE/dx, is compared with the clean one; the weight
+    (sigma^2 + s^2) / (sigma s)^2 makes all levels count alike, and ln sigma is normal (Karras et al. 2022, table 1).
+    """
+
+    level: float = 0.45
+    """Median noise level, in units of x (half the range of values)."""
+
+    spread: float = 1.2
+    """Standard deviation of the logarithm of the noise levels."""
+
+    unlabelled: float = 0.15
+    """Share of what is learned from without its label, where there are labels."""
+
+    def __post_init__(self) -> None:
+        if not self.level > 0 or not self.spread >= 0 or not 0 <= self.unlabelled <= 1:
+            raise ValueError("level must be positive, spread not negative and unlabelled a share")
+
+    def generator(self) -> Annealed:
+        """How an energy that was learned so makes samples."""
+        return Annealed()
+
+    def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+        x = batch.x
+        shape = (len(x), *[1] * (x.ndim - 1))
+        sigma = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
+        noisy = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
+        if batch.label is not None:
+            forget = torch.rand(len(x), generator=rng, device=rng.device) < self.unlabelled
+            energy = energy.given(torch.where(forget, -1, batch.label))
+        error = energy.at(sigma).denoise(noisy.requires_grad_(), create_graph=True) - x
+        weight = (sigma**2 + energy.spread**2) / (sigma * energy.spread) ** 2
+        loss = (weight * error.square()).mean()
+        return loss, {"noise_loss": loss.item()}

@@ -1,0 +1,114 @@
+"""How good pictures are: distances between collections, in the features of a small classifier of the same data."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TOGETHER = 500  # pictures judged at once
+NEIGHBOURS = 3  # of the manifolds of precision and recall
+MOST = 4000  # pictures of a collection whose manifold is taken
+STEPS = 900  # of the classifier's training
+FEATURES = 64
+
+
+class Judge(Protocol):
+    """What turns pictures [n, C, H, W] into features [n, F]."""
+
+    def features(self, x: Tensor) -> Tensor: ...
+
+
+class Classifier(nn.Module):
+    """A ConvNet that is learned from labelled pictures, only to judge by."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 32, 3, stride=2, padding=1),
+            nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(),
+            nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(), nn.Linear(64 * 9, FEATURES), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(FEATURES, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+    @classmethod
+    def fit(cls, x: Tensor, labels: Tensor, num_classes: int, rng: torch.Generator, steps: int = STEPS) -> Classifier:
+        """Learned from pictures x [n, C, H, W] with labels [n]; shifts of two pixels and noise make it sturdy."""
+        model = cls(x.shape[1], num_classes)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
+        for _ in range(steps):
+            rows = torch.randint(len(x), (128,), generator=rng)
+            shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
+            batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
+            loss = F.cross_entropy(model(batch), labels[rows], label_smoothing=0.02)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        return model.eval()
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        return torch.cat([self.body(part) for part in x.split(TOGETHER)])
+
+    @torch.no_grad()
+    def probabilities(self, x: Tensor) -> Tensor:
+        """[n, classes]."""
+        return torch.cat([self(part).softmax(1) for part in x.split(TOGETHER)])
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components of pictures without labels, to judge by."""
+
+    mean: Tensor
+    axes: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Components:
+        rows = x[:MOST].flatten(1)
+        _, _, axes = torch.svd_lowrank(rows - rows.mean(0), min(FEATURES, len(rows) - 1, rows.shape[1]))
+        return cls(rows.mean(0), axes)
+
+    def features(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) - self.mean) @ self.axes
+
+
+def frechet(first: Tensor, second: Tensor) -> float:
+    """Frechet distance of the Gaussians fitted to features [n, F] and [m, F] (Heusel et al. 2017)."""
+    (m1, c1), (m2, c2) = ((f.double().mean(0), f.double().T.cov()) for f in (first, second))
+    values, vectors = torch.linalg.eigh(c1)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    mixed = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
+    return float((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * mixed)
+
+
+def precision_recall(samples: Tensor, real: Tensor) -> tuple[float, float]:
+    """Share of the samples among the real ones, and of the real ones among the samples (Kynkäänniemi et al. 2019)."""
+
+    def within(points: Tensor, manifold: Tensor) -> float:
+        radius = torch.cdist(manifold, manifold).kthvalue(NEIGHBOURS + 1, 1).values
+        return float((torch.cdist(points, manifold) <= radius).any(1).float().mean())
+
+    samples, real = samples[:MOST], real[:MOST]
+    return within(samples, real), within(real, samples)
+
+
+def compare(samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Features of samples [n, F] against real ones [m, F]."""
+    precision, recall = precision_recall(samples, real)
+    return {"frechet": frechet(samples, real), "precision": precision, "recall": recall}
+
+
+def averaged(model: nn.Module) -> nn.Module:
+    """A copy, for judging only."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
