@@ -9,9 +9,11 @@ from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
 from energies.boltzmann import RBM
 from energies.bounded import Bounded
 from energies.convnet import GenerativeConvNet
+from energies.encoder import EncoderEnergy
 from energies.energy import Energy, WeightedSum, gradient
 from energies.observation import Average, Conditioned, Hidden
 from energies.refiner import Context, Refiner
+from energies.residual import ResidualEnergy
 from energies.voxel import VoxelEnergy
 
 __all__ = [
@@ -20,11 +22,13 @@ __all__ = [
     "Bounded",
     "Conditioned",
     "Context",
+    "EncoderEnergy",
     "Energy",
     "Gaussian",
     "GenerativeConvNet",
     "Hidden",
     "Refiner",
+    "ResidualEnergy",
     "VoxelEnergy",
     "WeightedSum",
     "gradient",
@@ -38,6 +42,18 @@ def load(folder: str | Path) -> Energy:
     content = json.loads((folder / "energy.json").read_text())
     if content["energy"] == "WeightedSum":
         return WeightedSum.from_parts(folder, content["weights"])
-    kinds = (Gaussian, Mixture, Funnel, StudentT, Ising, RBM, GenerativeConvNet, Refiner, VoxelEnergy)
+    kinds = (
+        Gaussian,
+        Mixture,
+        Funnel,
+        StudentT,
+        Ising,
+        RBM,
+        GenerativeConvNet,
+        EncoderEnergy,
+        ResidualEnergy,
+        Refiner,
+        VoxelEnergy,
+    )
     classes = {kind.__name__: kind for kind in kinds}
     return classes[content["energy"]].from_pretrained(folder)

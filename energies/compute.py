@@ -64,6 +64,9 @@ def prepared(module: M, compute: Compute = "float32") -> M:
 def _frozen(module: Any, dtype: torch.dtype, done: dict[int, nn.Module]) -> Any:
     if id(module) in done:
         return done[id(module)]
+    if hasattr(module, "plain"):  # a layer whose weights are made of others
+        done[id(module)] = _frozen(module.plain(), dtype, {})
+        return done[id(module)]
     twin = done[id(module)] = copy.copy(module)
     twin.__dict__["_modules"] = {
         name: None if child is None else _frozen(child, dtype, done) for name, child in module._modules.items()

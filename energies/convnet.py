@@ -48,7 +48,13 @@ PRESETS = {
         Layer(100, (6, 6, 6), (2, 2, 2)),
         Layer(1, (None, None, None), (1, 1, 1)),
     ),
-    # Generative ConvNet (Xie et al. 2016) for image textures.
+    # Generative ConvNet (Xie et al. 2016) for images of whole objects, its last layer fully connected.
+    "object": (
+        Layer(100, (7, 7), (2, 2)),
+        Layer(64, (5, 5), (2, 2)),
+        Layer(20, (None, None), (1, 1)),
+    ),
+    # ... and for image textures.
     "image": (
         Layer(100, (15, 15), (3, 3)),
         Layer(64, (5, 5), (1, 1)),
@@ -61,7 +67,7 @@ class GenerativeConvNet(Energy):
     """A published bottom-up network over x [B, *shape].
 
     Args:
-        preset: "st", "fc_s" (video), "voxel" or "image".
+        preset: "st", "fc_s" (video), "voxel", "object" or "image" (textures).
         shape: of one x, channels first: [C, T, H, W], [C, D, H, W] or [C, H, W].
         sigma: standard deviation of the reference measure, in units of x.
         mean: of the reference measure.

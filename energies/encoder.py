@@ -12,7 +12,6 @@ have a say in the gradient. Without noise levels E(x) = |z|^2 / 2 - f(z).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -21,13 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.convnet import CONVOLUTIONS, unshuffle
-from energies.energy import Energy, gradient
+from energies.energy import gradient
+from energies.labelled import Labelled
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
 
 
-class EncoderEnergy(Energy):
+class EncoderEnergy(Labelled):
     """E(x; sigma) or E(x), by label where there are classes.
 
     Args:
@@ -50,14 +50,14 @@ class EncoderEnergy(Energy):
         num_classes: int = 0,
         spread: float = 0.5,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         dims = len(shape) - 1
         if dims not in CONVOLUTIONS or len(widths) != len(depths) or not widths:
             raise ValueError(
                 f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
             )
         self.event_shape = tuple(shape)
-        self.noisy, self.num_classes, self.spread = noisy, num_classes, spread
+        self.noisy, self.spread = noisy, spread
         self._stride = tuple(stride or (2,) * dims)
         self._padding = [
             n
@@ -77,8 +77,6 @@ class EncoderEnergy(Energy):
         nn.init.normal_(self.labels.weight, std=0.5)
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.3), math.log(5), FREQUENCIES)))
-        self.noise: float | Tensor | None = None
-        self.label: Tensor | None = None
 
     def centre(self, x: Tensor) -> None:
         """Take mean and spread from data x [n, *shape]."""
@@ -89,18 +87,6 @@ class EncoderEnergy(Energy):
     def at(self, noise: float | Tensor) -> EncoderEnergy:
         """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B])."""
         return self._with(noise=noise)
-
-    def given(self, label: int | Tensor | None) -> EncoderEnergy:
-        """The same energy of x with that label (one, or one a sample [B]); negative or None: of any.
-
-        ValueError: there is no such label.
-        """
-        if label is not None:
-            label = torch.as_tensor(label)
-            if (label >= self.num_classes).any():
-                raise ValueError(f"label must be below {self.num_classes}, got {int(label.max())}")
-            label = torch.where(label < 0, self.num_classes, label)
-        return self._with(label=label)
 
     @property
     def scale(self) -> Tensor:
@@ -151,18 +137,12 @@ class EncoderEnergy(Energy):
         if sigma is not None:
             phase = sigma.reshape(-1, 1).log() / 2 * self.frequencies
             code = torch.cat([phase.sin(), phase.cos()], 1)
-        label = torch.as_tensor(self.num_classes if self.label is None else self.label, device=x.device)
-        return self.embed(code) + self.labels(label.reshape(-1))
+        return self.embed(code) + self.labels(self.codes(x))
 
     def _sigma(self, x: Tensor) -> Tensor:
         if self.noise is None:
             raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
         return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-
-    def _with(self, **changes: object) -> EncoderEnergy:
-        bound = copy.copy(self)
-        bound.__dict__.update(changes)
-        return bound
 
 
 class _Level(nn.Module):

@@ -8,8 +8,9 @@ the steps.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +23,10 @@ from energies.energy import Energy
 from energies.observation import Conditioned, Hidden
 from energies.refiner import geometric
 from energies.samplers.langevin import Langevin
-from energies.samplers.state import Rng
+from energies.samplers.state import Rng, normal
 from energies.sampling import anneal, karras, sample
+
+RETURN = 0.6  # noise level, in units of x, that long chains from data go back to: enough for a digit to change
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,23 @@ class Annealed:
         )  # fmt: skip
         for level, x in chain:
             yield x if level else x.clamp(-1, 1)
+
+    def continued(
+        self, energy: EncoderEnergy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """From any x [B, *event]: noise of level RETURN is added, sampled by Langevin steps, and taken away again."""
+        levels = [level for level in self.schedule() if level < RETURN]
+        target = energy.at(RETURN)
+        x = x + RETURN * normal(x, rng)
+        width = RETURN * energy.spread / (RETURN**2 + energy.spread**2) ** 0.5
+        for state, info in sample(Langevin(self.step_size * width), target, x, self.levels, rng, compute=compute):
+            if monitor is not None:
+                monitor.update(state, info)
+            x = state.x
+            yield x
+        for level, moved in anneal(energy, [RETURN, *levels], x, rng, steps=0, heun=True, compute=compute):
+            yield moved if level else moved.clamp(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -175,10 +195,34 @@ class Stepwise:
         levels = self.schedule()
         x = energy.mean + (levels[0] ** 2 + energy.spread**2) ** 0.5 * noise
         for before, level in pairwise(levels):
-            for moved in self.step(energy, x, level, before, rng):
-                yield moved
-            x = moved
+            moves = list(self.step(energy, x, level, before, rng))
+            yield from moves
+            x = moves[-1]
+        yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
+
+    def continued(
+        self, energy: EncoderEnergy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """From any x [B, *event]: noise of the third lowest level is added, and what is likely given it sampled."""
+        levels = self.schedule()[-3:]
+        x = x + levels[0] * normal(x, rng)
+        for before, level in pairwise(levels):
+            moves = list(self.step(energy, x, level, before, rng))
+            yield from moves
+            x = moves[-1]
         yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
 
 
 Generator = Annealed | Chain | Stepwise
+
+
+def described(generator: Generator) -> dict[str, Any]:
+    """Kind and settings, for JSON; `from_description` reads it."""
+    return {"kind": type(generator).__name__} | asdict(generator)
+
+
+def from_description(description: dict[str, Any]) -> Generator:
+    """What `described` wrote."""
+    kinds = {kind.__name__: kind for kind in (Annealed, Chain, Stepwise)}
+    return kinds[description["kind"]](**{name: v for name, v in description.items() if name != "kind"})

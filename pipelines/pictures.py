@@ -108,6 +108,22 @@ def heatmap(values: Tensor, top: float | None = None) -> np.ndarray:
     return _colour_table()[np.rint(share * 255).astype(np.int64)]
 
 
+def grid(x: Tensor, columns: int = 10, scale: int | None = None) -> np.ndarray:
+    """Pictures [n, C, H, W] in [-1, 1], C = 1 or 3, row by row -> uint8 [H, W, 3]; scale as in `contact_sheet`.
+
+    ValueError: there are none.
+    """
+    if not len(x):
+        raise ValueError("no pictures to show")
+    scale = scale or math.ceil(64 / x.shape[-2])
+    height, width = (side * scale + GAP for side in x.shape[2:])
+    sheet = _canvas(-(-len(x) // columns) * height + GAP, min(columns, len(x)) * width + GAP)
+    for number, rgb in enumerate(to_rgb(x.expand(-1, 3, -1, -1).movedim(0, 1))):
+        y, across = divmod(number, columns)
+        _paste(sheet, _enlarge(rgb, scale), y * height + GAP, across * width + GAP)
+    return sheet
+
+
 def to_rgb(clip: Tensor) -> np.ndarray:
     """A clip [3, T, H, W] in [-1, 1] (values beyond are clipped) -> uint8 [T, H, W, 3]."""
     levels = ((clip.detach().float().clamp(-1, 1) + 1) * 127.5).round()

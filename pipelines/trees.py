@@ -114,7 +114,7 @@ def override(argument: str) -> tuple[list[str], Scalar]:
 # ----------------------------------------------------------------------------------- pipeline files
 
 
-MODALITIES = ("video", "voxels")
+MODALITIES = ("video", "voxels", "images")
 
 
 def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]], str | None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pipelines.pipeline import Run
 
 TOGETHER = 500  # pictures judged at once
 NEIGHBOURS = 3  # of the manifolds of precision and recall
@@ -40,12 +41,12 @@ class Classifier(nn.Module):
         return self.head(self.body(x))
 
     @classmethod
-    def fit(cls, x: Tensor, labels: Tensor, num_classes: int, rng: torch.Generator, steps: int = STEPS) -> Classifier:
-        """Learned from pictures x [n, C, H, W] with labels [n]; shifts of two pixels and noise make it sturdy."""
+    def fit(cls, x: Tensor, labels: Tensor, num_classes: int, rng: torch.Generator, run: Run) -> Classifier:
+        """Learned from pictures x [n, C, H, W] with labels [n]; shifts by a pixel and noise make it sturdy."""
         model = cls(x.shape[1], num_classes)
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
-        for _ in range(steps):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, STEPS)
+        for _ in run.progress(range(STEPS), STEPS, "learning to judge"):
             rows = torch.randint(len(x), (128,), generator=rng)
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
@@ -107,8 +108,3 @@ def compare(samples: Tensor, real: Tensor) -> dict[str, float]:
     """Features of samples [n, F] against real ones [m, F]."""
     precision, recall = precision_recall(samples, real)
     return {"frechet": frechet(samples, real), "precision": precision, "recall": recall}
-
-
-def averaged(model: nn.Module) -> nn.Module:
-    """A copy, for judging only."""
-    return copy.deepcopy(model).eval().requires_grad_(False)

@@ -1,0 +1,69 @@
+"""Energies of x and a label: bind the label, and what is left is an energy of x."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from energies.energy import Energy
+
+L = TypeVar("L", bound="Labelled")
+
+
+class Labelled(Energy):
+    """Base of energies that know classes; a subclass reads `codes` in its forward.
+
+    Args:
+        num_classes: of labels; 0: none.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.label: Tensor | None = None
+        self.noise: float | Tensor | None = None
+
+    def given(self: L, label: int | Tensor | None) -> L:
+        """The same energy of x with that label (one, or one a sample [B]); negative or None: of any.
+
+        ValueError: there is no such label.
+        """
+        if label is not None:
+            label = torch.as_tensor(label)
+            if (label >= self.num_classes).any():
+                raise ValueError(f"label must be below {self.num_classes}, got {int(label.max())}")
+            label = torch.where(label < 0, self.num_classes, label)
+        return self._with(label=label)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The bound labels, [B] or [1], on the device of x; `num_classes` stands for any."""
+        return torch.as_tensor(self.num_classes if self.label is None else self.label, device=x.device).reshape(-1)
+
+    def _with(self: L, **changes: object) -> L:
+        """A copy that shares the weights."""
+        bound = copy.copy(self)
+        bound.__dict__.update(changes)
+        return bound
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Weights and settings, and label and noise level where one is bound for all samples."""
+        super()._save_pretrained(save_directory)
+        bound = {
+            "label": None if self.label is None or self.label.ndim else int(self.label),
+            "noise": self.noise if isinstance(self.noise, float) else None,
+        }
+        (save_directory / "bound.json").write_text(json.dumps(bound))
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Energy:
+        energy = super()._from_pretrained(model_id=model_id, **settings)
+        assert isinstance(energy, Labelled)
+        bound = json.loads(Path(model_id, "bound.json").read_text())
+        energy.label = None if bound["label"] is None else torch.tensor(bound["label"])
+        energy.noise = bound["noise"]
+        return energy

@@ -1,0 +1,126 @@
+"""Say how good new pictures are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from energies.generators import from_description
+from pipelines.pipeline import Run
+from pipelines.stages.images import judge
+from pipelines.stages.images.load import to_float
+from pipelines.stages.images.synthesize import generate
+from pipelines.stages.results import save_metrics
+
+FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve
+LONG = 10.0
+
+
+@dataclass(frozen=True)
+class EvaluateSynthesis:
+    """Compare new pictures with those to judge by, in the features of a classifier that is learned for it, and see what
+    more or many more sampling steps make of them; into metrics.json."""
+
+    needs: ClassVar[tuple[str, ...]] = ("images", "energy", "generator", "samples", "sample_labels", "sampling")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "shown")
+    distributed: ClassVar[bool] = True
+
+    curve: int = 200
+    """Pictures for each point of the curve of quality against sampling steps; 0: no curve, and no long chains."""
+
+    long: bool = True
+    """Also take ten times the steps, from noise and from data."""
+
+    def __post_init__(self) -> None:
+        if self.curve < 0 or 0 < self.curve < 32:
+            raise ValueError(f"curve must be 0, or 32 or more, got {self.curve}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        images, samples, labels = values["images"], values["samples"], values["sample_labels"]
+        train, validation = to_float(images["train"]), to_float(images["validation"])
+        by = run.on_main(lambda: judge_of(images, run))
+        real = by.features(validation)
+        found: dict[str, Any] = {"num": len(samples), "validation": len(validation)}
+        num = min(len(samples), len(train))
+        rng = run.generator("evaluate")
+        noise = torch.rand(num, *samples.shape[1:], generator=rng) * 2 - 1
+        rows = torch.randperm(len(train), generator=rng)[:num]
+        collections = {"samples": samples, "training_pictures": train[rows], "noise": noise}
+        features = {name: by.features(x) for name, x in collections.items()}
+        found |= {name: judge.compare(f, real) for name, f in features.items()}
+        found["samples"]["nearest_training"] = _nearest(features["samples"], by.features(train))
+        found["training_pictures"]["nearest_training"] = _nearest(real, by.features(train))  # of pictures not learned
+        if isinstance(by, judge.Classifier):
+            truth = images["validation_labels"]
+            known = truth >= 0
+            found["classifier_accuracy"] = _share(by.probabilities(validation).argmax(1)[known] == truth[known])
+            if labels is not None:
+                found["of_their_class"] = _share(by.probabilities(samples).argmax(1) == labels)
+        shown = {"samples": samples[:100]}
+        if self.curve:
+            curve, long = self._curve(values, by, real, run)
+            found["curve"] = curve
+            for name, x in long.items():
+                found[name] = judge.compare(by.features(x), real)
+                shown[name] = x[:20]
+            if "ten_times_the_steps" in found:
+                at_once = next(point for point in curve if point["factor"] == 1)
+                found["long_run_ratio"] = found["ten_times_the_steps"]["frechet"] / max(at_once["frechet"], 1e-9)
+        found["sampling"] = values["sampling"]["summary"]
+        if run.is_main:
+            save_metrics(found, run.root)
+        return {"metrics": found, "summary": _summary(found), "shown": shown}
+
+    def _curve(self, values: dict[str, Any], by: Any, real: Tensor, run: Run) -> tuple[list[dict[str, float]], Any]:
+        energy, generator = values["energy"].to(run.accelerator.device).eval(), from_description(values["generator"])
+        labels = None if values["sample_labels"] is None else values["sample_labels"].repeat(self.curve)[: self.curve]
+        points = []
+        for factor in FACTORS:
+            x = generate(energy, generator.longer(factor), self.curve, labels, run, f"{factor:g} times the steps")
+            points.append({"factor": factor} | judge.compare(by.features(x), real))
+        if not self.long:
+            return points, {}
+        longer = generator.longer(LONG)
+        data = to_float(values["images"]["validation"][: self.curve])
+        data = data[torch.arange(self.curve) % len(data)]
+        kept = values["images"].get("validation_labels")
+        theirs = None
+        if labels is not None and kept is not None:
+            theirs = kept[torch.arange(self.curve) % len(kept)]
+        return points, {
+            "ten_times_the_steps": generate(energy, longer, self.curve, labels, run, "ten times the steps"),
+            "long_from_data": generate(energy, longer, self.curve, theirs, run, "long chains from data", start=data),
+        }
+
+
+def judge_of(images: dict[str, Any], run: Run) -> judge.Classifier | judge.Components:
+    """A classifier of the pictures, where at least two classes are labelled; else their principal components."""
+    labels = images.get("train_labels")
+    if labels is None or len(labels[labels >= 0].unique()) < 2:
+        return judge.Components.fit(to_float(images["train"][: judge.MOST]))
+    known = labels >= 0
+    x, labels = to_float(images["train"][known]), labels[known]
+    return judge.Classifier.fit(x, labels, len(images["classes"]), run.generator("judge"), run)
+
+
+def _nearest(features: Tensor, train: Tensor) -> float:
+    """Median distance to the nearest picture that was learned from."""
+    return float(torch.cat([torch.cdist(part, train).amin(1) for part in features.split(256)]).median())
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.float().mean())
+
+
+def _summary(found: dict[str, Any]) -> str:
+    rows = {name.replace("_", " "): found[name] for name in ("samples", "training_pictures", "noise")}
+    rows |= {f"{p['factor']:g} times the steps": p for p in found.get("curve", [])}
+    rows |= {n.replace("_", " "): found[n] for n in ("ten_times_the_steps", "long_from_data") if n in found}
+    lines = [f"{'':24}{'Frechet':>10}{'precision':>10}{'recall':>10}"]
+    lines += [f"{n:24}{r['frechet']:10.2f}{r['precision']:10.3f}{r['recall']:10.3f}" for n, r in rows.items()]
+    if "of_their_class" in found:
+        lines.append(f"{found['of_their_class']:.1%} of the samples are judged to be of their class")
+    return "\n".join(lines)

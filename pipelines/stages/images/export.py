@@ -1,0 +1,78 @@
+"""Write what a person looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import images
+from pipelines import pictures
+from pipelines.pipeline import Run
+from pipelines.report import Report
+from pipelines.reporting import details
+from pipelines.stages.images.load import to_float
+from pipelines.stages.results import save_energy
+
+
+@dataclass(frozen=True)
+class ExportSynthesis:
+    """Write the samples as PNG files, sheets of them, the report and the energy into the run's folder."""
+
+    needs: ClassVar[tuple[str, ...]] = ("images", "energy", "samples", "metrics", "shown", "sampling")
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    num: int = 64
+    """Samples to write as files, at most."""
+
+    def __post_init__(self) -> None:
+        if self.num < 0:
+            raise ValueError(f"num must not be negative, got {self.num}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        write_all(values["samples"][: self.num], run, "samples", "sample")
+        found = values["metrics"]
+        report = Report("Image synthesis")
+        names = ["samples", "training_pictures", "noise", "ten_times_the_steps", "long_from_data"]
+        kinds = [name for name in names if name in found]
+        columns = ["frechet", "precision", "recall"]
+        report.text(
+            "Distances to the pictures that were kept to judge by, in the features of a classifier made for it."
+        )
+        report.table(["pictures", *columns], [[n.replace("_", " "), *(found[n][c] for c in columns)] for n in kinds])
+        if "of_their_class" in found:
+            report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
+        if "long_run_ratio" in found:
+            report.text(
+                f"The distance after ten times the steps is {found['long_run_ratio']:.2f} times that after one."
+            )
+        data = {"data": to_float(values["images"]["validation"][:100])}
+        for name, x in (data | values["shown"]).items():
+            picture = pictures.grid(x)
+            images.write(run.root / f"{name}.png", picture)
+            report.image(picture, name.replace("_", " "))
+        if "curve" in found:
+            at = [point["factor"] for point in found["curve"]]
+            distance = {"Frechet distance": (at, [point["frechet"] for point in found["curve"]])}
+            report.curves(distance, "more time, better samples", "times the sampling steps", "distance")
+            shares = {c: (at, [point[c] for point in found["curve"]]) for c in ("precision", "recall")}
+            report.curves(shares, "precision and recall", "times the sampling steps", "share")
+        details(report, run, values["sampling"])
+        report.write(run.root / "report.html")
+        save_energy(values["energy"], run.root)
+        return {}
+
+
+def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:
+    """RUN/folder/name_000.png ..."""
+    (run.root / folder).mkdir(exist_ok=True)
+    for number, picture in enumerate(x):
+        images.write(run.root / folder / f"{name}_{number:03d}.png", picture)
+
+
+def rows_sheet(rows: dict[str, Tensor], num: int, scale: int | None = None) -> Any:
+    """A sheet whose rows are pictures [n, C, H, W] of one kind, labelled."""
+    clips = {label: torch.movedim(x[:num].expand(-1, 3, -1, -1), 0, 1) for label, x in rows.items()}
+    return pictures.contact_sheet(clips, frames=min(num, max(len(x) for x in rows.values())), scale=scale)

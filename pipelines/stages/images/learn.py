@@ -1,0 +1,167 @@
+"""Learn an energy of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+import energies
+from data.errors import InputError
+from energies import EncoderEnergy, Energy, GenerativeConvNet, ResidualEnergy
+from energies.buffer import ReplayBuffer
+from energies.generators import described
+from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from pipelines.pipeline import Run
+from pipelines.stages.images.load import to_float
+from pipelines.training import Optimizer, train
+
+SAMPLED = 10_000  # pictures whose mean and spread are taken
+Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Our default: a scalar ConvNet that reads every level, at all noise levels or of clean x (energies/encoder.py)."""
+
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    """Channels of the levels, from half the resolution on."""
+
+    depths: tuple[int, ...] = (1, 2, 2, 2)
+    """Residual blocks there."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
+            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The residual network of Du & Mordatch 2019, with spectral norms (energies/residual.py)."""
+
+    width: int = 32
+    """Channels of the first level; each further one has twice as many."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width must be 1 or more, got {self.width}")
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """The published generative ConvNet of whole objects (Xie et al. 2016; energies/convnet.py)."""
+
+    sigma: float = 0.5
+    """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn an energy of the pictures, or take one that was learned before."""
+
+    needs: ClassVar[tuple[str, ...]] = ("images",)
+    gives: ClassVar[tuple[str, ...]] = ("energy", "generator")
+    distributed: ClassVar[bool] = True
+
+    pretrained: str | None = None
+    """Folder of an energy that an earlier run learned, RUN/energy: then nothing is learned. Its objective must be the
+    same."""
+
+    energy: Encoder | Residual | ConvNet = Encoder()
+    """The energy: encoder (our default), residual or conv_net."""
+
+    objective: Objective = ScoreMatching()
+    """How it learns: score_matching or recovery_likelihood (encoder only), energy_matching (encoder only), or
+    maximum_likelihood."""
+
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1600, 0.02, 30, 1.0, 0.995, 100, "muon"))
+    """How its weights are found."""
+
+    batch: int = 64
+    """Pictures a step."""
+
+    conditional: bool = False
+    """Learn the pictures of each class, where there are labels, to sample them by class."""
+
+    chains: int = 4096
+    """Chains in the replay buffer, for objectives that keep some."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.energy, Encoder) and not isinstance(self.objective, MaximumLikelihood):
+            raise ValueError("objective must be maximum_likelihood for the energies residual and conv_net")
+        if self.conditional and isinstance(self.energy, ConvNet):
+            raise ValueError("conditional is not possible with the energy conv_net; take encoder or residual")
+        if self.batch < 1 or self.chains < 1:
+            raise ValueError(f"batch and chains must be 1 or more, got {self.batch} and {self.chains}")
+
+    def files(self) -> tuple[str, ...]:
+        return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        images = values["images"]
+        levels, labels = images["train"], images.get("train_labels")
+        if self.conditional and len(images["classes"]) < 2:
+            raise InputError("learn.conditional needs pictures with labels: put them into folders by class")
+        shape = list(levels.shape[1:])
+        if self.pretrained is not None:
+            return {"energy": pretrained(Path(self.pretrained), shape), "generator": self._generator()}
+        labels = labels if self.conditional else None
+        energy = self._build(shape, len(images["classes"]) if self.conditional else 0, to_float(levels[:SAMPLED]))
+        device = run.accelerator.device
+        buffer = self._buffer(levels, labels, run)
+
+        def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
+            rows = torch.randint(len(levels), (self.batch,), generator=rng, device=rng.device).cpu()
+            x = to_float(levels[rows]).to(device)
+            label = None if labels is None else labels[rows].to(device)
+            return energy, Batch(x, chains=buffer, label=label, progress=step / self.optimizer.steps)
+
+        kept = {} if buffer is None else buffer.tensors()
+        energy = train(energy, self.objective, draw, self.optimizer, run, kept)
+        return {"energy": energy, "generator": self._generator()}
+
+    def _build(self, shape: list[int], num_classes: int, x: Tensor) -> Any:
+        if isinstance(self.energy, ConvNet):
+            return GenerativeConvNet("object", shape, self.energy.sigma, float(x.mean()))
+        if isinstance(self.energy, Residual):
+            return ResidualEnergy(shape, self.energy.width, num_classes)
+        noisy = isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
+        energy = EncoderEnergy(shape, self.energy.widths, self.energy.depths, None, noisy, num_classes)
+        energy.centre(x)
+        return energy
+
+    def _buffer(self, levels: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
+        if not isinstance(self.objective, MaximumLikelihood | EnergyMatching):
+            return None
+        device = run.accelerator.device
+        rng = run.generator("chains", run.accelerator.process_index, device=device)
+        label = None
+        if labels is not None:
+            rows = torch.randint(len(labels), (self.chains,), generator=rng, device=device)
+            label = labels.to(device)[rows]
+        like = to_float(levels[0]).to(device)
+        mean = to_float(levels[:SAMPLED]).mean(0).to(device)
+        spread = 1.0 if isinstance(self.objective, EnergyMatching) else 0.5
+        return ReplayBuffer.of_noise(self.chains, like, rng, label, mean, spread)
+
+    def _generator(self) -> dict[str, Any]:
+        return described(self.objective.generator())
+
+
+def pretrained(folder: Path, shape: list[int]) -> Any:
+    """The energy in a folder. InputError: there is none, or of other pictures."""
+    try:
+        energy = energies.load(folder)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
+    if list(getattr(energy, "event_shape", ())) != shape:
+        raise InputError(f"learn.pretrained={folder}: is no energy of pictures of {shape[2]}x{shape[1]}x{shape[0]}")
+    return energy

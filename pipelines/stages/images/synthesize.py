@@ -1,0 +1,97 @@
+"""Make new pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies.diagnostics import Monitor, saturation
+from energies.generators import Annealed, Chain, Generator, Stepwise, described, from_description
+from energies.samplers.state import normal
+from pipelines.chains import findings, sample_chains
+from pipelines.pipeline import Run
+from pipelines.stages.images.load import to_float
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Sample new pictures from the energy, of a class where it was learned by class."""
+
+    needs: ClassVar[tuple[str, ...]] = ("images", "energy", "generator")
+    gives: ClassVar[tuple[str, ...]] = ("samples", "sample_labels", "generator", "sampling")
+    distributed: ClassVar[bool] = True
+
+    num: int = 256
+    """Number of pictures."""
+
+    label: str | None = None
+    """Of an energy learned by class: the name of one, or each, to take turns; null: of any."""
+
+    generator: Annealed | Chain | Stepwise | None = None
+    """How they are sampled: annealed, chain or stepwise; null: as it suits the objective that was learned by."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1:
+            raise ValueError(f"num must be 1 or more, got {self.num}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        energy = values["energy"].to(run.accelerator.device).eval()
+        generator = self.generator or from_description(values["generator"])
+        labels = self._labels(energy, values["images"]["classes"])
+        data = to_float(values["images"]["validation"])
+        monitor = Monitor(bounds=(-1, 1), saturated=(1 + float(saturation(data).mean())) / 2)
+        samples = generate(energy, generator, self.num, labels, run, "synthesize", monitor)
+        return {
+            "samples": samples,
+            "sample_labels": labels,
+            "generator": described(generator),
+            "sampling": findings(monitor),
+        }
+
+    def _labels(self, energy: Any, classes: Sequence[str]) -> Tensor | None:
+        if self.label is None:
+            return None
+        num = getattr(energy, "num_classes", 0)
+        if not num:
+            raise InputError(
+                f"synthesize.label={self.label}: the energy was not learned by class; set learn.conditional=true"
+            )
+        if self.label == "each":
+            return torch.arange(self.num) % num
+        if self.label not in classes:
+            raise InputError(f"synthesize.label={self.label}: the classes are each of {', '.join(classes)}, or each")
+        return torch.full((self.num,), list(classes).index(self.label))
+
+
+def generate(
+    energy: Any, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str,
+    monitor: Monitor | None = None, start: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Samples [num, C, H, W] in [-1, 1] on the CPU; sample k has a stream of its own.
+
+    start: x [num, C, H, W] that long chains go on from, in place of noise.
+    """
+    device = run.accelerator.device
+
+    def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        bound = energy if labels is None else energy.given(labels[chains].to(device))
+        if start is not None:
+            steps = generator.continued(bound, start[chains].to(device), streams, compute=run.compute)
+        else:
+            noise = normal(torch.empty(len(chains), *energy.event_shape, device=device), streams)
+            steps = generator.generate(bound, noise, streams, monitor=monitor, compute=run.compute)
+        *_, x = steps
+        return x
+
+    return sample_chains(run, num, _share(energy), purpose, monitor or Monitor(), draw)
+
+
+def _share(energy: Any) -> int:
+    """Numbers that a sample counts for, so that some hundred are drawn at once: the network holds many more."""
+    return 32 * math.prod(energy.event_shape)
