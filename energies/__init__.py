@@ -11,10 +11,10 @@ from energies.bounded import Bounded
 from energies.convnet import GenerativeConvNet
 from energies.encoder import EncoderEnergy
 from energies.energy import Energy, WeightedSum, gradient
-from energies.observation import Average, Conditioned, Hidden
+from energies.observation import Average, Conditioned, Grey, Hidden
+from energies.reference import ReferenceEnergy
 from energies.refiner import Context, Refiner
 from energies.residual import ResidualEnergy
-from energies.voxel import VoxelEnergy
 
 __all__ = [
     "RBM",
@@ -26,10 +26,11 @@ __all__ = [
     "Energy",
     "Gaussian",
     "GenerativeConvNet",
+    "Grey",
     "Hidden",
+    "ReferenceEnergy",
     "Refiner",
     "ResidualEnergy",
-    "VoxelEnergy",
     "WeightedSum",
     "gradient",
     "load",
@@ -53,7 +54,7 @@ def load(folder: str | Path) -> Energy:
         EncoderEnergy,
         ResidualEnergy,
         Refiner,
-        VoxelEnergy,
+        ReferenceEnergy,
     )
     classes = {kind.__name__: kind for kind in kinds}
     return classes[content["energy"]].from_pretrained(folder)

@@ -142,12 +142,13 @@ def shuffle(x: Tensor, stride: Sequence[int] = (1, 2, 2)) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block of two 3^3 convolutions, without normalisation."""
+    """A residual block of two convolutions, 3^3 or 1 x 3 x 3 where x is flat, without normalisation."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, flat: bool = False) -> None:
         super().__init__()
-        self.a = nn.Conv3d(width, width, 3, padding=1)
-        self.b = nn.Conv3d(width, width, 3, padding=1)
+        kernel, padding = ((1, 3, 3), (0, 1, 1)) if flat else ((3, 3, 3), (1, 1, 1))
+        self.a = nn.Conv3d(width, width, kernel, padding=padding)
+        self.b = nn.Conv3d(width, width, kernel, padding=padding)
         with torch.no_grad():
             self.b.weight *= 0.2
             self.a.bias.zero_()  # type: ignore[union-attr]
@@ -167,17 +168,24 @@ class UNet(nn.Module):
         widths: channels of the levels, from the finest.
         depths: residual blocks there, on the way down and again on the way up; at the last level once.
         stride: along the three axes; (1, 2, 2) keeps time, (2, 2, 2) is for voxels.
+        flat: whether x is of one frame, a picture.
     """
 
     def __init__(
-        self, c_in: int, c_out: int, widths: Sequence[int], depths: Sequence[int], stride: Stride = (1, 2, 2)
+        self,
+        c_in: int,
+        c_out: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        stride: Stride = (1, 2, 2),
+        flat: bool = False,
     ) -> None:
         super().__init__()
         self.stride = stride
         cells = math.prod(stride)
 
         def blocks(level: int) -> nn.Sequential:
-            return nn.Sequential(*(Block(widths[level]) for _ in range(depths[level])))
+            return nn.Sequential(*(Block(widths[level], flat) for _ in range(depths[level])))
 
         upper = range(len(widths) - 1)
         self.stem = nn.Conv3d(c_in * cells, widths[0], 1)

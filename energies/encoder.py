@@ -59,11 +59,7 @@ class EncoderEnergy(Labelled):
         self.event_shape = tuple(shape)
         self.noisy, self.spread = noisy, spread
         self._stride = tuple(stride or (2,) * dims)
-        self._padding = [
-            n
-            for size, k in zip(reversed(shape[1:]), reversed(self._stride), strict=True)
-            for n in _both_sides(-size % k ** len(widths))
-        ]
+        self._padding = _padding(shape, self._stride, len(widths))
         cells, conv = math.prod(self._stride), CONVOLUTIONS[dims]
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(*shape))
@@ -87,6 +83,22 @@ class EncoderEnergy(Labelled):
     def at(self, noise: float | Tensor) -> EncoderEnergy:
         """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B])."""
         return self._with(noise=noise)
+
+    def resized(self, size: Sequence[int]) -> EncoderEnergy:
+        """The same weights over x of another size, the mean a constant of each channel: for what is alike everywhere.
+
+        What the network reads, it adds up over all places, so that it has no size of its own.
+        """
+        channels = self.event_shape[0]
+        shape = (channels, *size)
+        colour = self.mean.flatten(1).mean(1).reshape(channels, *[1] * len(size))
+        config = {**(self._hub_mixin_config or {}), "shape": list(shape)}  # type: ignore[dict-item]
+        return self._with(
+            event_shape=shape,
+            _padding=_padding(shape, self._stride, len(self.levels)),
+            _buffers={**self._buffers, "mean": colour.expand(shape).clone()},
+            _hub_mixin_config=config,
+        )
 
     @property
     def scale(self) -> Tensor:
@@ -180,6 +192,12 @@ class _Level(nn.Module):
 def _spread(v: Tensor, like: Tensor) -> Tensor:
     """[B or 1, C] to the axes of `like`."""
     return v.reshape(*v.shape, *[1] * (like.ndim - 2))
+
+
+def _padding(shape: Sequence[int], stride: Sequence[int], levels: int) -> list[int]:
+    """Zeros around x of a shape so that every level divides by its stride, as `F.pad` counts them."""
+    sides = zip(reversed(shape[1:]), reversed(stride), strict=True)
+    return [n for size, k in sides for n in _both_sides(-size % k**levels)]
 
 
 def _both_sides(total: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,10 @@ class Observation(Protocol):
 
     def observe(self, x: Tensor) -> Tensor:
         """A x."""
+        ...
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y."""
         ...
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
@@ -41,6 +46,10 @@ class Hidden:
     def observe(self, x: Tensor) -> Tensor:
         """x with zeros where it is hidden."""
         return torch.where(self.mask.to(x.device), 0.0, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """y with zeros where x is hidden."""
+        return self.observe(y)
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
         """y where seen, x where hidden: exact to the last bit."""
@@ -75,6 +84,10 @@ class Average:
             y = y.repeat_interleave(size, axis)
         return y
 
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Every mean shared out over its block."""
+        return self.spread(y) / math.prod(self.factor)
+
     def project(self, x: Tensor, y: Tensor) -> Tensor:
         """x moved so that its block means are y, to rounding."""
         return x + self.spread(y - self.observe(x))
@@ -85,6 +98,39 @@ class Average:
             return v - self.spread(self.observe(v))
         s = scale.expand_as(v)
         return v - s * self.spread(self.observe(s * v) / self.observe(s * s))
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Only a weighted sum of the channels is seen: a colour picture in grey, to be coloured.
+
+    Attributes:
+        weights: of the channels of x [B, C, ...], adding up to 1; those of ITU-R BT.601 by default.
+    """
+
+    weights: tuple[float, ...] = (0.299, 0.587, 0.114)
+
+    def observe(self, x: Tensor) -> Tensor:
+        """The sums [B, 1, ...]. ValueError: x has another number of channels."""
+        if x.shape[1] != len(self.weights):
+            raise ValueError(f"x has {x.shape[1]} channels, the weights are {len(self.weights)}")
+        return (x * self._weights(x)).sum(1, keepdim=True)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """y times the weights [B, C, ...]."""
+        return y * self._weights(y)
+
+    def project(self, x: Tensor, y: Tensor) -> Tensor:
+        """x moved along the weights so that its sums are y, to rounding."""
+        return x + self.adjoint(y - self.observe(x)) / sum(w * w for w in self.weights)
+
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """v without its part along the weights; with a scale, such that the sums of scale * v are 0."""
+        along = self._weights(v) if scale is None else self._weights(v) * scale.expand_as(v)
+        return v - along * (along * v).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)
+
+    def _weights(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.weights, dtype=x.dtype, device=x.device).view(1, -1, *[1] * (x.ndim - 2))
 
 
 class Conditioned(Energy):

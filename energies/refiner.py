@@ -68,6 +68,7 @@ class Refiner(Energy):
         widths: channels of the network's levels (`convnet.UNet`).
         depths: residual blocks there.
         stride: how much coarser each level is along the three axes; (1, 2, 2) keeps time, (2, 2, 2) is for voxels.
+        flat: whether x is of one frame, a picture.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class Refiner(Energy):
         widths: Sequence[int] = (40, 64),
         depths: Sequence[int] = (2, 3),
         stride: Stride = (1, 2, 2),
+        flat: bool = False,
     ) -> None:
         super().__init__()
-        self.net = UNet(
-            2 * channels + 3 + num_others * channels, channels, widths, depths, (stride[0], stride[1], stride[2])
-        )
+        c_in = 2 * channels + 3 + num_others * channels
+        self.net = UNet(c_in, channels, widths, depths, (stride[0], stride[1], stride[2]), flat)
         self._multiple = tuple(side ** len(widths) for side in stride)
         self.context: Context | None = None
         self.noise: float | Tensor = 0.1

@@ -39,12 +39,13 @@ class Subspace(Energy):
         rows = x.flatten(1)
         mean = rows.mean(0)
         centred = rows - mean
-        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+        many = len(rows) > rows.shape[1]  # then their covariance is smaller than their products
+        values, vectors = torch.linalg.eigh((centred.T @ centred if many else centred @ centred.T).double())
         rank = min(rank, len(rows) - 1)
         values, vectors = values.flip(0)[:rank], vectors.flip(1)[:, :rank]
         kept = values > 1e-6 * values[0].clamp(min=1e-12)  # data may span less
         values, vectors = values[kept].float(), vectors[:, kept].float()
-        basis = (vectors / values.sqrt()).T @ centred
+        basis = vectors.T if many else (vectors / values.sqrt()).T @ centred
         return cls(mean.view(x.shape[1:]), basis.view(-1, *x.shape[1:]), values / len(rows), noise)
 
     def forward(self, x: Tensor) -> Tensor:

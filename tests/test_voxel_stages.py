@@ -14,7 +14,7 @@ import trimesh
 
 from data import furniture, voxels
 from energies import Hidden
-from energies.shapes import Details
+from energies.memory import Details
 from pipelines import checkpoint, run
 from pipelines.pipeline import Pipeline, Run
 from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, measures

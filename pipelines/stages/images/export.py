@@ -12,7 +12,7 @@ from data import images
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.reporting import BEST, details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_energy
 
@@ -63,6 +63,61 @@ class ExportSynthesis:
         report.write(run.root / "report.html")
         save_energy(values["energy"], run.root)
         return {}
+
+
+@dataclass(frozen=True)
+class ExportRecovery:
+    """Write the recovered pictures as PNG files, a sheet, the report and the energy into the run's folder."""
+
+    needs: ClassVar[tuple[str, ...]] = (
+        "images", "energy", "targets", "measured", "observation", "truth_known", "recovered", "samples", "metrics",
+        "rivals", "sampling",
+    )  # fmt: skip
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    num: int = 64
+    """Pictures to write as files, at most."""
+
+    shown: int = 10
+    """Pictures in the sheet."""
+
+    def __post_init__(self) -> None:
+        if self.num < 0 or self.shown < 1:
+            raise ValueError(f"num must not be negative and shown 1 or more, got {self.num} and {self.shown}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        write_all(values["recovered"][: self.num], run, "recovered", "picture")
+        found, rival = values["metrics"], values["rivals"]
+        rows = {"truth": values["targets"]} if values["truth_known"] else {}
+        rows |= {"seen": self._seen(values), rival["name"].replace("_", " "): rival["pictures"]}
+        rows |= {"recovered": values["recovered"], "one sample": values["samples"]}
+        sheet = rows_sheet(rows, self.shown)
+        images.write(run.root / "contact_sheet.png", sheet)
+        report = Report("Image recovery")
+        if values["truth_known"]:
+            scored = {"recovery (mean)": found["recovery"], "one posterior sample": found["one_sample"]}
+            scored |= found["baselines"]
+            lines = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
+            best = found["best_baseline"].replace("_", " ")
+            report.text(f"The recovery is {found['gain_db']:+.2f} dB against the best baseline ({best}).")
+            report.table(["on hidden pixels", *BEST], lines, best=BEST)
+        else:
+            report.text("The truth is unknown, so nothing is scored.")
+        report.image(sheet, ", ".join(rows))
+        details(report, run, values["sampling"])
+        report.write(run.root / "report.html")
+        save_energy(values["energy"], run.root)
+        return {}
+
+    def _seen(self, values: dict[str, Any]) -> Tensor:
+        """What is seen, at the size of the pictures; hidden pixels in a colour of their own."""
+        y, kind = values["measured"].expand(-1, 3, -1, -1), values["observation"]
+        if kind["kind"] == "hidden":
+            return torch.stack(
+                [pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, kind["mask"], strict=True)]
+            )
+        factor = kind.get("factor", 1)
+        return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:

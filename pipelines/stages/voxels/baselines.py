@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies.shapes import most_alike
+from energies.memory import most_alike
 from pipelines.stages.voxels.grids import likeliest, unpack
 from pipelines.stages.voxels.measures import overlap
 

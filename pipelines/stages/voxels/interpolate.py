@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Hidden, Refiner, VoxelEnergy
+from energies import Hidden, ReferenceEnergy, Refiner
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
@@ -51,7 +51,7 @@ class Interpolate:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, shapes = values["energy"].to(run.accelerator.device), values["shapes"]
-        if not isinstance(energy, VoxelEnergy) or not energy.remembers:
+        if not isinstance(energy, ReferenceEnergy) or not energy.remembers:
             raise InputError("interpolate needs learn.energy=shapes, with learn.energy.shapes.rank above 0")
         check_side(energy, shapes["side"], "interpolate")
         ends = unpack(shapes["validation"][: self.pairs + 1], shapes["side"])

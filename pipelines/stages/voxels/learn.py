@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,19 +15,17 @@ import energies
 from data.errors import InputError
 from energies import Average, GenerativeConvNet, Hidden
 from energies.buffer import ReplayBuffer
+from energies.memory import Memory
 from energies.objectives import Batch, Denoising, MaximumLikelihood
-from energies.refiner import Context, Refiner
-from energies.shapes import Details, Memory
-from energies.voxel import VoxelEnergy, levels
+from energies.observation import Observation
+from energies.reference import ReferenceEnergy, levels
+from energies.refiner import Refiner
 from pipelines.pipeline import Run
+from pipelines.stages.lessons import Lessons, Task
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train
 
-Task = Literal["scattered", "half", "box", "coarse2", "coarse4"]
-TASKS: dict[Task, int] = {"scattered": 3, "half": 1, "box": 1, "coarse2": 2, "coarse4": 2}  # and their shares
-DETAILS: dict[Task, int] = {"scattered": 1, "coarse2": 2, "coarse4": 1}  # without a reference of whole shapes
-ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 MOST_FOLDS = 10
 MOST_MEMORY = 12  # GiB that the references of the folds may take
 CROP = 32  # voxels a side, of what details are learned from
@@ -34,7 +33,7 @@ CROP = 32  # voxels a side, of what details are learned from
 
 @dataclass(frozen=True)
 class Shapes:
-    """Our default: a ConvNet around a Gaussian reference that is learned from the shapes (energies/voxel.py)."""
+    """Our default: a ConvNet around a Gaussian reference that is learned from the shapes (energies/reference.py)."""
 
     widths: tuple[int, ...] = (32, 64, 128, 192)
     """Channels of the network at a half, a quarter ... of the resolution."""
@@ -122,21 +121,32 @@ class Learn:
             return {"energy": self._maximum_likelihood(x, run)}
         return {"energy": self._denoising(x, run)}
 
-    def _denoising(self, x: Tensor, run: Run) -> VoxelEnergy:
+    def _denoising(self, x: Tensor, run: Run) -> ReferenceEnergy:
         assert isinstance(self.energy, Shapes)
         settings, size = self.energy, x.shape[-1]
         needed = self.folds * (2 * min(len(x), settings.remembered) + settings.rank) * size**3 * 4 / 2**30
         if settings.rank and needed > MOST_MEMORY:
             raise InputError(
                 f"learn: a reference of whole shapes of {size} voxels a side would take {needed:.0f} GiB; "
-                "set learn.size=32, a smaller learn.energy.shapes.remembered, or learn.energy.shapes.rank=0"
+                "set learn.size=32, a smaller learn.energy.remembered.remembered, or learn.energy.shapes.rank=0"
             )
         kept = x[: settings.remembered] if settings.rank else x[:0]
-        energy = VoxelEnergy(size, len(kept), settings.widths, settings.depths, settings.rank, settings.noise)
+        energy = ReferenceEnergy(
+            x.shape[1:], len(kept), settings.widths, settings.depths, settings.rank, settings.noise
+        )
         energy.remember(kept)
-        lessons = Lessons(x, self.batch, self.folds, settings, run)
+        tasks = _tasks(size if settings.rank else min(size, CROP), settings.rank > 0)
 
-        def draw(energy: VoxelEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def reference(x: Tensor) -> Memory:
+            return Memory(x[: settings.remembered], settings.rank, settings.noise)
+
+        def varied(x: Tensor, rng: torch.Generator) -> Tensor:
+            x = _mirrored(x, rng)
+            return x if settings.rank else torch.stack([_crop(shape, rng) for shape in x])
+
+        lessons = Lessons(x, self.batch, tasks, reference if settings.rank else None, self.folds, run, varied)
+
+        def draw(energy: ReferenceEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
             context, batch = lessons[step]
             return energy.refiner.given(context), batch
 
@@ -156,74 +166,38 @@ class Learn:
         return train(energy, self.objective, draw, self.optimizer, run, chains.tensors())
 
 
-class Lessons:
-    """What a step learns from: shapes seen in part, in the ways of all tasks, beside the truth.
+def _tasks(side: int, whole: bool) -> dict[str, Task]:
+    """Voxels at random, a half, a box, block means; without a reference of whole shapes, what details serve for."""
 
-    ROUND tasks take turns, and the contexts of ROUND batches of a task are made at once: the reference is read once for
-    all. What a step gets depends on its number and the process alone.
-    """
+    def hides(
+        make: Callable[[torch.Generator], Tensor],
+    ) -> Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]:
+        def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
+            hidden = torch.stack([make(rng) for _ in x])
+            return Hidden(hidden), torch.where(hidden, 0.0, x)
 
-    def __init__(self, x: Tensor, batch: int, folds: int, settings: Shapes, run: Run) -> None:
-        self.batch, self.run = batch, run
-        fold = torch.arange(len(x)) % folds
-        self.folds = [x[fold == k] for k in range(folds)]
-        self.references: list[Memory | Details] = [Details()] * folds
-        if settings.rank:
-            self.references = [
-                Memory(x[fold != k][: settings.remembered], settings.rank, settings.noise) for k in range(folds)
-            ]
-        shares = TASKS if settings.rank else DETAILS
-        side = x.shape[-1] if settings.rank else min(x.shape[-1], CROP)
-        self.tasks: list[Task] = [
-            task
-            for task, share in shares.items()
-            for _ in range(share)
-            if not task.startswith("coarse") or side % int(task[-1]) == 0
-        ]
-        self.made: dict[int, tuple[int, list[tuple[Context, Batch]]]] = {}
+        return observe
 
-    def __getitem__(self, step: int) -> tuple[Context, Batch]:
-        turn, number = step % ROUND, step // ROUND**2
-        if turn not in self.made or self.made[turn][0] != number:
-            self.made[turn] = number, self._make(number * ROUND + turn)
-        return self.made[turn][1][step // ROUND % ROUND]
+    def averages(factor: int) -> Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]:
+        average = Average((factor,) * 3)
+        return lambda x, rng: (average, average.observe(x))
 
-    @torch.autocast("cpu", enabled=False)
-    def _make(self, number: int) -> list[tuple[Context, Batch]]:
-        rng = self.run.generator("lessons", number, self.run.accelerator.process_index)
+    def uniform(rng: torch.Generator) -> float:
+        return float(torch.rand((), generator=rng))
 
-        def draw(num: int) -> int:
-            return int(torch.randint(num, (), generator=rng))
-
-        fold, task = draw(len(self.folds)), self.tasks[draw(len(self.tasks))]
-        rows = torch.randint(len(self.folds[fold]), (ROUND * self.batch,), generator=rng)
-        x = self.folds[fold][rows]
-        mirrored = torch.rand(len(x), generator=rng) < 0.5
-        x = torch.where(mirrored.view(-1, 1, 1, 1, 1), x.flip(2), x)
-        reference = self.references[fold]
-        if isinstance(reference, Details):
-            x = torch.stack([_crop(shape, rng) for shape in x])
-        context = _context(reference, x, task, rng)
-        device = self.run.accelerator.device
-        parts = [part.to(device).split(self.batch) for part in (x, *context.tensors().values())]
-        lessons: list[tuple[Context, Batch]] = []
-        for truth, fill, scale, hidden, others in zip(*parts, strict=True):
-            lessons.append((Context(fill, scale, hidden, others), Batch(truth, hidden)))
-        return lessons
+    random = hides(lambda rng: scattered(side, 1 - 0.5 * 0.01 ** uniform(rng), rng))
+    tasks = {"scattered": Task(3 if whole else 1, random)}
+    if whole:
+        tasks["half"] = Task(1, hides(lambda rng: half(side, rng)))
+        tasks["box"] = Task(1, hides(lambda rng: box(side, int(side * (0.3 + 0.4 * uniform(rng))), rng)))
+    shares = {2: 2, 4: 2 if whole else 1}
+    return tasks | {f"coarse{k}": Task(share, averages(k)) for k, share in shares.items() if side % k == 0}
 
 
-def _context(reference: Memory | Details, x: Tensor, task: Task, rng: torch.Generator) -> Context:
-    if task in ("coarse2", "coarse4"):
-        average = Average((int(task[-1]),) * 3)
-        return reference.context(average, average.observe(x))
-    side = x.shape[-1]
-    masks = {
-        "scattered": lambda: scattered(side, 1 - 0.5 * 0.01 ** float(torch.rand((), generator=rng)), rng),
-        "half": lambda: half(side, rng),
-        "box": lambda: box(side, int(side * (0.3 + 0.4 * torch.rand((), generator=rng))), rng),
-    }
-    hidden = torch.stack([masks[task]() for _ in x])
-    return reference.context(Hidden(hidden), torch.where(hidden, 0.0, x))
+def _mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Shapes, or their mirror images."""
+    mirrored = torch.rand(len(x), generator=rng) < 0.5
+    return torch.where(mirrored.view(-1, 1, 1, 1, 1), x.flip(2), x)
 
 
 def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
@@ -237,9 +211,9 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
 
 def _check_unseen(energy: Any, validation: Tensor, folder: str) -> None:
     """InputError if shapes to judge by are among those that an energy remembers."""
-    if not isinstance(energy, VoxelEnergy) or not energy.remembers:
+    if not isinstance(energy, ReferenceEnergy) or not energy.remembers:
         return
-    known = {row.numpy().tobytes() for row in energy.shapes}
+    known = {row.numpy().tobytes() for row in energy.remembered}
     seen = sum(row.numpy().tobytes() in known for row in levels(validation))
     if seen:
         raise InputError(
@@ -254,6 +228,6 @@ def _pretrained(folder: Path, size: int) -> Any:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
     shape = (1, size, size, size)
-    if getattr(energy, "event_shape", None) != shape or not isinstance(energy, VoxelEnergy | GenerativeConvNet):
+    if getattr(energy, "event_shape", None) != shape or not isinstance(energy, ReferenceEnergy | GenerativeConvNet):
         raise InputError(f"learn.pretrained={folder}: is no energy of voxels of {size} a side")
     return energy

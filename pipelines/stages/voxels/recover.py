@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from energies import Conditioned, GenerativeConvNet, Hidden, VoxelEnergy
+from energies import Conditioned, GenerativeConvNet, Hidden, ReferenceEnergy
 from energies.diagnostics import Monitor
 from energies.samplers import Langevin
 from energies.sampling import sample
@@ -56,8 +56,8 @@ class Recover:
         energy, hidden = values["energy"].to(run.accelerator.device), values["hidden"]
         check_side(energy, hidden.shape[-1], "recover")
         damaged = torch.where(hidden, 0.0, values["targets"].float())
-        monitor = Monitor(temperature=1.0 if isinstance(energy, VoxelEnergy) else self.noise**2)
-        if isinstance(energy, VoxelEnergy):
+        monitor = Monitor(temperature=1.0 if isinstance(energy, ReferenceEnergy) else self.noise**2)
+        if isinstance(energy, ReferenceEnergy):
             fields = expected(energy, Hidden(hidden), damaged, run)
             first = slice(self.samples)
             samples = sampled(energy, damaged[first], hidden[first], self.unmasking, self.polish, run, "recover")

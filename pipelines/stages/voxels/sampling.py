@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from energies import Average, Hidden, VoxelEnergy
+from energies import Average, Hidden, ReferenceEnergy
 from energies.diagnostics import Monitor
 from energies.unmasking import Unmasking
 from pipelines.chains import sample_chains
@@ -16,7 +16,7 @@ POLISHED = 0.15
 TOGETHER = 2**19  # voxels of shapes whose expectation is taken at once
 
 
-def expected(energy: VoxelEnergy, observation: Hidden | Average, y: Tensor, run: Run) -> Tensor:
+def expected(energy: ReferenceEnergy, observation: Hidden | Average, y: Tensor, run: Run) -> Tensor:
     """Expected x [n, 1, N, N, N] given y [n, 1, ...], on the CPU: of the shapes and their mirror images, turned back.
 
     Block means are held exactly.
@@ -44,7 +44,7 @@ def expected(energy: VoxelEnergy, observation: Hidden | Average, y: Tensor, run:
 
 
 def sampled(
-    energy: VoxelEnergy, x: Tensor, hidden: Tensor, unmasking: Unmasking, polish: int, run: Run, purpose: str
+    energy: ReferenceEnergy, x: Tensor, hidden: Tensor, unmasking: Unmasking, polish: int, run: Run, purpose: str
 ) -> Tensor:
     """Samples [n, 1, N, N, N] in [-1, 1] of shapes of which x is seen but for hidden, on the CPU: the last expectation.
 

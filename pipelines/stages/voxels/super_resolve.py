@@ -9,7 +9,7 @@ import torch
 
 from data import voxels
 from data.errors import InputError
-from energies import Average, VoxelEnergy
+from energies import Average, ReferenceEnergy
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import averaged, pack, top_of_blocks
 from pipelines.stages.voxels.sampling import expected
@@ -83,7 +83,7 @@ class SuperResolve:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, coarse = values["energy"].to(run.accelerator.device), values["coarse"].float()
-        if not isinstance(energy, VoxelEnergy):
+        if not isinstance(energy, ReferenceEnergy):
             raise InputError("super_resolve needs learn.energy=shapes, that of block means")
         side, size = coarse.shape[-1], energy.event_shape[-1]
         factor = self.factor or size // side

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from energies import GenerativeConvNet, VoxelEnergy
+from energies import GenerativeConvNet, ReferenceEnergy
 from energies.diagnostics import Monitor
 from energies.samplers import Langevin
 from energies.sampling import sample
@@ -52,8 +52,8 @@ class Synthesize:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device)
-        monitor = Monitor(temperature=1.0 if isinstance(energy, VoxelEnergy) else self.noise**2)
-        if isinstance(energy, VoxelEnergy):
+        monitor = Monitor(temperature=1.0 if isinstance(energy, ReferenceEnergy) else self.noise**2)
+        if isinstance(energy, ReferenceEnergy):
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
             fields = sampled(energy, nothing, hidden, self.unmasking, self.polish, run, "synthesize")

@@ -9,8 +9,8 @@ from torch import Tensor
 
 import energies
 from data import furniture
-from energies import Average, Hidden, VoxelEnergy
-from energies.shapes import Details, Memory
+from energies import Average, Hidden, ReferenceEnergy
+from energies.memory import Details, Memory
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def shapes() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def energy(shapes) -> VoxelEnergy:
+def energy(shapes) -> ReferenceEnergy:
     torch.manual_seed(0)
-    made = VoxelEnergy(16, 20, (8, 12), (1, 1), rank=30)
+    made = ReferenceEnergy([1, 16, 16, 16], 20, (8, 12), (1, 1), rank=30)
     made.remember(shapes[:20])
     with torch.no_grad():
         made.refiner.net.skip.weight.normal_(0, 0.1)
@@ -63,12 +63,12 @@ def test_the_memory_knows_mirror_images_too(shapes):
 
 def test_details_take_grids_of_any_size(shapes):
     torch.manual_seed(0)
-    made = VoxelEnergy(16, 0, (8,), (1,))
+    made = ReferenceEnergy([1, 16, 16, 16], 0, (8,), (1,))
     y = Average((2, 2, 2)).observe(shapes[:2])
     assert made.given(Average((2, 2, 2)), y).mean().shape == (2, 1, 16, 16, 16)
     assert made.given(Average((4, 4, 4)), y).mean().shape == (2, 1, 32, 32, 32)
     assert isinstance(Details().context(Average((2, 2, 2)), y).fill, Tensor)
-    with pytest.raises(RuntimeError, match="remembers no whole shapes"):
+    with pytest.raises(RuntimeError, match="remembers nothing whole"):
         made.free()
 
 

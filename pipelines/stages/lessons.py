@@ -1,0 +1,84 @@
+"""What a `ReferenceEnergy` learns from: x seen in part, in the ways of all tasks, beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from energies.memory import Details, Memory
+from energies.objectives import Batch
+from energies.observation import Observation
+from energies.refiner import Context
+from pipelines.pipeline import Run
+
+ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
+
+
+class Task(NamedTuple):
+    """A way to see x in part: how often it comes, and (x, rng) -> (observation, what is seen)."""
+
+    share: int
+    observe: Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
+
+
+class Lessons:
+    """The lesson of every step; it depends on the number of the step and the process alone.
+
+    ROUND tasks take turns, and the contexts of ROUND batches of a task are made at once: the reference is read once for
+    all. A reference that holds x knows it, so every x is seen by the reference of the other folds.
+
+    Args:
+        x: [n, C, D, H, W].
+        batch: of them a step.
+        tasks: by name.
+        reference: from what it shall remember; None: there is none, only details are learned.
+        folds: how many.
+        run: gives randomness and processes.
+        varied: (x, rng) -> x, as good as those: mirror images, crops.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        batch: int,
+        tasks: Mapping[str, Task],
+        reference: Callable[[Tensor], Memory] | None,
+        folds: int,
+        run: Run,
+        varied: Callable[[Tensor, torch.Generator], Tensor],
+    ) -> None:
+        self.batch, self.run, self.varied = batch, run, varied
+        fold = torch.arange(len(x)) % folds
+        self.folds = [x[fold == k] for k in range(folds)]
+        self.references: Sequence[Memory | Details] = [Details()] * folds
+        if reference is not None:
+            self.references = [reference(x[fold != k]) for k in range(folds)]
+        self.tasks = [task for task in tasks.values() for _ in range(task.share)]
+        self.made: dict[int, tuple[int, list[tuple[Context, Batch]]]] = {}
+
+    def __getitem__(self, step: int) -> tuple[Context, Batch]:
+        turn, number = step % ROUND, step // ROUND**2
+        if turn not in self.made or self.made[turn][0] != number:
+            self.made[turn] = number, self._make(number * ROUND + turn)
+        return self.made[turn][1][step // ROUND % ROUND]
+
+    @torch.autocast("cpu", enabled=False)
+    def _make(self, number: int) -> list[tuple[Context, Batch]]:
+        rng = self.run.generator("lessons", number, self.run.accelerator.process_index)
+
+        def draw(num: int) -> int:
+            return int(torch.randint(num, (), generator=rng))
+
+        fold, task = draw(len(self.folds)), self.tasks[draw(len(self.tasks))]
+        rows = torch.randint(len(self.folds[fold]), (ROUND * self.batch,), generator=rng)
+        x = self.varied(self.folds[fold][rows], rng)
+        context = self.references[fold].context(*task.observe(x, rng))
+        device = self.run.accelerator.device
+        parts = [part.to(device).split(self.batch) for part in (x, *context.tensors().values())]
+        lessons: list[tuple[Context, Batch]] = []
+        for truth, fill, scale, hidden, others in zip(*parts, strict=True):
+            lessons.append((Context(fill, scale, hidden, others), Batch(truth, hidden)))
+        return lessons

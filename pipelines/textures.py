@@ -1,0 +1,146 @@
+"""How alike two textures are, and the simple ways to make more of one that a learned way has to be better than.
+
+Textures are float tensors [C, H, W] in [-1, 1], C = 1 or 3, of any sizes: they are compared by statistics that do not
+depend on where things are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipelines.metrics import spectrum
+
+LAGS = (1, 2, 4, 8)  # pixels
+PATCH = 8  # pixels a side of the patches that are looked for in the photograph
+PATCHES = 1500  # that are looked for
+FAINT = 1e-8  # power of nothing, for decibels: a thousandth of the rounding to bytes
+
+
+def describe(x: Tensor) -> dict[str, Any]:
+    """Mean and standard deviation of every channel, 0 to 255, and correlations of neighbours, by lag in pixels.
+
+    Lags that do not fit are left out; where nothing varies the correlation is 0.
+    """
+    levels = (x.double() + 1) * 127.5
+    return {
+        "mean": levels.mean((1, 2)).tolist(),
+        "std": levels.std((1, 2), correction=0).tolist(),
+        "horizontal": {str(lag): _correlation(levels, lag, 2) for lag in LAGS if lag < x.shape[2]},
+        "vertical": {str(lag): _correlation(levels, lag, 1) for lag in LAGS if lag < x.shape[1]},
+    }
+
+
+def ring_power(x: Tensor, side: int) -> tuple[list[float], list[float]]:
+    """Frequencies in cycles a pixel and radially averaged power, the mean over windows of that side (Welch 1967)."""
+    strips = x.unfold(1, side, max(1, side // 2)).unfold(2, side, max(1, side // 2))  # [C, rows, columns, side, side]
+    return spectrum(strips.flatten(1, 2))["spatial"]
+
+
+def compare(x: Tensor, truth: Tensor, side: int, rng: torch.Generator) -> dict[str, float]:
+    """How far the texture x is from another, which is taken as the truth; all are 0 for a perfect likeness.
+
+    Returns:
+        mean, std: largest difference of a channel, 0 to 255.
+        correlation: root mean square difference of the correlations of neighbours.
+        spectrum_db: root mean square difference of the power of rings, in dB, from windows of that side.
+        patches: root mean square difference of a patch of 8x8 pixels to the patch of the truth that is nearest, 0 to
+            255: whether each place could be one of the truth; 0 is a copy.
+    """
+    ours, theirs = describe(x), describe(truth)
+    gaps = [ours[way][lag] - theirs[way][lag] for way in ("horizontal", "vertical") for lag in ours[way]]
+    decibels = [_decibels(power) for _, power in (ring_power(x, side), ring_power(truth, side))]
+    return {
+        "mean": max(abs(a - b) for a, b in zip(ours["mean"], theirs["mean"], strict=True)),
+        "std": max(abs(a - b) for a, b in zip(ours["std"], theirs["std"], strict=True)),
+        "correlation": _rms(gaps),
+        "spectrum_db": _rms([a - b for a, b in zip(*decibels, strict=True)]),
+        "patches": _to_nearest_patch(x, truth, rng),
+    }
+
+
+def between_halves(photograph: Tensor, side: int, rng: torch.Generator) -> dict[str, float]:
+    """`compare` of a photograph's halves, the mean over left against right, top against bottom, and back."""
+    height, width = photograph.shape[1:]
+    left, right = photograph[:, :, : width // 2], photograph[:, :, width // 2 :]
+    top, bottom = photograph[:, : height // 2], photograph[:, height // 2 :]
+    found = [compare(a, b, side, rng) for a, b in ((left, right), (right, left), (top, bottom), (bottom, top))]
+    return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+
+
+def tiled(photograph: Tensor, height: int, width: int) -> Tensor:
+    """The photograph again and again, as far as the size [C, height, width] reaches."""
+    repeats = (1, -(-height // photograph.shape[1]), -(-width // photograph.shape[2]))
+    return photograph.repeat(*repeats)[:, :height, :width]
+
+
+def random_phase(photograph: Tensor, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """Noise [C, height, width] with the photograph's mean, colours and spectrum (Galerne et al. 2011, section III).
+
+    The photograph, its mean taken away and its border faded out, stands in a canvas of zeros; every frequency of
+    that gets the phase of white noise, the same in all channels.
+    """
+    mean = photograph.mean((1, 2), keepdim=True)
+    h, w = (min(a, b) for a, b in zip(photograph.shape[1:], (height, width), strict=True))
+    fade = _fade(h)[:, None] * _fade(w)
+    spot = (photograph[:, :h, :w] - mean) * fade
+    spot = spot * math.sqrt(height * width / float(fade.square().sum()))
+    noise = torch.fft.fft2(torch.randn(height, width, generator=rng))
+    phase = noise / noise.abs().clamp(min=1e-12)
+    canvas = F.pad(spot, (0, width - w, 0, height - h))
+    return (mean + torch.fft.ifft2(torch.fft.fft2(canvas) * phase).real).clamp(-1, 1)
+
+
+def table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Results of `compare` by name, as lines whose columns line up."""
+    columns = {"mean": 1, "std": 1, "correlation": 3, "spectrum_db": 2, "patches": 1}
+    lines = [f"{'difference to the photograph':30}" + "".join(f"{name:>13}" for name in columns)]
+    for name, scores in found.items():
+        label = name.replace("_", " ")
+        lines.append(f"{label:30}" + "".join(f"{scores[key]:13.{digits}f}" for key, digits in columns.items()))
+    return "\n".join(lines)
+
+
+def _correlation(levels: Tensor, lag: int, axis: int) -> float:
+    """Of pixels that far apart, the channels together."""
+    first, second = (part - part.mean((1, 2), keepdim=True) for part in _shifted(levels, lag, axis))
+    scale = (first.square().mean() * second.square().mean()).sqrt()
+    return float((first * second).mean() / scale) if scale > 0 else 0.0
+
+
+def _shifted(x: Tensor, lag: int, axis: int) -> tuple[Tensor, Tensor]:
+    return x.narrow(axis, 0, x.shape[axis] - lag), x.narrow(axis, lag, x.shape[axis] - lag)
+
+
+def _to_nearest_patch(x: Tensor, truth: Tensor, rng: torch.Generator) -> float:
+    known = _patches(truth)
+    ours = _patches(x)
+    rows = torch.randint(len(ours), (PATCHES,), generator=rng)
+    # Not by the shortcut |a|^2 + |b|^2 - 2 ab, which gives a copy a distance.
+    nearest = [torch.cdist(part, known).amin(1) for part in ours[rows].split(250)]
+    return float(torch.cat(nearest).square().mean().div(known.shape[1]).sqrt()) * 127.5
+
+
+def _patches(x: Tensor) -> Tensor:
+    """All patches of x, one a row."""
+    return F.unfold(x[None].float(), PATCH)[0].T.contiguous()
+
+
+def _fade(size: int) -> Tensor:
+    """A window [size] that is 1 but for a tenth of the size at each end, where it falls smoothly."""
+    distance = torch.minimum(torch.arange(size), torch.arange(size - 1, -1, -1)) + 1
+    share = (distance / (1 + size / 10)).clamp(max=1)
+    return (math.pi / 2 * share).sin().square()
+
+
+def _decibels(power: list[float]) -> list[float]:
+    return [10 * math.log10(max(p, FAINT)) for p in power]
+
+
+def _rms(values: list[float]) -> float:
+    return math.sqrt(sum(v * v for v in values) / max(len(values), 1))
