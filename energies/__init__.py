@@ -11,6 +11,7 @@ from energies.bounded import Bounded
 from energies.convnet import GenerativeConvNet
 from energies.encoder import EncoderEnergy
 from energies.energy import Energy, WeightedSum, gradient
+from energies.joint import EncoderLogits, JointEnergy
 from energies.observation import Average, Conditioned, Grey, Hidden
 from energies.reference import ReferenceEnergy
 from energies.refiner import Context, Refiner
@@ -23,11 +24,13 @@ __all__ = [
     "Conditioned",
     "Context",
     "EncoderEnergy",
+    "EncoderLogits",
     "Energy",
     "Gaussian",
     "GenerativeConvNet",
     "Grey",
     "Hidden",
+    "JointEnergy",
     "ReferenceEnergy",
     "Refiner",
     "ResidualEnergy",
@@ -52,6 +55,7 @@ def load(folder: str | Path) -> Energy:
         RBM,
         GenerativeConvNet,
         EncoderEnergy,
+        JointEnergy,
         ResidualEnergy,
         Refiner,
         ReferenceEnergy,

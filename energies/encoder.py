@@ -38,6 +38,7 @@ class EncoderEnergy(Labelled):
         noisy: whether it is a family over noise levels, to be bound with `at`; else of clean x.
         num_classes: of labels, to be bound with `given`; 0: none.
         spread: s, root mean square of x - mean.
+        heads: energies that are read out, those of as many classes (`energies.joint`).
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class EncoderEnergy(Labelled):
         noisy: bool = True,
         num_classes: int = 0,
         spread: float = 0.5,
+        heads: int = 1,
     ) -> None:
         super().__init__(num_classes)
         dims = len(shape) - 1
@@ -57,7 +59,7 @@ class EncoderEnergy(Labelled):
                 f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
             )
         self.event_shape = tuple(shape)
-        self.noisy, self.spread = noisy, spread
+        self.noisy, self.spread, self.heads = noisy, spread, heads
         self._stride = tuple(stride or (2,) * dims)
         self._padding = _padding(shape, self._stride, len(widths))
         cells, conv = math.prod(self._stride), CONVOLUTIONS[dims]
@@ -66,7 +68,7 @@ class EncoderEnergy(Labelled):
         self.levels = nn.ModuleList()
         c_in = shape[0]
         for width, depth in zip(widths, depths, strict=True):
-            self.levels.append(_Level(c_in * cells, width, depth, conv))
+            self.levels.append(_Level(c_in * cells, width, depth, conv, heads))
             c_in = width
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED))
         self.labels = nn.Embedding(num_classes + 1, EMBEDDED)  # the last one: no label
@@ -111,13 +113,23 @@ class EncoderEnergy(Labelled):
         return x - self._sigma(x) ** 2 * slope
 
     def forward(self, x: Tensor) -> Tensor:
+        return -(-self.energies(x)).logsumexp(1) if self.heads > 1 else self.energies(x).squeeze(1)
+
+    def energies(self, x: Tensor) -> Tensor:
+        """[B, heads] of x [B, *shape]; together, E(x) = -log sum exp of minus these."""
         z = x - self.mean
         if not self.noisy:
-            return z.square().flatten(1).sum(1) / 2 - self._tilt(z, self._embedding(x, None))
+            return z.square().flatten(1).sum(1, keepdim=True) / 2 - self._tilt(z, self._embedding(x, None))
         sigma = self._sigma(x)
         variance = sigma**2 + self.spread**2
         tilt = self._tilt(z / variance.sqrt(), self._embedding(x, sigma))
-        return (z.square() / (2 * variance)).flatten(1).sum(1) - self.spread / sigma.flatten() * tilt
+        return (z.square() / (2 * variance)).flatten(1).sum(1, keepdim=True) - self.spread / sigma.view(-1, 1) * tilt
+
+    def fresh(self) -> EncoderEnergy:
+        """The same network with first weights, and the mean and spread of this one."""
+        other = EncoderEnergy(**self._hub_mixin_config)  # type: ignore[arg-type]
+        other.mean.copy_(self.mean)
+        return other.to(self.mean.device)
 
     def features(self, x: Tensor) -> Tensor:
         """Mean and largest response of every filter to x [B, *shape], of all levels: [B, F]."""
@@ -127,7 +139,7 @@ class EncoderEnergy(Labelled):
         return torch.cat([pool for r in responses for pool in (r.flatten(2).mean(2), r.flatten(2).amax(2))], 1).float()
 
     def _tilt(self, u: Tensor, condition: Tensor) -> Tensor:
-        """f(u; condition): [B]."""
+        """f(u; condition): [B, heads]."""
         responses = self._responses(u, condition)
         heads = [level.read(h, condition) for level, h in zip(self._levels(), responses, strict=True)]
         return torch.stack(heads).sum(0)
@@ -160,14 +172,17 @@ class EncoderEnergy(Labelled):
 class _Level(nn.Module):
     """Residual blocks at one resolution, each shifted and scaled by the condition, and what the energy reads there."""
 
-    def __init__(self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d]) -> None:
+    def __init__(
+        self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int
+    ) -> None:
         super().__init__()
         self.enter = conv(c_in, width, 1)
         self.first = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
         self.second = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
         self.modulate = nn.ModuleList(nn.Linear(EMBEDDED, 2 * width) for _ in range(depth))
         self.head = conv(width, width, 1)
-        self.weigh = nn.Linear(EMBEDDED, 2 * width)
+        self.heads = heads
+        self.weigh = nn.Linear(EMBEDDED, heads * 2 * width)
         with torch.no_grad():
             for layer in self.second:
                 layer.weight *= 0.2  # type: ignore[operator]
@@ -183,10 +198,11 @@ class _Level(nn.Module):
         return h
 
     def read(self, h: Tensor, condition: Tensor) -> Tensor:
-        """[B]: of responses h, weighed squares and soft steps."""
-        g = self.head(h)
-        square, step = _spread(self.weigh(condition), g).chunk(2, 1)
-        return (0.5 * square * g.square() + (1 + step) * F.silu(g)).flatten(1).sum(1)
+        """[B, heads]: of responses h, weighed squares and soft steps."""
+        g = self.head(h).flatten(2)
+        weights = self.weigh(condition).view(len(condition), self.heads, 2, -1)
+        read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
+        return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
 
 
 def _spread(v: Tensor, like: Tensor) -> Tensor:

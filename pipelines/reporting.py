@@ -83,14 +83,29 @@ def _positive(lines: dict[str, tuple[list[float], list[float]]]) -> bool:
     return all(value > 0 for _, values in lines.values() for value in values)
 
 
+CURVES = {
+    "learning": ("mean_loss", "noise_loss", "flow_loss", "energy_gap"),
+    "norms": ("gradient_norm", "weight_norm"),
+    "replay buffer: mean age in updates, restarts so far": ("buffer_age", "restarts"),
+    "values at their bounds, samples less data": ("saturation",),
+}
+
+
 def _learning(report: Report, run: Run) -> None:
+    """How learning went: its curves, and whether it had to go back."""
     records = [json.loads(line) for line in (run.root / "log.jsonl").read_text().splitlines()]
-    curves: dict[str, tuple[list[float], list[float]]] = {}
+    steps = [record for record in records if "step" in record]
+    for title, names in CURVES.items():
+        curves: dict[str, tuple[list[float], list[float]]] = {}
+        for name in names:
+            points = [(r["step"], r[name]) for r in steps if r.get(name) is not None]
+            if points:
+                curves[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
+        if curves:
+            report.curves(curves, title, "step", "value", log=title == "norms" and _positive(curves))
     for record in records:
-        for key in ("mean_loss", "noise_loss", "energy_gap"):
-            if record.get(key) is not None and "step" in record:
-                xs, ys = curves.setdefault(key.replace("_", " "), ([], []))
-                xs.append(record["step"])
-                ys.append(record[key])
-    if curves:
-        report.curves(curves, "learning", "step", "loss")
+        if record.get("event") == "rolled back":
+            report.text(
+                f"Learning diverged at step {record['diverged_at']}: {record['reason']}. It went back to step "
+                f"{record['to']} and on with smaller steps."
+            )

@@ -121,7 +121,6 @@ def _to_nearest_patch(x: Tensor, truth: Tensor, rng: torch.Generator) -> float:
     known = _patches(truth)
     ours = _patches(x)
     rows = torch.randint(len(ours), (PATCHES,), generator=rng)
-    # Not by the shortcut |a|^2 + |b|^2 - 2 ab, which gives a copy a distance.
     nearest = [torch.cdist(part, known).amin(1) for part in ours[rows].split(250)]
     return float(torch.cat(nearest).square().mean().div(known.shape[1]).sqrt()) * 127.5
 

@@ -104,7 +104,7 @@ def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: R
         with run.accelerator.autocast():
             loss, metrics = objective(*draw(energy, step, rng), rng)
         norm, problem = learner.step(step, loss, metrics)
-        run.log(step=step, gradient_norm=norm, **metrics)
+        run.log(step=step, gradient_norm=norm, weight_norm=learner.weight_norm(), **metrics)
         if problem is not None:
             step = learner.go_back(step, problem)
             continue
@@ -151,6 +151,10 @@ class Learner:
             for name, parameter in self.parameters.items():
                 self.average[name].lerp_(parameter.detach(), 1 - decay)
         return norm, None
+
+    def weight_norm(self) -> float:
+        """Of all weights together."""
+        return float(torch.nn.utils.get_total_norm([p.detach() for p in self.parameters.values()]))
 
     def go_back(self, step: int, problem: str) -> int:
         """Restore the last healthy state; the step to go on with. InputError: too often."""

@@ -197,16 +197,16 @@ def test_a_score_that_learns_to_denoise_is_the_gaussians():
         return (mean + torch.randn(num, 16, generator=rng) @ root.T).view(num, 1, 4, 4)
 
     torch.manual_seed(0)
-    energy = EncoderEnergy((1, 4, 4), (24, 24), (1, 1))
+    energy = EncoderEnergy((1, 4, 4), (16, 24), (1, 1))
     energy.centre(draw(2000))
-    steps, objective, optimizer = 240, ScoreMatching(), Muon(energy.parameters(), 0.02)
+    steps, objective, optimizer = 200, ScoreMatching(), Muon(energy.parameters(), 0.02)
     for step in range(steps):
         loss, _ = objective(energy, Batch(draw(64)), rng)
         optimizer.zero_grad()
         loss.backward()
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / steps)
         optimizer.step()
-    values, axes = torch.linalg.eigh(covariance)
+    values = torch.linalg.eigvalsh(covariance)
     assert values[-1] / values[0] > 20, "the axes differ so much that the reference alone is no answer"
     for sigma, most in ((0.15, 0.06), (0.4, 0.015), (1.2, 0.003)):
         x = draw(4000) + sigma * torch.randn(4000, 1, 4, 4, generator=rng)
@@ -215,7 +215,7 @@ def test_a_score_that_learns_to_denoise_is_the_gaussians():
         slope = gradient(energy.at(sigma), x)[1].flatten(1)
         error, without = ((found - exact).square().sum() / exact.square().sum() for found in (slope, reference))
         assert error < most and without > 8 * most, "the network must count"
-        assert float((slope * exact).sum() / exact.square().sum()) == pytest.approx(1, abs=0.06)
+        assert float((slope * exact).sum() / exact.square().sum()) == pytest.approx(1, abs=0.1)
 
 
 # -------------------------------------------------------------------------------------- the residual
@@ -239,7 +239,9 @@ def test_every_layers_spectral_norm_becomes_one(shape):
     energy.eval()
     before = [layer.left.clone() for layer in layers]
     energy(x)
-    assert all(torch.equal(a, layer.left) for a, layer in zip(before, layers, strict=True)), "it learns in training only"
+    assert all(torch.equal(a, layer.left) for a, layer in zip(before, layers, strict=True)), (
+        "it learns in training only"
+    )
 
 
 @shapes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_annealed_chains_go_on_where_they_should():
 def test_the_levels_run_from_end_to_end():
     for levels in (karras(20.0, 0.03, 9), Annealed(levels=9).schedule(), karras(20.0, 0.03, 9, rho=7.0)):
         assert len(levels) == 9 and levels[0] == pytest.approx(20) and levels[-1] == pytest.approx(0.03)
-        assert all(a > b for a, b in zip(levels, levels[1:], strict=False))
+        assert all(a > b for a, b in pairwise(levels))
     roots = torch.tensor(karras(20.0, 0.03, 9, rho=7.0)) ** (1 / 7)
     torch.testing.assert_close(roots.diff(), roots.diff().mean().expand(8), rtol=1e-3, atol=0)
     assert Stepwise(levels=5).schedule()[0] == pytest.approx(6.0)
@@ -269,9 +270,7 @@ def test_impossible_settings_are_refused(kind, settings):
 
 
 @pytest.mark.xfail(strict=True, reason="generators.py: Chain tells of its limit and bound only when it samples")
-@pytest.mark.parametrize(
-    "settings", [{"limit": 0.0}, {"limit": -1.0}, {"bound": 0.0}, {"bound": -1.0}], ids=str
-)
+@pytest.mark.parametrize("settings", [{"limit": 0.0}, {"limit": -1.0}, {"bound": 0.0}, {"bound": -1.0}], ids=str)
 def test_a_chain_refuses_impossible_limits_at_once(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         Chain(**settings)

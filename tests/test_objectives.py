@@ -36,7 +36,7 @@ class Family(Energy):
         super().__init__()
         self.theta = nn.Parameter(torch.tensor(theta))
         self.mean, self.noise = mean, torch.tensor(0.0)
-        self.spread = theta**-0.5
+        self.spread = max(theta, 0.01) ** -0.5
 
     def at(self, noise: float | Tensor) -> Family:
         family = copy.copy(self)
@@ -87,7 +87,7 @@ def test_every_objective_learns_every_modality(name, shape, labelled):
     again, _ = objective(
         energy, Batch(x, chains=ReplayBuffer(before, chains.label), label=label, progress=1.0), seeded(3)
     )
-    assert torch.equal(loss, again) or name == "persistent" or name == "short"
+    assert torch.equal(loss, again)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -168,15 +168,15 @@ def test_score_matching_is_least_for_the_true_gaussian():
 def test_as_many_labels_are_forgotten_as_was_asked():
     class Seen(EncoderEnergy):
         def given(self, label):
-            Seen.labels = label
+            Seen.asked = label
             return super().given(label)
 
     energy = Seen((1, 2, 2), (2,), (1,), num_classes=4)
     x, label = torch.zeros(4000, 1, 2, 2), torch.arange(4000) % 4
     for share in (0.0, 0.15, 1.0):
         ScoreMatching(unlabelled=share)(energy, Batch(x.clone(), label=label), seeded(0))
-        forgotten = Seen.labels == -1
-        assert torch.equal(Seen.labels[~forgotten], label[~forgotten])
+        forgotten = Seen.asked == -1
+        assert torch.equal(Seen.asked[~forgotten], label[~forgotten])
         assert abs(int(forgotten.sum()) - 4000 * share) <= 5 * (4000 * share * (1 - share)) ** 0.5
 
 
@@ -221,7 +221,9 @@ def test_wider_data_and_small_energies():
 
     def run(**settings) -> tuple[Tensor, float]:
         chains = ReplayBuffer(torch.randn(num, 1, generator=seeded(1)))
-        loss, metrics = MaximumLikelihood(steps=1, **FREE, **settings)(Family(1.0), Batch(data, chains=chains), seeded(2))
+        loss, metrics = MaximumLikelihood(steps=1, **FREE, **settings)(
+            Family(1.0), Batch(data, chains=chains), seeded(2)
+        )
         return loss.detach(), metrics["energy_gap"]
 
     (plain, gap), (wide, wide_gap), (weighed, weighed_gap) = run(), run(data_noise=0.5), run(energy_weight=0.1)
@@ -242,14 +244,18 @@ def test_the_chains_stay_in_bounds():
 def test_learning_by_likelihood_finds_the_precision():
     energy = Family(1.0)
     optimizer = torch.optim.SGD(energy.parameters(), 1.0)
-    data = 0.5 * torch.randn(4000, 1, 2, generator=seeded(0))
-    chains = ReplayBuffer(torch.randn(1000, 1, 2, generator=seeded(1)))
-    for update in range(150):
-        loss, _ = MaximumLikelihood(steps=5, negatives=500, **FREE)(energy, Batch(data, chains=chains), seeded(update))
+    data = 0.5 * torch.randn(1500, 1, 2, generator=seeded(0))
+    chains = ReplayBuffer(torch.randn(600, 1, 2, generator=seeded(1)))
+    objective, thetas = MaximumLikelihood(steps=10, step_size=0.2, noise=1.0, bound=50.0), []
+    for update in range(100):
+        loss, _ = objective(energy, Batch(data, chains=chains), seeded(update))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(energy.theta) == pytest.approx(4.0, rel=0.15)
+        thetas.append(energy.theta.item())
+    # Where Langevin's variance, 1 / (theta (1 - theta eps^2 / 4)), is that of the data.
+    theta = sum(thetas[50:]) / 50
+    assert 1 / (theta * (1 - theta * 0.01)) == pytest.approx(float(data.square().mean()), rel=0.06)
 
 
 # -------------------------------------------------------------------------------- recovery likelihood
@@ -257,18 +263,17 @@ def test_learning_by_likelihood_finds_the_precision():
 
 def test_recovery_likelihood_is_still_at_the_true_gaussian_and_moves_towards_it():
     """Of theta too small, the law too wide, it goes up: the loss falls with theta."""
-    way = Stepwise(levels=4, high=2.0, low=0.1, steps=40, step_size=0.3)
+    way = Stepwise(levels=3, high=1.0, low=0.3, steps=120, step_size=0.4)
     data = 0.5 * torch.randn(2000, 1, 3, generator=seeded(0))
 
     def mean(theta: float) -> tuple[float, float]:
-        found = torch.tensor([slope(RecoveryLikelihood(way), Family(theta), Batch(data), k) for k in range(12)])
-        return float(found.mean()), float(found.std() / 12**0.5)
+        found = torch.tensor([slope(RecoveryLikelihood(way), Family(theta), Batch(data), k) for k in range(10)])
+        return float(found.mean()), float(found.std() / 10**0.5)
 
     still, error = mean(4.0)
     low, low_error = mean(2.0)
-    high, high_error = mean(8.0)
-    print(still, error, low, low_error, high, high_error)
-    assert abs(still) < 5 * error
+    high, high_error = mean(12.0)
+    assert abs(still) < 5 * error + 0.1 * min(high, -low)
     assert low < -5 * low_error and high > 5 * high_error
 
 
@@ -285,7 +290,7 @@ class Potential(Family):
 def bottom(data: Tensor, mean: float, seed: int) -> float:
     """The theta of the least flow loss, which is a parabola in it."""
     low, mid, high = (
-        float(EnergyMatching(warm_up=1.0)(Potential(theta, mean), Batch(data), seeded(seed))[0])
+        EnergyMatching(warm_up=1.0)(Potential(theta, mean), Batch(data), seeded(seed))[0].item()
         for theta in (0.0, 1.0, 2.0)
     )
     curve = (low + high) / 2 - mid
@@ -294,20 +299,20 @@ def bottom(data: Tensor, mean: float, seed: int) -> float:
 
 def test_the_flow_to_a_point_is_known():
     """From x at time t the point c is (c - x) / (1 - t) away: E[r r / (1 - t)] / E[r^2] = E[1 - t] / E[(1 - t)^2]."""
-    found = torch.tensor([bottom(torch.full((400, 3), 0.6), 0.6, seed) for seed in range(10)])
-    assert abs(found.mean() - 1.5) < 5 * found.std() / 10**0.5
-    assert found.std() / 10**0.5 < 0.03
+    found = torch.tensor([bottom(torch.full((300, 3), 0.6), 0.6, seed) for seed in range(6)])
+    assert abs(found.mean() - 1.5) < 5 * found.std() / 6**0.5
+    assert found.std() / 6**0.5 < 0.05
 
 
 def test_the_flow_to_a_gaussian_goes_by_the_shortest_way():
-    """Transport takes noise n to s n: theta = 1.5 (1 - s^2) / (1 + s + s^2); pairs at random would give 1.5 (1 - s^2) / (1 + s^2)."""
+    """Transport takes noise n to s n: theta = 1.5 (1 - s^2) / (1 + s + s^2).
+
+    Pairs at random would give 1.5 (1 - s^2) / (1 + s^2).
+    """
     s, mean = 0.5, 0.3
-    found = torch.tensor(
-        [bottom(mean + s * torch.randn(600, 1, generator=seeded(99 + k)), mean, k) for k in range(10)]
-    )
-    print(found)
-    assert abs(found.mean() - 1.5 * (1 - s**2) / (1 + s + s**2)) < 5 * found.std() / 10**0.5 + 0.02
-    assert found.std() / 10**0.5 < 0.02, "and is told from 0.9"
+    found = torch.tensor([bottom(mean + s * torch.randn(400, 1, generator=seeded(99 + k)), mean, k) for k in range(6)])
+    assert abs(found.mean() - 1.5 * (1 - s**2) / (1 + s + s**2)) < 5 * found.std() / 6**0.5 + 0.02
+    assert found.std() / 6**0.5 < 0.025, "and is told from 0.9"
 
 
 def test_the_contrast_begins_after_the_warm_up_and_lowers_the_data():

@@ -5,6 +5,7 @@
 
 from energies.objectives.batch import Batch, Metrics
 from energies.objectives.energy_matching import EnergyMatching
+from energies.objectives.joint import Joint
 from energies.objectives.likelihood import MaximumLikelihood
 from energies.objectives.recovery_likelihood import RecoveryLikelihood
 from energies.objectives.refining import Denoising
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "Denoising",
     "EnergyMatching",
+    "Joint",
     "MaximumLikelihood",
     "Metrics",
     "RecoveryLikelihood",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from pipelines.stages.images.load import to_float
 from pipelines.training import Optimizer, train
 
 SAMPLED = 10_000  # pictures whose mean and spread are taken
+COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
 
 
@@ -29,7 +31,7 @@ class Encoder:
     """Our default: a scalar ConvNet that reads every level, at all noise levels or of clean x (energies/encoder.py)."""
 
     widths: tuple[int, ...] = (32, 64, 128, 192)
-    """Channels of the levels, from half the resolution on."""
+    """Channels of the levels, from half the resolution on; of small pictures only the first ones."""
 
     depths: tuple[int, ...] = (1, 2, 2, 2)
     """Residual blocks there."""
@@ -134,7 +136,9 @@ class Learn:
         if isinstance(self.energy, Residual):
             return ResidualEnergy(shape, self.energy.width, num_classes)
         noisy = isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
-        energy = EncoderEnergy(shape, self.energy.widths, self.energy.depths, None, noisy, num_classes)
+        levels = max(1, int(math.log2(min(shape[1:]) / COARSEST)))
+        widths, depths = self.energy.widths[:levels], self.energy.depths[:levels]
+        energy = EncoderEnergy(shape, widths, depths, None, noisy, num_classes)
         energy.centre(x)
         return energy
 

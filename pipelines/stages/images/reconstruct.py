@@ -73,7 +73,9 @@ class Reconstruct:
             parts.append(decode(generator, energy, z).cpu())
         made, noise = torch.cat(parts), torch.cat(noises)
         if not made.isfinite().all():
-            raise InputError("reconstruct: the chains end at values that are not finite; learn.optimizer.steps is too low")
+            raise InputError(
+                "reconstruct: the chains end at values that are not finite; learn.optimizer.steps is too low"
+            )
         found: dict[str, Any] = {"num": len(x), "reconstruction": error(made, x)}
         found |= self._baselines(values["images"], x)
         found["noise"] = normality(noise)
@@ -143,7 +145,9 @@ def mapping(values: dict[str, Any], run: Run, stage: str) -> tuple[Any, Annealed
     energy = values["energy"].to(run.accelerator.device).eval()
     generator = deterministic(from_description(values["generator"]))
     if isinstance(generator, Annealed) != bool(getattr(energy, "noisy", False)):
-        raise InputError(f"{stage}: learn.pretrained was not learned by this learn.objective; set that it was learned by")
+        raise InputError(
+            f"{stage}: learn.pretrained was not learned by this learn.objective; set that it was learned by"
+        )
     return energy, generator
 
 

@@ -23,6 +23,10 @@ from pipelines.training import Optimizer, train
 
 LARGEST = 4096  # pixels a side of what is made
 
+# What is far apart has to agree on a rhythm, which the flow alone leaves broken: Langevin steps mend it. And what is
+# learned reaches no further than a crop, so that no level is needed that would drown one.
+ANNEALED = Annealed(levels=24, high=5.0, steps=3)
+
 
 @dataclass(frozen=True)
 class LoadTexture:
@@ -105,6 +109,9 @@ class Encoder:
         pixel.centre(photograph.flatten(1).T[:, :, None, None])
         return pixel.resized((crop, crop))
 
+    def generator(self) -> Annealed:
+        return ANNEALED
+
 
 @dataclass(frozen=True)
 class ConvNet:
@@ -125,6 +132,9 @@ class ConvNet:
 
     def build(self, crop: int, photograph: Tensor) -> GenerativeConvNet:
         return GenerativeConvNet("image", [len(photograph), crop, crop], self.sigma, float(photograph.mean()))
+
+    def generator(self) -> Chain:
+        return self.objective.generator()
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,7 @@ class LearnTexture:
 
         kept = {} if buffer is None else buffer.tensors()
         energy = train(energy, self.energy.objective, draw, self.optimizer, run, kept)
-        return {"energy": energy, "generator": described(self.energy.objective.generator())}
+        return {"energy": energy, "generator": described(self.energy.generator())}
 
     def _buffer(self, photograph: Tensor, run: Run) -> ReplayBuffer | None:
         if not isinstance(self.energy, ConvNet):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import ReferenceEnergy
+from energies import EncoderEnergy
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, unpack
@@ -39,8 +39,8 @@ class Features:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, shapes = values["energy"].to(run.accelerator.device), values["shapes"]
-        if not isinstance(energy, ReferenceEnergy) or not energy.remembers:
-            raise InputError("features need learn.energy=shapes, with learn.energy.shapes.rank above 0")
+        if not isinstance(energy, EncoderEnergy):
+            raise InputError("features need learn.energy=encoder with learn.objective=score_matching")
         if len(shapes["classes"]) < 2:
             raise InputError(
                 f"{values['source']['name']} has no classes to tell apart; put shapes into folders by class"
@@ -54,10 +54,7 @@ class Features:
         train, validation = (unpack(shapes[part], shapes["side"]) for part in ("train", "validation"))
         train, validation = train[known], validation[judged]
         labels, truth = shapes["train_labels"][known], shapes["validation_labels"][judged]
-        fresh = ReferenceEnergy(energy.event_shape, 0, energy.widths, energy.depths).refiner.to(run.accelerator.device)
-        free = energy.free()
-        assert free.context is not None
-        networks = {"energy": free, "random_network": fresh.given(free.context)}
+        networks = {"energy": energy, "random_network": energy.fresh()}
         accuracy: dict[str, float] = {}
         for name, network in networks.items():
             known, new = (_responses(network.at(self.noise), x, run) for x in (train, validation))

@@ -13,10 +13,10 @@ from torch import Tensor
 
 import energies
 from data.errors import InputError
-from energies import Average, GenerativeConvNet, Hidden
+from energies import Average, EncoderEnergy, GenerativeConvNet, Hidden
 from energies.buffer import ReplayBuffer
 from energies.memory import Memory
-from energies.objectives import Batch, Denoising, MaximumLikelihood
+from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
 from energies.observation import Observation
 from energies.reference import ReferenceEnergy, levels
 from energies.refiner import Refiner
@@ -68,6 +68,25 @@ class DescriptorNet:
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """A scalar ConvNet at all noise levels that reads every level of a bottom-up network (energies/encoder.py): for
+    features."""
+
+    widths: tuple[int, ...] = (16, 96, 128, 192)
+    """Channels of the levels, from half the resolution on."""
+
+    depths: tuple[int, ...] = (0, 1, 2, 1)
+    """Residual blocks there."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.depths) or min(self.widths) < 1 or min(self.depths) < 0:
+            raise ValueError(f"widths must be positive and as many as depths, got {self.widths} and {self.depths}")
+
+
+ALLOWED: dict[type, type] = {Shapes: Denoising, DescriptorNet: MaximumLikelihood, Encoder: ScoreMatching}
+
+
+@dataclass(frozen=True)
 class Learn:
     """Learn an energy of the shapes, for all tasks at once, or take one that was learned before."""
 
@@ -81,11 +100,11 @@ class Learn:
     size: int | None = None
     """Voxels a side of the energy, which must divide the shapes'; null: theirs. Shapes are averaged down to it."""
 
-    energy: Shapes | DescriptorNet = Shapes()
-    """The energy: shapes (our default), or descriptor_net, the published one."""
+    energy: Shapes | DescriptorNet | Encoder = Shapes()
+    """The energy: shapes (our default), descriptor_net, the published one, or encoder, for features."""
 
-    objective: Denoising | MaximumLikelihood = field(default_factory=lambda: Denoising(0.92, 0.8, 1.2))
-    """How it learns: denoising, for shapes; maximum_likelihood, for descriptor_net."""
+    objective: Denoising | MaximumLikelihood | ScoreMatching = field(default_factory=lambda: Denoising(0.92, 0.8, 1.2))
+    """How it learns: denoising, for shapes; maximum_likelihood, for descriptor_net; score_matching, for encoder."""
 
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.0015, 30, 1.0, 0.99, 50))
     """How its weights are found."""
@@ -97,8 +116,11 @@ class Learn:
     """Parts of the shapes: what one of them teaches is judged by a reference of the others."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.energy, Shapes) != isinstance(self.objective, Denoising):
-            raise ValueError("objective must be denoising for the energy shapes, maximum_likelihood for descriptor_net")
+        if not isinstance(self.objective, ALLOWED[type(self.energy)]):
+            raise ValueError(
+                "objective must be denoising for the energy shapes, maximum_likelihood for descriptor_net, "
+                "score_matching for encoder"
+            )
         if self.batch < 1 or not 2 <= self.folds <= MOST_FOLDS:
             raise ValueError(f"batch must be 1 or more and folds 2 to {MOST_FOLDS}, got {self.batch} and {self.folds}")
         if self.size is not None and self.size < 8:
@@ -119,6 +141,8 @@ class Learn:
         x = averaged(values["shapes"]["train"], side, size)
         if isinstance(self.energy, DescriptorNet):
             return {"energy": self._maximum_likelihood(x, run)}
+        if isinstance(self.energy, Encoder):
+            return {"energy": self._score_matching(x, run)}
         return {"energy": self._denoising(x, run)}
 
     def _denoising(self, x: Tensor, run: Run) -> ReferenceEnergy:
@@ -149,6 +173,18 @@ class Learn:
         def draw(energy: ReferenceEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
             context, batch = lessons[step]
             return energy.refiner.given(context), batch
+
+        return train(energy, self.objective, draw, self.optimizer, run, {})
+
+    def _score_matching(self, x: Tensor, run: Run) -> EncoderEnergy:
+        assert isinstance(self.energy, Encoder)
+        energy = EncoderEnergy(x.shape[1:], self.energy.widths, self.energy.depths)
+        energy.centre(x)
+        device = run.accelerator.device
+
+        def draw(energy: EncoderEnergy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
+            rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()
+            return energy, Batch(x[rows].to(device))
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 
@@ -228,6 +264,8 @@ def _pretrained(folder: Path, size: int) -> Any:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
     shape = (1, size, size, size)
-    if getattr(energy, "event_shape", None) != shape or not isinstance(energy, ReferenceEnergy | GenerativeConvNet):
+    if getattr(energy, "event_shape", None) != shape or not isinstance(
+        energy, ReferenceEnergy | GenerativeConvNet | EncoderEnergy
+    ):
         raise InputError(f"learn.pretrained={folder}: is no energy of voxels of {size} a side")
     return energy

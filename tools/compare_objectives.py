@@ -1,0 +1,80 @@
+"""All ways to learn an energy of pictures side by side: the same network, the same minutes; prints the README's table.
+
+python tools/compare_objectives.py --images ../shared/data/images/train-images-idx3-ubyte.gz --minutes 10
+
+Each run is the command line's own, in a process of its own; finished runs are not done again. How many steps fit
+into the minutes is measured first, by a few steps of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+MUON = ["learn.optimizer.method=muon", "learn.optimizer.learning_rate=0.02"]
+ADAM = ["learn.optimizer.method=adam", "learn.optimizer.learning_rate=0.001"]
+PERSISTENT = "{steps: 30, step_size: 0.3, noise: 0.03, limit: 0.1, restart: 0.05, bound: 1.0, negatives: 64}"
+SHORT = "{steps: 50, step_size: 0.3, noise: 0.03, limit: 0.1, restart: 1.0, bound: 1.0, negatives: 64}"
+RUNS = {
+    "denoising score matching": [*MUON, "learn.objective=score_matching"],
+    "recovery likelihood": [*ADAM, "learn.objective=recovery_likelihood"],
+    "energy matching": [*MUON, "learn.objective=energy_matching"],
+    "maximum likelihood, persistent chains": [*ADAM, f"learn.objective={{maximum_likelihood: {PERSISTENT}}}"],
+    "maximum likelihood, short runs": [*ADAM, f"learn.objective={{maximum_likelihood: {SHORT}}}"],
+    "maximum likelihood, residual energy": [
+        *ADAM, "learn.energy=residual", f"learn.objective={{maximum_likelihood: {PERSISTENT}}}",
+    ],
+}  # fmt: skip
+PROBE = 12  # steps that are timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", default="../shared/data/images/train-images-idx3-ubyte.gz")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of learning, each")
+    parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num", type=int, default=1000, help="samples that are judged")
+    parser.add_argument("--only", default="", help="those whose name begins so")
+    arguments = parser.parse_args()
+    print("| objective | steps | Frechet | precision | recall | 10x steps / 1x | from data, long |")
+    print("|---|---|---|---|---|---|---|")
+    for number, (name, settings) in enumerate(RUNS.items()):
+        if not name.startswith(arguments.only):
+            continue
+        steps = _steps(arguments, number, settings)
+        found = _run(arguments, f"run_{number}", [*settings, f"learn.optimizer.steps={steps}"])
+        ours = found["samples"]
+        print(
+            f"| {name} | {steps} | {ours['frechet']:.2f} | {ours['precision']:.3f} | {ours['recall']:.3f} | "
+            f"{found['long_run_ratio']:.2f} | {found['long_from_data']['frechet']:.2f} |",
+            flush=True,
+        )
+    print(f"\nreal pictures: {found['training_pictures']['frechet']:.2f}; noise: {found['noise']['frechet']:.0f}")
+
+
+def _steps(arguments: argparse.Namespace, number: int, settings: list[str]) -> int:
+    """Steps that fit into the minutes. Energy matching takes twice the time once the contrast has set in."""
+    out = arguments.out / f"probe_{number}"
+    probe = [*settings, f"learn.optimizer.steps={PROBE}", "synthesize.num=32", "evaluate_synthesis.curve=0"]
+    _run(arguments, out.name, probe)
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    times = [record["time"] for record in records if "step" in record]
+    return int(60 * arguments.minutes / ((times[-1] - times[2]) / (len(times) - 3)))
+
+
+def _run(arguments: argparse.Namespace, name: str, settings: list[str]) -> dict:
+    out = arguments.out / name
+    fixed = [f"load.images={arguments.images}", f"seed={arguments.seed}", f"out={out}"]
+    if not any(setting.startswith("synthesize.num") for setting in settings):
+        fixed.append(f"synthesize.num={arguments.num}")
+    command = [sys.executable, "-m", "pipelines.run", "image_synthesis", *fixed, *settings]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return json.loads((out / "metrics.json").read_text())
+
+
+if __name__ == "__main__":
+    main()
