@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,34 +17,45 @@ class Drawn(NamedTuple):
     label: Tensor | None
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where fresh chains begin: mean + spread * normal noise, within plus and minus the bound (None: anywhere)."""
+
+    mean: Tensor | float = 0.0
+    spread: float = 0.5
+    bound: float | None = 1.0
+
+    def of(self, noise: Tensor) -> Tensor:
+        """x of noise [n, *event]."""
+        x = self.mean + self.spread * noise
+        return x if self.bound is None else x.clamp(-self.bound, self.bound)
+
+    def fresh(self, num: int, like: Tensor, rng: torch.Generator) -> Tensor:
+        """`num` starts of the shape of one x, `like` [*event]."""
+        return self.of(torch.randn(num, *like.shape, generator=rng, dtype=like.dtype, device=like.device))
+
+
 class ReplayBuffer:
     """Chains x [N, *event], of which each update draws some, moves them on, and puts them back.
 
     Args:
-        x: where they start; None of its memory is shared.
+        x: where they are at first; none of its memory is shared.
         label: of every chain, [N], or None.
-        mean, spread: fresh chains are mean + spread * normal noise, within [-1, 1].
+        start: where those begin that begin anew.
     """
 
-    def __init__(self, x: Tensor, label: Tensor | None = None, mean: Tensor | float = 0.0, spread: float = 0.5) -> None:
-        self.x, self.mean, self.spread = x.clone(), mean, spread
+    def __init__(self, x: Tensor, label: Tensor | None = None, start: Start | None = None) -> None:
+        self.x, self.start = x.clone(), start or Start()
         self.label = None if label is None else label.clone()
         self.age = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         self.restarts = torch.zeros((), dtype=torch.int64, device=x.device)
 
     @classmethod
     def of_noise(
-        cls,
-        num: int,
-        like: Tensor,
-        rng: torch.Generator,
-        label: Tensor | None = None,
-        mean: Tensor | float = 0.0,
-        spread: float = 0.5,
+        cls, num: int, like: Tensor, rng: torch.Generator, label: Tensor | None = None, start: Start | None = None
     ) -> ReplayBuffer:
         """`num` fresh chains of the shape of one x, `like` [*event]."""
-        x = fresh(num, like, mean, spread, rng)
-        return cls(x, label, mean, spread)
+        return cls((start or Start()).fresh(num, like, rng), label, start)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -57,7 +69,7 @@ class ReplayBuffer:
             raise ValueError(f"{num} chains asked of a buffer of {len(self)}")
         rows = torch.randperm(len(self), generator=rng, device=rng.device)[:num]
         anew = torch.rand(num, generator=rng, device=rng.device) < restart
-        started = fresh(num, self.x[0], self.mean, self.spread, rng)
+        started = self.start.fresh(num, self.x[0], rng)
         x = torch.where(anew.view(-1, *[1] * (self.x.ndim - 1)), started, self.x[rows])
         self.age[rows[anew]] = 0
         self.restarts += anew.sum()
@@ -71,8 +83,3 @@ class ReplayBuffer:
     def tensors(self) -> dict[str, Tensor]:
         """All that changes, for a checkpoint: to be written into to restore it."""
         return {"x": self.x, "age": self.age, "restarts": self.restarts}
-
-
-def fresh(num: int, like: Tensor, mean: Tensor | float, spread: float, rng: torch.Generator) -> Tensor:
-    noise = torch.randn(num, *like.shape, generator=rng, dtype=like.dtype, device=like.device)
-    return (mean + spread * noise).clamp(-1, 1)

@@ -172,9 +172,7 @@ class EncoderEnergy(Labelled):
 class _Level(nn.Module):
     """Residual blocks at one resolution, each shifted and scaled by the condition, and what the energy reads there."""
 
-    def __init__(
-        self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int
-    ) -> None:
+    def __init__(self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int) -> None:
         super().__init__()
         self.enter = conv(c_in, width, 1)
         self.first = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))

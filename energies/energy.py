@@ -116,6 +116,28 @@ class WeightedSum(Energy):
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([w * energy(x) for w, energy in _terms(self)]).sum(0)
 
+    def at(self, noise: float | Tensor) -> WeightedSum:
+        """The sum at a noise level, of terms that are families over levels.
+
+        It is not the energy of the noised product: sample it by MCMC at every level (Du et al. 2023).
+        """
+        return WeightedSum([(w, energy.at(noise)) for w, energy in _terms(self)])  # type: ignore[operator]
+
+    @property
+    def scale(self) -> Tensor:
+        """The unit of the noise levels, that of the first term."""
+        return _terms(self)[0][1].scale  # type: ignore[return-value]
+
+    @property
+    def mean(self) -> Tensor:
+        """Where noise is centred, that of the first term."""
+        return _terms(self)[0][1].mean  # type: ignore[return-value]
+
+    @property
+    def spread(self) -> float:
+        """Of the data, that of the first term."""
+        return _terms(self)[0][1].spread  # type: ignore[return-value]
+
     @property
     def binary_values(self) -> tuple[float, float]:
         return _terms(self)[0][1].binary_values

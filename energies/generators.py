@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from energies.bounded import Bounded
+from energies.buffer import Start
 from energies.compute import Compute
 from energies.diagnostics import Monitor
 from energies.encoder import EncoderEnergy
@@ -120,6 +121,8 @@ class Chain:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.calm < 0 or not self.step_size > 0 or not self.noise >= 0 or not self.spread > 0:
             raise ValueError("steps, step_size and spread must be positive, noise and calm not negative")
+        if any(value is not None and not value > 0 for value in (self.limit, self.bound)):
+            raise ValueError(f"limit and bound must be positive, or null, got {self.limit} and {self.bound}")
 
     def longer(self, factor: float) -> Chain:
         return replace(self, steps=max(1, round(self.steps * factor)))
@@ -127,9 +130,8 @@ class Chain:
     def generate(
         self, energy: Energy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
     ) -> Iterator[Tensor]:
-        yield from self.continued(
-            energy, getattr(energy, "mean", 0.0) + self.spread * noise, rng, monitor=monitor, compute=compute
-        )
+        x = Start(getattr(energy, "mean", 0.0), self.spread, self.bound).of(noise)
+        yield from self.continued(energy, x, rng, monitor=monitor, compute=compute)
 
     def continued(
         self, energy: Energy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
@@ -161,11 +163,11 @@ class Stepwise:
     low: float = 0.06
     """The lowest."""
 
-    steps: int = 12
+    steps: int = 15
     """Langevin steps at every level."""
 
-    step_size: float = 0.4
-    """Their size, in units of the noise between two levels."""
+    step_size: float = 0.7
+    """Their size, in units of how narrow x is given the noisier x."""
 
     def __post_init__(self) -> None:
         if self.levels < 2 or not 0 < self.low < self.high or self.steps < 1 or not self.step_size > 0:
@@ -178,37 +180,65 @@ class Stepwise:
         """Falling levels; each energy but the first is conditioned on the level before."""
         return geometric(self.high, self.low, self.levels)
 
-    def step(self, energy: EncoderEnergy, x: Tensor, level: float, before: float, rng: Rng) -> Iterator[Tensor]:
+    def step(
+        self,
+        energy: EncoderEnergy,
+        x: Tensor,
+        level: float,
+        before: float,
+        rng: Rng,
+        *,
+        monitor: Monitor | None = None,
+        compute: Compute = "float32",
+    ) -> Iterator[Tensor]:
         """From x [B, *event] with noise of level `before` to noise of `level`."""
         between = (before**2 - level**2) ** 0.5
         everything = Hidden(torch.zeros((), dtype=torch.bool, device=x.device))  # hides nothing
         posterior = Conditioned(energy.at(level), everything, x, between)
         # The step that suits the conditional law: as narrow as its measurement, or as the law itself.
         width = between / (1 + (between / level) ** 2) ** 0.5
-        for state, _ in sample(Langevin(self.step_size * width), posterior, x, self.steps, rng):
+        for state, info in sample(Langevin(self.step_size * width), posterior, x, self.steps, rng, compute=compute):
+            if monitor is not None:
+                monitor.update(state, info)
             yield state.x
 
     def generate(
-        self, energy: EncoderEnergy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        self,
+        energy: EncoderEnergy,
+        noise: Tensor,
+        rng: Rng,
+        *,
+        monitor: Monitor | None = None,
         compute: Compute = "float32",
-    ) -> Iterator[Tensor]:  # fmt: skip
+    ) -> Iterator[Tensor]:
         levels = self.schedule()
         x = energy.mean + (levels[0] ** 2 + energy.spread**2) ** 0.5 * noise
-        for before, level in pairwise(levels):
-            moves = list(self.step(energy, x, level, before, rng))
-            yield from moves
-            x = moves[-1]
-        yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
+        yield from self._down(energy, x, levels, rng, monitor, compute)
 
     def continued(
-        self, energy: EncoderEnergy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        self,
+        energy: EncoderEnergy,
+        x: Tensor,
+        rng: Rng,
+        *,
+        monitor: Monitor | None = None,
         compute: Compute = "float32",
-    ) -> Iterator[Tensor]:  # fmt: skip
+    ) -> Iterator[Tensor]:
         """From any x [B, *event]: noise of the third lowest level is added, and what is likely given it sampled."""
         levels = self.schedule()[-3:]
-        x = x + levels[0] * normal(x, rng)
+        yield from self._down(energy, x + levels[0] * normal(x, rng), levels, rng, monitor, compute)
+
+    def _down(
+        self,
+        energy: EncoderEnergy,
+        x: Tensor,
+        levels: list[float],
+        rng: Rng,
+        monitor: Monitor | None,
+        compute: Compute,
+    ) -> Iterator[Tensor]:
         for before, level in pairwise(levels):
-            moves = list(self.step(energy, x, level, before, rng))
+            moves = list(self.step(energy, x, level, before, rng, monitor=monitor, compute=compute))
             yield from moves
             x = moves[-1]
         yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)

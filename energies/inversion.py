@@ -6,9 +6,10 @@ Only a deterministic generator is a function of its noise, and only what it can 
   2021, section 4.3). Its steps are undone one by one, each to a fixed point, so that what is inverted is the rule of
   the generator and not only the equation.
 - `Chain` without noise is gradient descent of the energy (the short-run chain of Nijkamp et al. 2019): many starts end
-  at one picture and most pictures at no start, so that the nearest is sought by descending through all of its steps.
-- A generator that draws noise on the way has no inverse. `deterministic` gives the nearest one without: Langevin noise is
-  left out, and for `Stepwise` the probability flow of the same energies takes the place of its steps.
+  at one picture and at most pictures no start does, so that the nearest is sought by descending through all of its
+  steps.
+- A generator that draws noise on the way has no inverse. `deterministic` gives the nearest one without: Langevin noise
+  is left out, and for `Stepwise` the probability flow of the same energies takes the place of its steps.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from energies.bounded import Bounded
+from energies.buffer import Start
 from energies.energy import Energy, gradient
 from energies.generators import Annealed, Chain, Generator, Stepwise
 from energies.samplers.state import Rng, each, normal, rms
@@ -54,8 +56,8 @@ def invert(generator: Annealed | Chain, energy: Any, x: Tensor, rng: Rng, rounds
         energy: that it samples.
         x: pictures.
         rng: of the noise of the lowest level, of which the generator leaves nothing in a picture: without it z would
-            be smaller than any noise that the generator is given (a standard deviation of 0.46 in place of 0.97 on MNIST).
-            A chain begins the search with it.
+            be smaller than any noise that the generator is given (on MNIST, a standard deviation of 0.46 in place of
+            0.97). The search through a chain begins with it.
         rounds: of correction at every step of `Annealed`, or through the whole `Chain`; None: 3, or 60.
 
     ValueError: the generator draws noise on the way.
@@ -114,20 +116,20 @@ def _through(energy: Energy, chain: Chain, x: Tensor, rng: Rng, rounds: int) -> 
     The chain is not held in memory: its states are, and every step is taken again on the way back.
     """
     target = energy if chain.bound is None else Bounded(energy, -chain.bound, chain.bound)
-    step, mean = partial(_downhill, target, chain), getattr(energy, "mean", 0.0)
+    step, start = partial(_downhill, target, chain), Start(getattr(energy, "mean", 0.0), chain.spread, chain.bound)
     noise = normal(x, rng).requires_grad_()
     best, nearest = noise.detach().clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     optimizer = torch.optim.Adam([noise], DESCENT)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rounds + 1)
     for _ in range(rounds + 1):
-        states = [mean + chain.spread * noise.detach()]
+        states = [start.of(noise.detach())]
         for _ in range(chain.steps + chain.calm):
             states.append(step(states[-1]).detach())
         miss = states[-1] - x
         distance = rms(states[-1].clamp(-1, 1) - x)
         better = distance < nearest
         best, nearest = torch.where(each(better, x), noise.detach(), best), torch.where(better, distance, nearest)
-        noise.grad = chain.spread * _pull_back(step, states[:-1], miss)
+        noise.grad = _pull_back(start.of, [noise.detach()], _pull_back(step, states[:-1], miss))
         optimizer.step()
         schedule.step()
     return best
@@ -149,23 +151,3 @@ def _pull_back(step: Step, states: Sequence[Tensor], v: Tensor) -> Tensor:
             leaf = state.requires_grad_()
             (v,) = torch.autograd.grad(step(leaf), leaf, v)
     return v
-
-
-def blend(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
-    """Straight ways [B, T, *event] from one x [B, *event] to another, at shares [T] in [0, 1]."""
-    return torch.lerp(first.unsqueeze(1), second.unsqueeze(1), shares.view(1, -1, *[1] * (first.ndim - 1)))
-
-
-def slerp(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
-    """Arcs [B, T, *event] from one noise [B, *event] to another (Shoemake 1985), at shares [T] in [0, 1].
-
-    Half-way between independent noises the straight line is at 0.7 of their length, where no noise ever is; the arc keeps
-    the length. Of noises along one line the arc is not defined, and the straight way is taken.
-    """
-    a, b = first.flatten(1), second.flatten(1)
-    cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-12)
-    angle = torch.acos(cosine.clamp(-1, 1)).unsqueeze(1)  # [B, 1]
-    arc = torch.stack([torch.sin((1 - shares) * angle), torch.sin(shares * angle)]) / torch.sin(angle).clamp(min=1e-6)
-    weights = torch.where(torch.sin(angle) > 1e-3, arc, torch.stack([1 - shares, shares]).unsqueeze(1))  # [2, B, T]
-    left, right = weights.unsqueeze(-1) * torch.stack([a, b]).unsqueeze(2)
-    return (left + right).unflatten(2, first.shape[1:])

@@ -23,8 +23,8 @@ class JointEnergy(Labelled):
     """E(x) of x in any modality, E(x, y) once a label is bound.
 
     Args:
-        classifier: any module that maps x [B, *event] to logits [B, num_classes]. Where it has a method `at`, so has
-            this energy: a family over noise levels.
+        classifier: any module that maps x [B, *event] to logits [B, num_classes]. Where it is `noisy` and has a method
+            `at`, this energy is a family over noise levels, too.
         num_classes: of the logits.
         event_shape: of one x, where it is fixed.
     """
@@ -53,6 +53,11 @@ class JointEnergy(Labelled):
         codes = self.codes(x).expand(len(x))
         chosen = logits.gather(1, codes.clamp(max=self.num_classes - 1)[:, None]).squeeze(1)
         return -torch.where(codes < self.num_classes, chosen, logits.logsumexp(1))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it is a family over noise levels, to be bound with `at`."""
+        return bool(getattr(self.classifier, "noisy", False))
 
     def at(self, noise: float | Tensor) -> JointEnergy:
         """The same at noise level sigma, where the classifier knows levels."""
@@ -90,7 +95,7 @@ class JointEnergy(Labelled):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, classifier: nn.Module | None = None, **settings: Any) -> JointEnergy:
-        """ValueError: the classifier is one's own, and not given: `JointEnergy.from_pretrained(folder, classifier=f)`."""
+        """ValueError: the classifier is one's own, and not given: `from_pretrained(folder, classifier=f)`."""
         folder = Path(model_id)
         content = json.loads((folder / "joint.json").read_text())
         if classifier is None and content["classifier"] is None:
@@ -115,6 +120,10 @@ class EncoderLogits(nn.Module):
 
     def at(self, noise: float | Tensor) -> EncoderLogits:
         return EncoderLogits(self.encoder.at(noise))
+
+    @property
+    def noisy(self) -> bool:
+        return self.encoder.noisy
 
     @property
     def settings(self) -> dict[str, Any]:

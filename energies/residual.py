@@ -59,13 +59,13 @@ class Normed(nn.Module):
         self.left: Tensor
         self.register_buffer("left", F.normalize(torch.randn(layer.weight.shape[0]), dim=0))
 
-    def weight(self) -> Tensor:
-        """The divided weights; in training, the estimate goes on by a step."""
+    def weight(self, moved: bool = False) -> Tensor:
+        """The divided weights; moved: the estimate goes on by a step."""
         matrix = self.layer.weight.flatten(1)
         with torch.no_grad():
             right = F.normalize(matrix.T @ self.left, dim=0)
             left = F.normalize(matrix @ right, dim=0)
-            if self.training:
+            if moved:
                 self.left.copy_(left)
         return self.layer.weight / (left @ matrix @ right)
 
@@ -76,7 +76,7 @@ class Normed(nn.Module):
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight(), self.layer.bias
+        weight, bias = self.weight(self.training), self.layer.bias
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
         return self.layer._conv_forward(x, weight, bias)

@@ -124,6 +124,8 @@ class Learner:
     def __init__(self, energy: Energy, settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> None:
         self.settings, self.run, self.chains = settings, run, chains
         self.parameters = dict(energy.named_parameters())
+        # Those that learning may move; whole numbers are data that the energy remembers.
+        self.buffers = {name: buffer for name, buffer in energy.named_buffers() if buffer.is_floating_point()}
         self.optimizer = settings.build(list(self.parameters.values()))
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.health = Health()
@@ -192,6 +194,7 @@ class Learner:
     def _state(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"weight.{name}": p.detach().clone() for name, p in self.parameters.items()}
         tensors |= {f"average.{name}": tensor.clone() for name, tensor in self.average.items()}
+        tensors |= {f"buffer.{name}": tensor.clone() for name, tensor in self.buffers.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value.clone()
@@ -216,6 +219,8 @@ class Learner:
                 if kind == "optimizer" and owner == name:  # Adam counts its steps on the CPU
                     state[part] = value.clone() if part == "step" else value.to(parameter.device, copy=True)
             self.optimizer.state[parameter] = state
+        for name, buffer in self.buffers.items():
+            buffer.copy_(tensors[f"buffer.{name}"])
         for name, chain in self.chains.items():
             chain.copy_(tensors[f"chain.{name}"][row])
         self.health = Health(dict(meta["means"]))

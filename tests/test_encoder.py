@@ -148,7 +148,6 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(shape, noisy, tmp_path)
     assert torch.equal(again(x), (energy.given(0).at(2.0) if noisy else energy.given(0))(x))
 
 
-@pytest.mark.xfail(strict=True, reason="labelled.py: a noise level that is an int is not saved")
 def test_a_whole_number_is_a_noise_level_that_is_saved_too(tmp_path):
     bound, x = encoder((1, 4, 4)).float().at(1), points((1, 4, 4), 2).float()
     bound.save_pretrained(tmp_path)
@@ -255,7 +254,6 @@ def test_prepared_for_sampling_a_residual_energy_has_the_same_gradient(shape):
     assert all(p.requires_grad for p in energy.parameters())
 
 
-@pytest.mark.xfail(strict=True, reason="residual.py: plain() moves the estimate of the norms on where it trains")
 def test_preparing_leaves_the_energy_alone_also_in_training():
     energy = ResidualEnergy((1, 4, 4), 4).train()
     before = {name: tensor.clone() for name, tensor in energy.state_dict().items()}

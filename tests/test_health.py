@@ -254,7 +254,6 @@ def test_resumed_learning_equals_uninterrupted_learning_bit_for_bit(uninterrupte
     assert same(whole, Learning(ALONG[name][0], settings).learn(tmp_path))
 
 
-@pytest.mark.xfail(strict=True, reason="training.py: buffers, as the norms' estimates, are in no checkpoint")
 def test_resumed_learning_of_a_residual_energy_equals_uninterrupted_learning(tmp_path):
     objective, settings = MaximumLikelihood(steps=2), replace(SETTINGS, steps=12, learning_rate=0.003)
     whole = Residual(objective, settings).learn(tmp_path / "whole")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from energies import EncoderEnergy, Energy, ResidualEnergy
-from energies.buffer import ReplayBuffer
+from energies.buffer import ReplayBuffer, Start
 from energies.energy import gradient
 from energies.generators import Annealed, Chain, Stepwise
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
@@ -119,7 +119,7 @@ def test_the_generator_of_an_objective_samples_as_it_learned():
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        (ScoreMatching, {"level": 0.0}), (ScoreMatching, {"spread": -1.0}), (ScoreMatching, {"unlabelled": 1.1}),
+        (ScoreMatching, {"level": 0.0}), (ScoreMatching, {"spread": -1.0}),
         (ScoreMatching, {"level": float("nan")}), (MaximumLikelihood, {"steps": 0}),
         (MaximumLikelihood, {"negatives": 0}), (MaximumLikelihood, {"restart": 1.5}),
         (MaximumLikelihood, {"energy_weight": -1.0}), (MaximumLikelihood, {"data_noise": float("nan")}),
@@ -133,7 +133,6 @@ def test_impossible_settings_are_refused(kind, settings):
         kind(**settings)
 
 
-@pytest.mark.xfail(strict=True, reason="objectives: these are told only when the first step is made, or never")
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
@@ -165,21 +164,6 @@ def test_score_matching_is_least_for_the_true_gaussian():
     assert per_seed.mean().abs() < 5 * per_seed.std() / 8**0.5 + 1e-3
 
 
-def test_as_many_labels_are_forgotten_as_was_asked():
-    class Seen(EncoderEnergy):
-        def given(self, label):
-            Seen.asked = label
-            return super().given(label)
-
-    energy = Seen((1, 2, 2), (2,), (1,), num_classes=4)
-    x, label = torch.zeros(4000, 1, 2, 2), torch.arange(4000) % 4
-    for share in (0.0, 0.15, 1.0):
-        ScoreMatching(unlabelled=share)(energy, Batch(x.clone(), label=label), seeded(0))
-        forgotten = Seen.asked == -1
-        assert torch.equal(Seen.asked[~forgotten], label[~forgotten])
-        assert abs(int(forgotten.sum()) - 4000 * share) <= 5 * (4000 * share * (1 - share)) ** 0.5
-
-
 # -------------------------------------------------------------------------------- maximum likelihood
 
 FREE = {"step_size": 0.1, "noise": 1.0, "bound": 50.0}
@@ -207,7 +191,7 @@ def test_its_chains_go_on_or_begin_anew():
         return v * a ** (2 * steps) + eps**2 * (1 - a ** (2 * steps)) / (1 - a**2)
 
     for restart, after in ((0.0, 10), (1.0, 5)):
-        chains = ReplayBuffer.of_noise(num, torch.zeros(1, 1, 1), seeded(0), spread=0.2)
+        chains = ReplayBuffer.of_noise(num, torch.zeros(1, 1, 1), seeded(0), start=Start(spread=0.2))
         objective = MaximumLikelihood(steps=5, step_size=eps, noise=1.0, bound=50.0, restart=restart)
         for update in range(2):
             objective(Family(theta), Batch(torch.zeros(2, 1, 1, 1), chains=chains), seeded(update))

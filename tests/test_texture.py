@@ -28,6 +28,8 @@ from pipelines.stages.images.texture import (
 )
 from pipelines.training import Optimizer
 
+TINY = Encoder((4, 8), (1, 1), optimizer=Optimizer(2))
+
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -146,14 +148,14 @@ def test_tiles_repeat_the_photograph():
 
 @pytest.mark.parametrize(
     "energy",
-    [Encoder((4, 8), (1, 1)), ConvNet(0.5, MaximumLikelihood(2, sampling_steps=4), 2)],
+    [TINY, ConvNet(0.5, MaximumLikelihood(2, sampling_steps=4), Optimizer(2), 2)],
     ids=["encoder", "conv_net"],
 )
 def test_the_pipeline_writes_all_it_promises(tmp_path, energy):
     quick = Annealed(3, steps=1) if isinstance(energy, Encoder) else None
     stages = [
         LoadTexture(size=32, channels=1),
-        LearnTexture(energy, Optimizer(2), crop=16, batch=2),
+        LearnTexture(energy, crop=16, batch=2),
         SynthesizeTexture(height=40, margin=8, generator=quick),
         ExportTexture(),
     ]

@@ -48,8 +48,8 @@ class EnergyMatching:
     def __post_init__(self) -> None:
         if not 0 <= self.warm_up <= 1 or not self.weight >= 0 or self.steps < 1 or self.negatives < 1:
             raise ValueError("warm_up must be a share, weight not negative, steps and negatives positive")
-        if not self.time > 0 or not self.temperature >= 0 or not 0 <= self.restart <= 1:
-            raise ValueError("time must be positive, temperature not negative and restart a share")
+        if not 0 < self.time <= 1 or not self.temperature >= 0 or not 0 <= self.restart <= 1:
+            raise ValueError("time must lie in (0, 1], temperature not negative and restart a share")
 
     def generator(self) -> Chain:
         """How an energy that was learned so makes samples: for a time of 4."""

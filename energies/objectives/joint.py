@@ -58,7 +58,8 @@ class Joint:
         metrics = {"class_loss": loss.item()}
         if not self.weight:
             return loss, metrics
-        if not noisy:  # chains are of x alone, as published
-            batch = replace(batch, label=None)
+        # Half of what is generated is of x alone; chains always are, as published.
+        forget = torch.rand(len(batch.x), generator=rng, device=rng.device) < 0.5
+        batch = replace(batch, label=torch.where(forget, -1, batch.label) if noisy else None)
         generative, found = self.generative(energy, batch, rng)  # type: ignore[operator]
         return loss + self.weight * generative, metrics | found

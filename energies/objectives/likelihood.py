@@ -63,6 +63,7 @@ class MaximumLikelihood:
             raise ValueError("steps, sampling_steps and negatives must be 1 or more")
         if not 0 <= self.restart <= 1 or not self.energy_weight >= 0 or not self.data_noise >= 0:
             raise ValueError("restart must be a share, energy_weight and data_noise not negative")
+        self.generator()  # checks the rest
 
     def sampler(self) -> Langevin:
         return Langevin(self.step_size, self.noise, limit=self.limit)

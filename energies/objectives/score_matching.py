@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.encoder import EncoderEnergy
 from energies.generators import Annealed
-from energies.objectives.batch import Batch, Metrics
+from energies.objectives.batch import Batch, Metrics, labelled
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,9 @@ class ScoreMatching:
     spread: float = 1.2
     """Standard deviation of the logarithm of the noise levels."""
 
-    unlabelled: float = 0.15
-    """Share of what is learned from without its label, where there are labels."""
-
     def __post_init__(self) -> None:
-        if not self.level > 0 or not self.spread >= 0 or not 0 <= self.unlabelled <= 1:
-            raise ValueError("level must be positive, spread not negative and unlabelled a share")
+        if not self.level > 0 or not self.spread >= 0:
+            raise ValueError(f"level must be positive and spread not negative, got {self.level} and {self.spread}")
 
     def generator(self) -> Annealed:
         """How an energy that was learned so makes samples."""
@@ -42,9 +39,7 @@ class ScoreMatching:
         shape = (len(x), *[1] * (x.ndim - 1))
         sigma = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
         noisy = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
-        if batch.label is not None:
-            forget = torch.rand(len(x), generator=rng, device=rng.device) < self.unlabelled
-            energy = energy.given(torch.where(forget, -1, batch.label))
+        energy = labelled(energy, batch.label)  # type: ignore[assignment]
         error = energy.at(sigma).denoise(noisy.requires_grad_(), create_graph=True) - x
         weight = (sigma**2 + energy.spread**2) / (sigma * energy.spread) ** 2
         loss = (weight * error.square()).mean()

@@ -10,13 +10,13 @@ from typing import Any
 from pipelines import checkpoint
 
 
-def save_energy(energy: Any, root: Path) -> None:
-    """root/energy, replaced as a whole."""
-    fresh = root / ".energy.new"
+def save_energy(energy: Any, root: Path, name: str = "energy") -> None:
+    """root/name, replaced as a whole."""
+    fresh = root / f".{name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     energy.save_pretrained(fresh)
-    shutil.rmtree(root / "energy", ignore_errors=True)
-    fresh.rename(root / "energy")
+    shutil.rmtree(root / name, ignore_errors=True)
+    fresh.rename(root / name)
 
 
 def save_metrics(found: dict[str, Any], root: Path) -> None:

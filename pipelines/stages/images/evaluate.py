@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from energies.generators import from_description
 from pipelines.pipeline import Run
 from pipelines.stages.images import judge
@@ -17,6 +18,7 @@ from pipelines.stages.results import save_metrics
 
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve
 LONG = 10.0
+FEWEST = 4  # pictures that a collection can be judged from
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,15 @@ class EvaluateSynthesis:
     """Compare new pictures with those to judge by, in the features of a classifier that is learned for it, and see what
     more or many more sampling steps make of them; into metrics.json."""
 
-    needs: ClassVar[tuple[str, ...]] = ("images", "energy", "generator", "samples", "sample_labels", "sampling")
+    needs: ClassVar[tuple[str, ...]] = (
+        "images",
+        "energy",
+        "generator",
+        "guidance",
+        "samples",
+        "sample_labels",
+        "sampling",
+    )
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "shown")
     distributed: ClassVar[bool] = True
 
@@ -41,6 +51,12 @@ class EvaluateSynthesis:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         images, samples, labels = values["images"], values["samples"], values["sample_labels"]
         train, validation = to_float(images["train"]), to_float(images["validation"])
+        fewest = min(len(samples), len(validation))
+        if fewest < FEWEST:
+            raise InputError(
+                f"evaluate_synthesis needs {FEWEST} samples and as many pictures to judge by; raise synthesize.num, "
+                f"load.num or load.validation (there are {len(samples)} and {len(validation)})"
+            )
         by = run.on_main(lambda: judge_of(images, run))
         real = by.features(validation)
         found: dict[str, Any] = {"num": len(samples), "validation": len(validation)}
@@ -77,9 +93,18 @@ class EvaluateSynthesis:
     def _curve(self, values: dict[str, Any], by: Any, real: Tensor, run: Run) -> tuple[list[dict[str, float]], Any]:
         energy, generator = values["energy"].to(run.accelerator.device).eval(), from_description(values["generator"])
         labels = None if values["sample_labels"] is None else values["sample_labels"].repeat(self.curve)[: self.curve]
+        guidance = values["guidance"]
         points = []
         for factor in FACTORS:
-            x = generate(energy, generator.longer(factor), self.curve, labels, run, f"{factor:g} times the steps")
+            x = generate(
+                energy,
+                generator.longer(factor),
+                self.curve,
+                labels,
+                run,
+                f"{factor:g} times the steps",
+                guidance=guidance,
+            )
             points.append({"factor": factor} | judge.compare(by.features(x), real))
         if not self.long:
             return points, {}
@@ -91,8 +116,12 @@ class EvaluateSynthesis:
         if labels is not None and kept is not None:
             theirs = kept[torch.arange(self.curve) % len(kept)]
         return points, {
-            "ten_times_the_steps": generate(energy, longer, self.curve, labels, run, "ten times the steps"),
-            "long_from_data": generate(energy, longer, self.curve, theirs, run, "long chains from data", start=data),
+            "ten_times_the_steps": generate(
+                energy, longer, self.curve, labels, run, "ten times the steps", guidance=guidance
+            ),
+            "long_from_data": generate(
+                energy, longer, self.curve, theirs, run, "long chains from data", guidance=guidance, start=data
+            ),
         }
 
 

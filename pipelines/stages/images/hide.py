@@ -77,10 +77,8 @@ class Hide:
             raise InputError(f"hide.box={self.box} leaves nothing of {width}x{height} pixels; set a smaller one")
         rng = run.generator("hide")
         known = self.image is None or not (self.shrink or self.grey or self.mask)
-        if self.image is None:
-            targets = to_float(values["images"]["validation"][: self.num])
-        else:
-            targets = self._own(shape)
+        seen = values["images"]["validation"][: self.num]
+        targets = to_float(seen) if self.image is None else self._own(shape)
         kind: dict[str, Any] = {"kind": "hidden"}
         if self.shrink:
             kind = {"kind": "average", "factor": self.shrink}

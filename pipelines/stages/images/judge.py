@@ -97,7 +97,7 @@ def precision_recall(samples: Tensor, real: Tensor) -> tuple[float, float]:
     """Share of the samples among the real ones, and of the real ones among the samples (Kynkäänniemi et al. 2019)."""
 
     def within(points: Tensor, manifold: Tensor) -> float:
-        radius = torch.cdist(manifold, manifold).kthvalue(NEIGHBOURS + 1, 1).values
+        radius = torch.cdist(manifold, manifold).kthvalue(min(NEIGHBOURS + 1, len(manifold)), 1).values
         return float((torch.cdist(points, manifold) <= radius).any(1).float().mean())
 
     samples, real = samples[:MOST], real[:MOST]

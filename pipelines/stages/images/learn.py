@@ -14,14 +14,16 @@ from torch import Tensor
 import energies
 from data.errors import InputError
 from energies import EncoderEnergy, Energy, GenerativeConvNet, ResidualEnergy
-from energies.buffer import ReplayBuffer
+from energies.buffer import ReplayBuffer, Start
 from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.training import Optimizer, train
+from pipelines.trees import snake
 
 SAMPLED = 10_000  # pictures whose mean and spread are taken
+UNLABELLED = 0.15  # share of what is learned from without its label
 COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
 
@@ -90,8 +92,8 @@ class Learn:
     batch: int = 64
     """Pictures a step."""
 
-    conditional: bool = False
-    """Learn the pictures of each class, where there are labels, to sample them by class."""
+    conditional: bool | None = None
+    """Learn the pictures of each class, to sample them by class; null: where there are labels (not for conv_net)."""
 
     chains: int = 4096
     """Chains in the replay buffer, for objectives that keep some."""
@@ -114,16 +116,25 @@ class Learn:
             raise InputError("learn.conditional needs pictures with labels: put them into folders by class")
         shape = list(levels.shape[1:])
         if self.pretrained is not None:
-            return {"energy": pretrained(Path(self.pretrained), shape), "generator": self._generator()}
-        labels = labels if self.conditional else None
-        energy = self._build(shape, len(images["classes"]) if self.conditional else 0, to_float(levels[:SAMPLED]))
+            energy = pretrained(Path(self.pretrained), shape)
+            if getattr(energy, "noisy", False) != self._noisy():
+                raise InputError(
+                    f"learn.pretrained={self.pretrained}: was learned by another kind of objective than "
+                    f"learn.objective={snake(type(self.objective).__name__)}; set the one that it was learned by"
+                )
+            return {"energy": energy, "generator": self._generator()}
+        by_class = self.conditional
+        if by_class is None:
+            by_class = len(images["classes"]) > 1 and not isinstance(self.energy, ConvNet)
+        labels = labels if by_class else None
+        energy = self._build(shape, len(images["classes"]) if by_class else 0, to_float(levels[:SAMPLED]))
         device = run.accelerator.device
-        buffer = self._buffer(levels, labels, run)
+        buffer = self._buffer(energy.to(device), levels, labels, run)
 
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
             rows = torch.randint(len(levels), (self.batch,), generator=rng, device=rng.device).cpu()
             x = to_float(levels[rows]).to(device)
-            label = None if labels is None else labels[rows].to(device)
+            label = None if labels is None else forgotten(labels[rows].to(device), rng)
             return energy, Batch(x, chains=buffer, label=label, progress=step / self.optimizer.steps)
 
         kept = {} if buffer is None else buffer.tensors()
@@ -135,14 +146,13 @@ class Learn:
             return GenerativeConvNet("object", shape, self.energy.sigma, float(x.mean()))
         if isinstance(self.energy, Residual):
             return ResidualEnergy(shape, self.energy.width, num_classes)
-        noisy = isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
         levels = max(1, int(math.log2(min(shape[1:]) / COARSEST)))
         widths, depths = self.energy.widths[:levels], self.energy.depths[:levels]
-        energy = EncoderEnergy(shape, widths, depths, None, noisy, num_classes)
+        energy = EncoderEnergy(shape, widths, depths, None, self._noisy(), num_classes)
         energy.centre(x)
         return energy
 
-    def _buffer(self, levels: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
+    def _buffer(self, energy: Any, levels: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
         if not isinstance(self.objective, MaximumLikelihood | EnergyMatching):
             return None
         device = run.accelerator.device
@@ -150,14 +160,21 @@ class Learn:
         label = None
         if labels is not None:
             rows = torch.randint(len(labels), (self.chains,), generator=rng, device=device)
-            label = labels.to(device)[rows]
-        like = to_float(levels[0]).to(device)
-        mean = to_float(levels[:SAMPLED]).mean(0).to(device)
-        spread = 1.0 if isinstance(self.objective, EnergyMatching) else 0.5
-        return ReplayBuffer.of_noise(self.chains, like, rng, label, mean, spread)
+            label = forgotten(labels.to(device)[rows], rng)
+        like, mean = to_float(levels[0]).to(device), getattr(energy, "mean", 0.0)
+        chain = self.objective.generator()  # samples begin as chains do in learning
+        return ReplayBuffer.of_noise(self.chains, like, rng, label, Start(mean, chain.spread, chain.bound))
+
+    def _noisy(self) -> bool:
+        return isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
 
     def _generator(self) -> dict[str, Any]:
         return described(self.objective.generator())
+
+
+def forgotten(labels: Tensor, rng: torch.Generator) -> Tensor:
+    """Labels, of which some are forgotten: an energy by class learns what is true of any class as well."""
+    return torch.where(torch.rand(labels.shape, generator=rng, device=rng.device) < UNLABELLED, -1, labels)
 
 
 def pretrained(folder: Path, shape: list[int]) -> Any:

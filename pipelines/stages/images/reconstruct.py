@@ -63,7 +63,7 @@ class Reconstruct:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, generator = mapping(values, run, "reconstruct")
-        x = self._pictures(values["images"])
+        x = pictures_of(self.images, values["images"], self.num, "reconstruct")
         parts, noises = [], []
         batches = x.split(max(1, TOGETHER // x[0].numel()))
         for number, part in enumerate(run.progress(batches, len(batches), "inverting")):
@@ -89,19 +89,6 @@ class Reconstruct:
             "metrics": found,
             "summary": _summary(found),
         }
-
-    def _pictures(self, loaded: dict[str, Any]) -> Tensor:
-        """[n, C, H, W], of the size that was learned."""
-        if self.images is None:
-            return to_float(loaded["validation"][: self.num])
-        channels, *size = loaded["train"].shape[1:]
-        try:
-            dataset: Any = images.open_dataset(self.images, (size[0], size[1]), channels)
-            if not len(dataset):
-                raise InputError(f"{self.images} holds no pictures")
-            return images.batch(dataset, list(range(min(self.num, len(dataset)))))[0]
-        except InputError as problem:
-            raise InputError(f"reconstruct.images: {problem}") from None
 
     def _baselines(self, loaded: dict[str, Any], x: Tensor) -> dict[str, dict[str, float]]:
         train = to_float(loaded["train"][:FITTED])
@@ -149,6 +136,20 @@ def mapping(values: dict[str, Any], run: Run, stage: str) -> tuple[Any, Annealed
             f"{stage}: learn.pretrained was not learned by this learn.objective; set that it was learned by"
         )
     return energy, generator
+
+
+def pictures_of(source: str | None, loaded: dict[str, Any], num: int, stage: str) -> Tensor:
+    """The first [n, C, H, W] of a source, in the size that was learned; of those to judge by where there is none."""
+    if source is None:
+        return to_float(loaded["validation"][:num])
+    channels, height, width = loaded["train"].shape[1:]
+    try:
+        dataset: Any = images.open_dataset(source, (height, width), channels)
+        if not len(dataset):
+            raise InputError(f"{source} holds no pictures")
+        return images.batch(dataset, list(range(min(num, len(dataset)))))[0]
+    except InputError as problem:
+        raise InputError(f"{stage}.images: {problem}") from None
 
 
 def error(made: Tensor, x: Tensor) -> dict[str, float]:

@@ -24,54 +24,64 @@ class Synthesize:
     """Sample new pictures from the energy, of a class where it was learned by class."""
 
     needs: ClassVar[tuple[str, ...]] = ("images", "energy", "generator")
-    gives: ClassVar[tuple[str, ...]] = ("samples", "sample_labels", "generator", "sampling")
+    gives: ClassVar[tuple[str, ...]] = ("samples", "sample_labels", "generator", "guidance", "sampling")
     distributed: ClassVar[bool] = True
 
     num: int = 256
     """Number of pictures."""
 
     label: str | None = None
-    """Of an energy learned by class: the name of one, or each, to take turns; null: of any."""
+    """Of an energy learned by class: the name of one, each, to take turns, or any; null: each where it was."""
+
+    guidance: float = 1.0
+    """How much the class counts: above 1, samples are surer to be of it and less varied; at twice the time."""
 
     generator: Annealed | Chain | Stepwise | None = None
     """How they are sampled: annealed, chain or stepwise; null: as it suits the objective that was learned by."""
 
     def __post_init__(self) -> None:
-        if self.num < 1:
-            raise ValueError(f"num must be 1 or more, got {self.num}")
+        if self.num < 1 or not self.guidance >= 0:
+            raise ValueError(f"num must be 1 or more and guidance not negative, got {self.num} and {self.guidance}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device).eval()
         generator = self.generator or from_description(values["generator"])
+        noisy = getattr(energy, "noisy", False)
+        if noisy == isinstance(generator, Chain):
+            kind = "many noise levels; take annealed or stepwise" if noisy else "clean pictures; take chain"
+            raise InputError(f"synthesize.generator does not suit the energy, which is of {kind}")
         labels = self._labels(energy, values["images"]["classes"])
         data = to_float(values["images"]["validation"])
         monitor = Monitor(bounds=(-1, 1), saturated=(1 + float(saturation(data).mean())) / 2)
-        samples = generate(energy, generator, self.num, labels, run, "synthesize", monitor)
+        samples = generate(
+            energy, generator, self.num, labels, run, "synthesize", guidance=self.guidance, monitor=monitor
+        )
         return {
             "samples": samples,
             "sample_labels": labels,
             "generator": described(generator),
+            "guidance": self.guidance,
             "sampling": findings(monitor),
         }
 
     def _labels(self, energy: Any, classes: Sequence[str]) -> Tensor | None:
-        if self.label is None:
-            return None
         num = getattr(energy, "num_classes", 0)
+        if self.label == "any" or (self.label is None and not num):
+            return None
         if not num:
             raise InputError(
                 f"synthesize.label={self.label}: the energy was not learned by class; set learn.conditional=true"
             )
-        if self.label == "each":
+        if self.label in (None, "each"):
             return torch.arange(self.num) % num
         if self.label not in classes:
-            raise InputError(f"synthesize.label={self.label}: the classes are each of {', '.join(classes)}, or each")
+            raise InputError(f"synthesize.label={self.label}: the classes are {', '.join(classes)}, each and any")
         return torch.full((self.num,), list(classes).index(self.label))
 
 
 def generate(
-    energy: Any, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str,
-    monitor: Monitor | None = None, start: Tensor | None = None,
+    energy: Any, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str, *,
+    guidance: float = 1.0, monitor: Monitor | None = None, start: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Samples [num, C, H, W] in [-1, 1] on the CPU; sample k has a stream of its own.
 
@@ -80,7 +90,7 @@ def generate(
     device = run.accelerator.device
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-        bound = energy if labels is None else energy.given(labels[chains].to(device))
+        bound = energy if labels is None else energy.guided(labels[chains].to(device), guidance)
         if start is not None:
             steps = generator.continued(bound, start[chains].to(device), streams, compute=run.compute)
         else:

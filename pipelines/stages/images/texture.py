@@ -12,7 +12,7 @@ from torch import Tensor
 from data import pictures, textures
 from data.errors import InputError
 from energies import EncoderEnergy, Energy, GenerativeConvNet
-from energies.buffer import ReplayBuffer
+from energies.buffer import ReplayBuffer, Start
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, Chain, described, from_description
 from energies.objectives import Batch, MaximumLikelihood, ScoreMatching
@@ -99,6 +99,9 @@ class Encoder:
     objective: ScoreMatching = ScoreMatching()
     """How it learns."""
 
+    optimizer: Optimizer = Optimizer(700, 0.02, 30, 1.0, 0.99, 100, "muon")
+    """How its weights are found."""
+
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
             raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
@@ -120,10 +123,13 @@ class ConvNet:
     sigma: float = 0.5
     """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""
 
-    objective: MaximumLikelihood = MaximumLikelihood()
+    objective: MaximumLikelihood = MaximumLikelihood(step_size=0.07)
     """How it learns."""
 
-    chains: int = 64
+    optimizer: Optimizer = Optimizer(150, 0.0003, 15, 1.0, 0.95)
+    """How its weights are found."""
+
+    chains: int = 8
     """Chains in the replay buffer."""
 
     def __post_init__(self) -> None:
@@ -146,10 +152,8 @@ class LearnTexture:
     distributed: ClassVar[bool] = True
 
     energy: Encoder | ConvNet = Encoder()
-    """The energy: encoder (our default, learned by score matching), or conv_net (published, by maximum likelihood)."""
-
-    optimizer: Optimizer = Optimizer(700, 0.02, 30, 1.0, 0.99, 100, "muon")
-    """How its weights are found."""
+    """The energy, and how it learns: encoder (our default, by score matching), or conv_net (published, by maximum
+    likelihood)."""
 
     crop: int = 64
     """Pixels a side of the crops: two or three times what repeats. More is slower and copies more."""
@@ -177,10 +181,10 @@ class LearnTexture:
 
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
             x = crops(photograph, self.crop, self.batch, rng)
-            return energy, Batch(x, chains=buffer, progress=step / self.optimizer.steps)
+            return energy, Batch(x, chains=buffer, progress=step / self.energy.optimizer.steps)
 
         kept = {} if buffer is None else buffer.tensors()
-        energy = train(energy, self.energy.objective, draw, self.optimizer, run, kept)
+        energy = train(energy, self.energy.objective, draw, self.energy.optimizer, run, kept)
         return {"energy": energy, "generator": described(self.energy.generator())}
 
     def _buffer(self, photograph: Tensor, run: Run) -> ReplayBuffer | None:
@@ -188,7 +192,7 @@ class LearnTexture:
             return None
         rng = run.generator("chains", run.accelerator.process_index, device=photograph.device)
         like = photograph[:, : self.crop, : self.crop]
-        return ReplayBuffer.of_noise(self.energy.chains, like, rng, None, photograph.mean(), 0.5)
+        return ReplayBuffer.of_noise(self.energy.chains, like, rng, start=Start(photograph.mean()))
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ class SynthesizeTexture:
         energy = energy.to(run.accelerator.device).eval()
         generator = self.generator or from_description(values["generator"])
         monitor = Monitor(bounds=(-1, 1))
-        canvas = generate(energy, generator, 1, None, run, "texture", monitor)[0]
+        canvas = generate(energy, generator, 1, None, run, "texture", monitor=monitor)[0]
         inner = (slice(self.margin, self.margin + height), slice(self.margin, self.margin + width))
         return {
             "texture": canvas[:, inner[0], inner[1]].contiguous(),

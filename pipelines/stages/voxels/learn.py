@@ -14,7 +14,7 @@ from torch import Tensor
 import energies
 from data.errors import InputError
 from energies import Average, EncoderEnergy, GenerativeConvNet, Hidden
-from energies.buffer import ReplayBuffer
+from energies.buffer import ReplayBuffer, Start
 from energies.memory import Memory
 from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
 from energies.observation import Observation
@@ -193,7 +193,7 @@ class Learn:
         energy = GenerativeConvNet("voxel", list(x.shape[1:]), self.energy.sigma, float(x.mean()))
         device = run.accelerator.device
         rng = run.generator("chains", run.accelerator.process_index, device=device)
-        chains = ReplayBuffer.of_noise(2 * self.batch, x[0].to(device), rng, mean=float(x.mean()))
+        chains = ReplayBuffer.of_noise(2 * self.batch, x[0].to(device), rng, start=Start(energy.mean))
 
         def draw(energy: GenerativeConvNet, step: int, rng: torch.Generator) -> tuple[GenerativeConvNet, Batch]:
             rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()

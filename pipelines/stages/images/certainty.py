@@ -1,0 +1,48 @@
+"""How sure a classifier is, and how right: calibration, and telling what does not belong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BINS = 15
+
+
+def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Accuracy, expected calibration error (Guo et al. 2017) over BINS equal bins, and the bins for a diagram.
+
+    probabilities: [n, classes]; labels: [n].
+    """
+    sure, guess = probabilities.max(1)
+    right = (guess == labels).double()
+    place = (sure * BINS).long().clamp(0, BINS - 1)
+    count = torch.bincount(place, minlength=BINS).double()
+    hit = torch.bincount(place, right, BINS)
+    confidence = torch.bincount(place, sure.double(), BINS)
+    filled = count > 0
+    return {
+        "accuracy": float(right.mean()),
+        "ece": float((hit - confidence).abs().sum() / len(labels)),
+        "bins": {
+            "confidence": (confidence[filled] / count[filled]).tolist(),
+            "accuracy": (hit[filled] / count[filled]).tolist(),
+            "share": (count[filled] / len(labels)).tolist(),
+        },
+    }
+
+
+def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
+    """How well a score, higher outside, tells two collections [n] and [m] apart.
+
+    `auroc`: probability that one from outside scores above one from inside, ties count half (Mann & Whitney 1947).
+    `fpr95`: share of the inside that scores as the highest 95 % of the outside do.
+    """
+    joint = torch.cat([inside, outside]).double()
+    _, inverse, counts = joint.unique(return_inverse=True, return_counts=True)
+    rank = (counts.cumsum(0) - (counts - 1) / 2)[inverse]  # mean ranks of ties, from 1
+    m, n = len(outside), len(inside)
+    auroc = (rank[n:].sum() - m * (m + 1) / 2) / (m * n)
+    threshold = outside.double().sort().values[int(0.05 * m)]
+    return {"auroc": float(auroc), "fpr95": float((inside.double() >= threshold).double().mean())}

@@ -1,0 +1,194 @@
+"""Tell what does not belong by its energy."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import images, textures
+from data.errors import InputError
+from energies import JointEnergy, gradient
+from energies.compute import prepared
+from pipelines import checkpoint
+from pipelines.pipeline import Run
+from pipelines.report import Report
+from pipelines.reporting import details
+from pipelines.stages.images.certainty import detection
+from pipelines.stages.images.classify import leveled, probabilities
+from pipelines.stages.images.load import to_float
+from pipelines.stages.results import save_energy, save_metrics
+
+TOGETHER = 250  # pictures scored at once
+BINS = 40  # of the histograms
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score pictures by E(x), by the length of its gradient and by the largest class probability: those kept to judge
+    by against what is not of their kind; into metrics.json and the report. Your own are listed by energy."""
+
+    needs: ClassVar[tuple[str, ...]] = ("images", "energy", "plain")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
+
+    level: float = 0.1
+    """Noise level of the classes, and of the gradient, in units of x, where the energy is a family over levels."""
+
+    levels: tuple[float, ...] = (0.2, 0.5, 1.0)
+    """Noise levels whose energies are added up, each in units of its spread over what was learned from."""
+
+    outliers: tuple[str, ...] = ()
+    """Further folders, files or data sets of pictures that are not of the kind."""
+
+    num: int = 1000
+    """Pictures of each kind, at most."""
+
+    input: str | None = None
+    """A folder of pictures of your own, to be listed by energy in scores.csv and the report."""
+
+    def __post_init__(self) -> None:
+        if not self.level > 0 or not self.levels or min(self.levels) <= 0 or self.num < 20:
+            raise ValueError("level and levels must be positive, num 20 or more")
+
+    def files(self) -> tuple[str, ...]:
+        return tuple(file for file in (*self.outliers, self.input) if file and Path(file).is_file())
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        inside = to_float(values["images"]["validation"][: self.num])
+        reference = to_float(values["images"]["train"][: self.num])
+        kinds = made(inside, run.generator("outliers"))
+        for name in self.outliers:
+            kinds[Path(name).name] = self._read(name, inside)
+        joint, plain = values["energy"], values["plain"]
+        rules = {
+            "joint: energy": lambda x: self._energy(joint, x, reference, run),
+            "joint: gradient": lambda x: self._slope(joint, x, run),
+            "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
+            "plain: energy": lambda x: self._energy(plain, x, reference, run),
+            "plain: largest probability": lambda x: 1 - probabilities(plain, x, self.level, run).amax(1),
+        }
+        scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
+        found: dict[str, Any] = {"num": len(inside)}
+        found["detection"] = {
+            rule: {name: detection(by["inside"], by[name]) for name in kinds} for rule, by in scores.items()
+        }
+        report = Report("What does not belong")
+        for key in ("auroc", "fpr95"):
+            rows = [[name, *(found["detection"][rule][name][key] for rule in rules)] for name in kinds]
+            report.table([key, *rules], rows)
+        energies = scores["joint: energy"]
+        report.curves({name: _histogram(v, energies) for name, v in energies.items()}, "energy", "energy", "share")
+        if self.input is not None:
+            self._list(joint, reference, inside, energies["inside"], run, report)
+        save_metrics(found, run.root)
+        save_energy(joint, run.root)
+        save_energy(plain, run.root, "plain")
+        details(report, run, None)
+        report.write(run.root / "report.html")
+        return {"metrics": found, "summary": _summary(found)}
+
+    def _read(self, name: str, like: Tensor) -> Tensor:
+        """Pictures of a source, at most num, as large and as colourful as those; of one photograph, windows."""
+        channels, height, width = like.shape[1:]
+        if Path(name).is_file() and Path(name).suffix.lower() in (".png", ".jpg", ".jpeg"):
+            return windows(images.read(name, channels=channels), height, width, self.num)
+        dataset: Any = images.open_dataset(name, (height, width), channels)
+        return images.batch(dataset, range(min(self.num, len(dataset))))[0]
+
+    def _energy(self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run) -> Tensor:
+        if not energy.noisy:
+            return _values(energy, x, run)
+        total = torch.zeros(len(x))
+        for level in self.levels:
+            known, mine = _values(energy.at(level), reference, run), _values(energy.at(level), x, run)
+            total += (mine - known.mean()) / known.std()
+        return total
+
+    def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
+        energy = prepared(leveled(energy, self.level).to(run.accelerator.device).eval())
+        parts = [
+            gradient(energy, part.to(run.accelerator.device))[1].flatten(1).norm(dim=1) for part in x.split(TOGETHER)
+        ]
+        return torch.cat(parts).cpu()
+
+    def _list(
+        self, energy: JointEnergy, reference: Tensor, inside: Tensor, known: Tensor, run: Run, report: Report
+    ) -> None:
+        """Files of the user's, the strangest first, with the share of known pictures that have less energy."""
+        assert self.input is not None
+        folder = Path(self.input)
+        files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+        x, names, channels = [], [], inside.shape[1]
+        for path in files:
+            try:
+                x.append(images.read(path, (inside.shape[2], inside.shape[3]), channels))
+                names.append(str(path))
+            except InputError as error:
+                run.log(event="left out", reason=str(error))
+        if not x:
+            raise InputError(f"score.input={self.input}: holds no pictures; give a folder with png or jpg files")
+        energies = self._energy(energy, torch.stack(x), reference, run)
+        order = energies.argsort(descending=True).tolist()
+        rows = [[names[k], float(energies[k]), float((known < energies[k]).float().mean())] for k in order]
+        text = io.StringIO()
+        csv.writer(text).writerows([["file", "energy", "share of known pictures below"], *rows])
+        checkpoint.write_file(run.root / "scores.csv", text.getvalue().encode())
+        report.table(["file", "energy", "share of known pictures below"], rows[:200])
+
+
+def made(x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    """What is not of the kind of pictures x [n, C, H, W], made of them or from the seed."""
+    channels, height, width = x.shape[1:]
+    texture = textures.texture("bricks", max(128, 2 * height), int(torch.randint(10**6, (), generator=rng)))
+    if channels == 1:
+        texture = texture.mean(0, keepdim=True)
+    return {
+        "rotated": x.rot90(1, (2, 3)) if height == width else x.rot90(2, (2, 3)),
+        "mirrored": x.flip(3),
+        "blank": (torch.rand(len(x), 1, 1, 1, generator=rng) * 2 - 1).expand_as(x).contiguous(),
+        "noise": torch.rand(x.shape, generator=rng) * 2 - 1,
+        "bricks": windows(texture, height, width, len(x)),
+    }
+
+
+def windows(photograph: Tensor, height: int, width: int, num: int) -> Tensor:
+    """`num` windows of a photograph [C, H, W], evenly spread over it; InputError: it is too small."""
+    down, across = photograph.shape[1] - height, photograph.shape[2] - width
+    if down < 0 or across < 0:
+        raise InputError(f"a photograph must have {width}x{height} pixels or more, to cut windows from it")
+    at = torch.arange(num) * 0.6180339887  # low discrepancy in one axis, even in the other
+    return torch.stack(
+        [
+            photograph[:, y : y + height, left : left + width]
+            for k in range(num)
+            for y, left in [(int(k / num * (down + 1)), int(float(at[k] % 1) * (across + 1)))]
+        ]
+    )
+
+
+def _values(energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
+    energy = energy.to(run.accelerator.device).eval()
+    with torch.no_grad():
+        return torch.cat([energy(part.to(run.accelerator.device)).cpu() for part in x.split(TOGETHER)])
+
+
+def _histogram(values: Tensor, every: dict[str, Tensor]) -> tuple[list[float], list[float]]:
+    low, high = (float(torch.cat(list(every.values())).quantile(q)) for q in (0.0, 0.95))
+    edges = torch.linspace(low, max(high, low + 1e-6), BINS + 1)
+    counts = torch.histc(values.float(), BINS, float(edges[0]), float(edges[-1])) / len(values)
+    return ((edges[1:] + edges[:-1]) / 2).tolist(), counts.tolist()
+
+
+def _summary(found: dict[str, Any]) -> str:
+    rules = list(found["detection"])
+    kinds = list(found["detection"][rules[0]])
+    lines = [f"{'AUROC':30}" + "".join(f"{name[:11]:>12}" for name in kinds)]
+    lines += [
+        f"{rule:30}" + "".join(f"{by[k]['auroc']:12.3f}" for k in kinds) for rule, by in found["detection"].items()
+    ]
+    return "\n".join(lines)
