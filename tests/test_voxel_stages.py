@@ -295,13 +295,19 @@ def test_shapes_sorted_by_class_are_shuffled(tmp_path):
     assert torch.equal(values["validation"], again["validation"])
 
 
-def test_features_are_compared_with_simple_ones(recovered, tmp_path):
+def test_features_are_compared_with_simple_ones(tmp_path):
     out = tmp_path / "run"
-    arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}"]
-    assert run.main(["voxel_features", *arguments, f"out={out}"]) == 0
+    small = ["learn.energy.encoder.widths=[4, 8]", "learn.energy.encoder.depths=[0, 1]", "learn.optimizer.steps=2"]
+    assert run.main(["voxel_features", *TINY[:2], *small, f"out={out}"]) == 0
     accuracy = metrics_of(out)["accuracy"]
     assert set(accuracy) == {"energy", "random_network", "raw_voxels", "principal_components", "nearest_shape"}
     assert accuracy["nearest_shape"] > 0.5
+
+
+def test_features_want_the_energy_that_has_them(recovered, capsys, tmp_path):
+    arguments = [*TINY[:2], f"learn.pretrained={recovered / 'energy'}"]
+    assert run.main(["voxel_features", *arguments, f"out={tmp_path}"]) == 2
+    assert "learn.energy=encoder" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_published_energy_learns_and_synthesises(tmp_path):

@@ -21,11 +21,15 @@ from pipelines.training import Optimizer, train
 class Refine:
     """Our default: a ConvNet around a reference that is regressed on the clip itself (energies/refiner.py)."""
 
-    widths: tuple[int, int] = (40, 64)
-    """Channels of the network at a half and at a quarter of the resolution."""
+    widths: tuple[int, ...] = (40, 64)
+    """Channels of the network at a half, a quarter ... of the resolution."""
 
-    depths: tuple[int, int] = (1, 2)
+    depths: tuple[int, ...] = (1, 2)
     """Residual blocks there."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
+            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
 
 
 @dataclass(frozen=True)

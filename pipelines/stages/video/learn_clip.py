@@ -41,13 +41,13 @@ class LearnClip:
     gives: ClassVar[tuple[str, ...]] = ("energy",)
     distributed: ClassVar[bool] = True
 
-    energy: Refine = field(default_factory=lambda: Refine((40, 64), (1, 3)))
+    energy: Refine = field(default_factory=lambda: Refine((32, 64, 96), (1, 2, 2)))
     """The network."""
 
-    objective: Denoising = field(default_factory=lambda: Denoising(0.0, 0.5, 1.3))
+    objective: Denoising = field(default_factory=lambda: Denoising(0.0, 0.7, 1.3))
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(steps=400, average=0.99))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(400, 0.02, 15, 1.0, 0.99, method="muon"))
     """How its weights are found."""
 
     crop: tuple[int, int] = (12, 64)

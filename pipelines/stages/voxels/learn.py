@@ -184,7 +184,7 @@ class Learn:
 
         def draw(energy: EncoderEnergy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
             rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()
-            return energy, Batch(x[rows].to(device))
+            return energy, Batch(_mirrored(x[rows].to(device), rng))
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 
@@ -232,7 +232,7 @@ def _tasks(side: int, whole: bool) -> dict[str, Task]:
 
 def _mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
     """Shapes, or their mirror images."""
-    mirrored = torch.rand(len(x), generator=rng) < 0.5
+    mirrored = torch.rand(len(x), generator=rng, device=rng.device) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1, 1), x.flip(2), x)
 
 
