@@ -163,7 +163,7 @@ class Learner:
         if self.rollbacks == self.settings.rollbacks:
             raise InputError(
                 f"learning diverged at step {step}: {problem}, also after {self.rollbacks} returns to a healthy state "
-                "with smaller steps; lower learn.optimizer.learning_rate"
+                "with smaller steps; lower the learning_rate of its optimizer"
             )
         tensors, meta = self.healthy
         self._restore(tensors, meta, 0)
