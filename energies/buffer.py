@@ -76,8 +76,9 @@ class ReplayBuffer:
         return Drawn(rows, x, None if self.label is None else self.label[rows])
 
     def put(self, drawn: Drawn, x: Tensor) -> None:
-        """Where the drawn chains have come to; they are one update older."""
-        self.x[drawn.rows] = x
+        """Where the drawn chains have come to; they are one update older. What is not finite stays where it was."""
+        finite = x.flatten(1).isfinite().all(1).view(-1, *[1] * (x.ndim - 1))
+        self.x[drawn.rows] = torch.where(finite, x, self.x[drawn.rows])
         self.age[drawn.rows] += 1
 
     def tensors(self) -> dict[str, Tensor]:

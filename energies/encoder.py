@@ -83,7 +83,12 @@ class EncoderEnergy(Labelled):
         self._hub_mixin_config["spread"] = self.spread  # type: ignore[index]  # what it is saved with
 
     def at(self, noise: float | Tensor) -> EncoderEnergy:
-        """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B])."""
+        """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B]).
+
+        RuntimeError: it is one of clean x.
+        """
+        if not self.noisy:
+            raise RuntimeError("this energy is of clean x and knows no noise levels")
         return self._with(noise=noise)
 
     def resized(self, size: Sequence[int]) -> EncoderEnergy:
@@ -161,7 +166,8 @@ class EncoderEnergy(Labelled):
         if sigma is not None:
             phase = sigma.reshape(-1, 1).log() / 2 * self.frequencies
             code = torch.cat([phase.sin(), phase.cos()], 1)
-        return self.embed(code) + self.labels(self.codes(x))
+        with torch.autocast(x.device.type, enabled=False):
+            return self.embed(code) + self.labels(self.codes(x))
 
     def _sigma(self, x: Tensor) -> Tensor:
         if self.noise is None:
@@ -197,10 +203,11 @@ class _Level(nn.Module):
 
     def read(self, h: Tensor, condition: Tensor) -> Tensor:
         """[B, heads]: of responses h, weighed squares and soft steps."""
-        g = self.head(h).flatten(2)
-        weights = self.weigh(condition).view(len(condition), self.heads, 2, -1)
-        read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
-        return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
+        g = self.head(h).flatten(2).to(condition.dtype)
+        with torch.autocast(g.device.type, enabled=False):  # sums over all places are no matter for a short format
+            weights = self.weigh(condition).view(len(condition), self.heads, 2, -1)
+            read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
+            return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
 
 
 def _spread(v: Tensor, like: Tensor) -> Tensor:

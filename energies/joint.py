@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from energies.encoder import EncoderEnergy
@@ -91,7 +91,6 @@ class JointEnergy(Labelled):
         event = list(self.event_shape) if hasattr(self, "event_shape") else None
         content = {"num_classes": self.num_classes, "event_shape": event, "classifier": settings}
         (save_directory / "joint.json").write_text(json.dumps(content))
-        save_model(self, str(save_directory / "model.safetensors"))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, classifier: nn.Module | None = None, **settings: Any) -> JointEnergy:

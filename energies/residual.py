@@ -20,7 +20,7 @@ class ResidualEnergy(Labelled):
         shape: of one x, channels first.
         width: channels of the first level; each of the two further ones, half as fine, has twice as many.
         num_classes: of labels, to be bound with `given`, which scale and shift the responses; 0: none.
-        gain: of the energy. Spectral norms hold every layer's slope to 1, so this is the steepness of the whole.
+        gain: of the energy. Spectral norms hold the layers' slopes to about 1, so this sets how steep the whole is.
     """
 
     def __init__(self, shape: Sequence[int], width: int = 32, num_classes: int = 0, gain: float = 30.0) -> None:
@@ -62,12 +62,12 @@ class Normed(nn.Module):
     def weight(self, moved: bool = False) -> Tensor:
         """The divided weights; moved: the estimate goes on by a step."""
         matrix = self.layer.weight.flatten(1)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
             right = F.normalize(matrix.T @ self.left, dim=0)
             left = F.normalize(matrix @ right, dim=0)
             if moved:
                 self.left.copy_(left)
-        return self.layer.weight / (left @ matrix @ right)
+        return self.layer.weight / (left * (matrix * right).sum(1)).sum()
 
     def plain(self) -> nn.Module:
         """An ordinary layer of the same values, for when the weights stand still."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ def _positive(lines: dict[str, tuple[list[float], list[float]]]) -> bool:
 
 
 CURVES = {
-    "learning": ("mean_loss", "noise_loss", "flow_loss", "energy_gap"),
+    "learning": ("mean_loss", "noise_loss", "flow_loss", "class_loss", "energy_gap"),
     "norms": ("gradient_norm", "weight_norm"),
     "replay buffer: mean age in updates, restarts so far": ("buffer_age", "restarts"),
     "values at their bounds, samples less data": ("saturation",),
@@ -94,13 +95,15 @@ CURVES = {
 def _learning(report: Report, run: Run) -> None:
     """How learning went: its curves, and whether it had to go back."""
     records = [json.loads(line) for line in (run.root / "log.jsonl").read_text().splitlines()]
-    steps = [record for record in records if "step" in record]
+    stages = list(dict.fromkeys(record["stage"] for record in records if "step" in record))
     for title, names in CURVES.items():
         curves: dict[str, tuple[list[float], list[float]]] = {}
-        for name in names:
-            points = [(r["step"], r[name]) for r in steps if r.get(name) is not None]
+        for name, stage in product(names, stages):
+            # A step that was done again, after going back or an interruption, counts as it was the last time.
+            points = {r["step"]: r[name] for r in records if r["stage"] == stage and r.get(name) is not None}
             if points:
-                curves[name.replace("_", " ")] = ([x for x, _ in points], [y for _, y in points])
+                label = name.replace("_", " ") + (f" ({stage})" if len(stages) > 1 else "")
+                curves[label] = (sorted(points), [points[step] for step in sorted(points)])
         if curves:
             report.curves(curves, title, "step", "value", log=title == "norms" and _positive(curves))
     for record in records:

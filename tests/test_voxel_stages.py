@@ -240,7 +240,7 @@ def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsy
 def test_an_energy_that_knows_the_shapes_to_judge_by_is_refused(recovered, tmp_path, capsys):
     settings = [*TINY[:2], "load.validation=0.5", f"learn.pretrained={recovered / 'energy'}", f"out={tmp_path / 'run'}"]
     assert run.main(["voxel_recovery", *settings]) == 2
-    assert "shapes that are to be judged by" in capsys.readouterr().err
+    assert "that are to be judged by" in capsys.readouterr().err
 
 
 def test_an_own_shape_is_seen_coarsely_and_refined(recovered, tmp_path):

@@ -42,18 +42,25 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| objective | steps | Frechet | precision | recall | 10x steps / 1x | from data, long |")
     print("|---|---|---|---|---|---|---|")
-    for number, (name, settings) in enumerate(RUNS.items()):
-        if not name.startswith(arguments.only):
-            continue
+    chosen = [(number, name) for number, name in enumerate(RUNS) if name.startswith(arguments.only)]
+    if not chosen:
+        parser.error(f"--only={arguments.only}: the names are {'; '.join(RUNS)}")
+    found: dict = {}
+    for number, name in chosen:
+        settings = RUNS[name]
         steps = _steps(arguments, number, settings)
         found = _run(arguments, f"run_{number}", [*settings, f"learn.optimizer.steps={steps}"])
         ours = found["samples"]
         print(
             f"| {name} | {steps} | {ours['frechet']:.2f} | {ours['precision']:.3f} | {ours['recall']:.3f} | "
-            f"{found['long_run_ratio']:.2f} | {found['long_from_data']['frechet']:.2f} |",
+            f"{_number(found['long_run_ratio'])} | {_number(found.get('long_from_data', {}).get('frechet'))} |",
             flush=True,
         )
     print(f"\nreal pictures: {found['training_pictures']['frechet']:.2f}; noise: {found['noise']['frechet']:.0f}")
+
+
+def _number(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.2f}"
 
 
 def _steps(arguments: argparse.Namespace, number: int, settings: list[str]) -> int:
@@ -72,7 +79,7 @@ def _run(arguments: argparse.Namespace, name: str, settings: list[str]) -> dict:
     if not any(setting.startswith("synthesize.num") for setting in settings):
         fixed.append(f"synthesize.num={arguments.num}")
     command = [sys.executable, "-m", "pipelines.run", "image_synthesis", *fixed, *settings]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return json.loads((out / "metrics.json").read_text())
 
 

@@ -16,6 +16,8 @@ from energies.objectives.batch import Batch, Metrics, labelled
 from energies.objectives.likelihood import advance
 from energies.samplers.langevin import Langevin
 
+BOUND = 4.0  # of the noise that it begins with, and of the chains
+
 
 @dataclass(frozen=True)
 class EnergyMatching:
@@ -48,13 +50,13 @@ class EnergyMatching:
     def __post_init__(self) -> None:
         if not 0 <= self.warm_up <= 1 or not self.weight >= 0 or self.steps < 1 or self.negatives < 1:
             raise ValueError("warm_up must be a share, weight not negative, steps and negatives positive")
-        if not 0 < self.time <= 1 or not self.temperature >= 0 or not 0 <= self.restart <= 1:
-            raise ValueError("time must lie in (0, 1], temperature not negative and restart a share")
+        if not 0 < self.time <= 1 or not self.temperature > 0 or not 0 <= self.restart <= 1:
+            raise ValueError("time must lie in (0, 1], temperature be positive and restart a share")
 
     def generator(self) -> Chain:
         """How an energy that was learned so makes samples: for a time of 4."""
         step = (2 * self.time) ** 0.5
-        return Chain(round(4 / self.time), step, self.temperature**0.5, spread=1.0, bound=None, calm=4)
+        return Chain(round(4 / self.time), step, self.temperature**0.5, spread=1.0, bound=BOUND, calm=4)
 
     def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         data = batch.x
@@ -71,7 +73,7 @@ class EnergyMatching:
         drawn = batch.chains.draw(min(self.negatives, len(batch.chains)), self.restart, rng)
         theirs = labelled(energy, drawn.label)
         langevin = Langevin((2 * self.time) ** 0.5, self.temperature**0.5)
-        samples = advance(langevin, Bounded(theirs, -1.5, 1.5), drawn.x, self.steps, rng)
+        samples = advance(langevin, Bounded(theirs, -BOUND, BOUND), drawn.x, self.steps, rng)
         batch.chains.put(drawn, samples)
         gap = (ours(data).mean() - theirs(samples).mean()) / data[0].numel()
         return loss + self.weight * gap / self.temperature, metrics | {"energy_gap": gap.item()}

@@ -54,7 +54,8 @@ class Joint:
         if noisy:
             x = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
         logits = (energy.at(sigma) if noisy else energy).logits(x)
-        loss = F.cross_entropy(logits, batch.label[known], label_smoothing=self.smoothing)
+        labels = batch.label[known]
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing, reduction="sum") / max(len(labels), 1)
         metrics = {"class_loss": loss.item()}
         if not self.weight:
             return loss, metrics

@@ -8,13 +8,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from energies.memory import Details, Memory
 from energies.objectives import Batch
 from energies.observation import Observation
+from energies.reference import ReferenceEnergy, levels
 from energies.refiner import Context
 from pipelines.pipeline import Run
 
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
+
+
+def check_unseen(energy: ReferenceEnergy, validation: Tensor, stage: str, folder: str) -> None:
+    """InputError if x to judge by [n, C, D, H, W] are among those that an energy remembers."""
+    if not energy.remembers:
+        return
+    known = {row.numpy().tobytes() for row in energy.remembered}
+    seen = sum(row.numpy().tobytes() in known for row in levels(validation))
+    if seen > len(validation) / 20:  # some data hold the same x more than once
+        raise InputError(
+            f"{stage}.pretrained={folder}: was learned from {seen} of the {len(validation)} that are to be judged by; "
+            "load the data with the same settings as that run did"
+        )
 
 
 class Task(NamedTuple):

@@ -73,9 +73,9 @@ class Attack:
                     n: self._attacked(e, x, labels, norm, size, run) for n, e in (("joint", joint), ("plain", plain))
                 }
                 for name, energy in (("joint", joint), ("plain", plain)):
-                    curves[name].append(accuracy(energy.logits, fooled[name], labels))
+                    curves[name].append(accuracy(energy, fooled[name], labels, device))
                 refined = self._refined(joint, fooled["joint"], run) if self.refine else fooled["joint"]
-                curves["joint, refined"].append(accuracy(joint.logits, refined, labels))
+                curves["joint, refined"].append(accuracy(joint, refined, labels, device))
             found["curves"][norm] = {"size": [0.0, *sizes], **curves}
         save_metrics(found, run.root)
         save_energy(values["energy"], run.root)
@@ -153,9 +153,10 @@ def _length(v: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(logits: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor) -> float:
+def accuracy(energy: JointEnergy, x: Tensor, labels: Tensor, device: torch.device) -> float:
     """Share of x [n, *event] that is classified right."""
-    return float((torch.cat([logits(part).cpu() for part in x.split(TOGETHER)]).argmax(1) == labels).float().mean())
+    guesses = torch.cat([energy.logits(part.to(device)).argmax(1).cpu() for part in x.split(TOGETHER)])
+    return float((guesses == labels).float().mean())
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -82,9 +82,11 @@ class EvaluateSynthesis:
             for name, x in long.items():
                 found[name] = judge.compare(by.features(x), real)
                 shown[name] = x[:20]
+            found["long_run_ratio"] = None  # where chains diverged
             if "ten_times_the_steps" in found:
-                at_once = next(point for point in curve if point["factor"] == 1)
-                found["long_run_ratio"] = found["ten_times_the_steps"]["frechet"] / max(at_once["frechet"], 1e-9)
+                at_once = [point["frechet"] for point in curve if point["factor"] == 1]
+                long_after = found["ten_times_the_steps"]["frechet"]
+                found["long_run_ratio"] = long_after / max(at_once[0], 1e-9) if at_once else None
         found["sampling"] = values["sampling"]["summary"]
         if run.is_main:
             save_metrics(found, run.root)
@@ -93,36 +95,33 @@ class EvaluateSynthesis:
     def _curve(self, values: dict[str, Any], by: Any, real: Tensor, run: Run) -> tuple[list[dict[str, float]], Any]:
         energy, generator = values["energy"].to(run.accelerator.device).eval(), from_description(values["generator"])
         labels = None if values["sample_labels"] is None else values["sample_labels"].repeat(self.curve)[: self.curve]
-        guidance = values["guidance"]
+
+        def sampled(factor: float, purpose: str, labels: Tensor | None, start: Tensor | None = None) -> Tensor | None:
+            longer = generator.longer(factor)
+            try:
+                return generate(
+                    energy, longer, self.curve, labels, run, purpose, guidance=values["guidance"], start=start
+                )
+            except InputError as error:  # chains that diverge are a finding, too
+                run.log(event="diverged", purpose=purpose, reason=str(error))
+                return None
+
         points = []
         for factor in FACTORS:
-            x = generate(
-                energy,
-                generator.longer(factor),
-                self.curve,
-                labels,
-                run,
-                f"{factor:g} times the steps",
-                guidance=guidance,
-            )
-            points.append({"factor": factor} | judge.compare(by.features(x), real))
+            x = sampled(factor, f"{factor:g} times the steps", labels)
+            if x is not None:
+                points.append({"factor": factor} | judge.compare(by.features(x), real))
         if not self.long:
             return points, {}
-        longer = generator.longer(LONG)
-        data = to_float(values["images"]["validation"][: self.curve])
-        data = data[torch.arange(self.curve) % len(data)]
+        rows = torch.arange(self.curve) % len(real)
+        data = to_float(values["images"]["validation"][rows])
         kept = values["images"].get("validation_labels")
-        theirs = None
-        if labels is not None and kept is not None:
-            theirs = kept[torch.arange(self.curve) % len(kept)]
-        return points, {
-            "ten_times_the_steps": generate(
-                energy, longer, self.curve, labels, run, "ten times the steps", guidance=guidance
-            ),
-            "long_from_data": generate(
-                energy, longer, self.curve, theirs, run, "long chains from data", guidance=guidance, start=data
-            ),
+        theirs = None if labels is None or kept is None else kept[rows]
+        long = {
+            "ten_times_the_steps": sampled(LONG, "ten times the steps", labels),
+            "long_from_data": sampled(LONG, "long chains from data", theirs, data),
         }
+        return points, {name: x for name, x in long.items() if x is not None}
 
 
 def judge_of(images: dict[str, Any], run: Run) -> judge.Classifier | judge.Components:

@@ -44,7 +44,9 @@ class ExportSynthesis:
         report.table(["pictures", *columns], [[n.replace("_", " "), *(found[n][c] for c in columns)] for n in kinds])
         if "of_their_class" in found:
             report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
-        if "long_run_ratio" in found:
+        if "long_run_ratio" in found and found["long_run_ratio"] is None:
+            report.text("Long chains diverged.")
+        elif "long_run_ratio" in found:
             report.text(
                 f"The distance after ten times the steps is {found['long_run_ratio']:.2f} times that after one."
             )

@@ -14,6 +14,7 @@ from pipelines.pipeline import Run
 TOGETHER = 500  # pictures judged at once
 NEIGHBOURS = 3  # of the manifolds of precision and recall
 MOST = 4000  # pictures of a collection whose manifold is taken
+LOOKED = 64  # pixels a side that the classifier looks at, at most
 STEPS = 900  # of the classifier's training
 FEATURES = 64
 
@@ -38,28 +39,34 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
+        return self.head(self.respond(x))
+
+    def respond(self, x: Tensor) -> Tensor:
+        """Features of pictures, which are looked at no larger than LOOKED pixels a side."""
+        factor = -(-max(x.shape[2:]) // LOOKED)
+        return self.body(F.avg_pool2d(x, factor) if factor > 1 else x)
 
     @classmethod
     def fit(cls, x: Tensor, labels: Tensor, num_classes: int, rng: torch.Generator, run: Run) -> Classifier:
         """Learned from pictures x [n, C, H, W] with labels [n]; shifts by a pixel and noise make it sturdy."""
-        model = cls(x.shape[1], num_classes)
+        device = run.accelerator.device
+        model = cls(x.shape[1], num_classes).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, STEPS)
         for _ in run.progress(range(STEPS), STEPS, "learning to judge"):
             rows = torch.randint(len(x), (128,), generator=rng)
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
-            loss = F.cross_entropy(model(batch), labels[rows], label_smoothing=0.02)
+            loss = F.cross_entropy(model(batch.to(device)), labels[rows].to(device), label_smoothing=0.02)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        return model.eval()
+        return model.cpu().eval()
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        return torch.cat([self.body(part) for part in x.split(TOGETHER)])
+        return torch.cat([self.respond(part) for part in x.split(TOGETHER)])
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> Tensor:

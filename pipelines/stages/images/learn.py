@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -122,6 +123,13 @@ class Learn:
                     f"learn.pretrained={self.pretrained}: was learned by another kind of objective than "
                     f"learn.objective={snake(type(self.objective).__name__)}; set the one that it was learned by"
                 )
+            if getattr(energy, "num_classes", 0) not in (0, len(images["classes"])) or (
+                self.conditional is not None and self.conditional != bool(getattr(energy, "num_classes", 0))
+            ):
+                raise InputError(
+                    f"learn.pretrained={self.pretrained}: knows {getattr(energy, 'num_classes', 0)} classes, the "
+                    f"pictures have {len(images['classes'])} and learn.conditional is {str(self.conditional).lower()}"
+                )
             return {"energy": energy, "generator": self._generator()}
         by_class = self.conditional
         if by_class is None:
@@ -146,7 +154,7 @@ class Learn:
             return GenerativeConvNet("object", shape, self.energy.sigma, float(x.mean()))
         if isinstance(self.energy, Residual):
             return ResidualEnergy(shape, self.energy.width, num_classes)
-        levels = max(1, int(math.log2(min(shape[1:]) / COARSEST)))
+        levels = num_levels(shape, self.energy.widths)
         widths, depths = self.energy.widths[:levels], self.energy.depths[:levels]
         energy = EncoderEnergy(shape, widths, depths, None, self._noisy(), num_classes)
         energy.centre(x)
@@ -177,12 +185,17 @@ def forgotten(labels: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(torch.rand(labels.shape, generator=rng, device=rng.device) < UNLABELLED, -1, labels)
 
 
-def pretrained(folder: Path, shape: list[int]) -> Any:
-    """The energy in a folder. InputError: there is none, or of other pictures."""
+def num_levels(shape: list[int], widths: Sequence[int]) -> int:
+    """Of a network with these widths, the levels that pictures [C, H, W] have pixels for."""
+    return min(len(widths), max(1, int(math.log2(min(shape[1:]) / COARSEST))))
+
+
+def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
+    """The energy in a folder. InputError, naming the stage: there is none, or of other pictures."""
     try:
         energy = energies.load(folder)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
+        raise InputError(f"{stage}.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
     if list(getattr(energy, "event_shape", ())) != shape:
-        raise InputError(f"learn.pretrained={folder}: is no energy of pictures of {shape[2]}x{shape[1]}x{shape[0]}")
+        raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
     return energy

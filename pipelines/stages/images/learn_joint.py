@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from energies.buffer import ReplayBuffer, Start
 from energies.generators import described
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 from pipelines.pipeline import Run
-from pipelines.stages.images.learn import COARSEST, SAMPLED, pretrained
+from pipelines.stages.images.learn import SAMPLED, num_levels, pretrained
 from pipelines.stages.images.load import to_float
 from pipelines.training import Optimizer, train
 
@@ -73,9 +72,16 @@ class LearnJoint:
         shape, num = list(images["train"].shape[1:]), len(images["classes"])
         generator = described(self.objective.generator())
         if self.pretrained is not None:
-            found = {name: pretrained(Path(self.pretrained, name), shape) for name in ("energy", "plain")}
+            found = {
+                name: pretrained(Path(self.pretrained, name), shape, "learn_joint") for name in ("energy", "plain")
+            }
             if not all(isinstance(e, JointEnergy) and e.num_classes == num for e in found.values()):
                 raise InputError(f"learn_joint.pretrained={self.pretrained}: holds no joint energies of {num} classes")
+            if found["energy"].noisy != isinstance(self.objective.generative, ScoreMatching):
+                raise InputError(
+                    f"learn_joint.pretrained={self.pretrained}: was learned by another objective than "
+                    "learn_joint.objective.generative; set the one that it was learned by"
+                )
             return found | {"generator": generator}
         x = to_float(images["train"][:SAMPLED])
         noisy = isinstance(self.objective.generative, ScoreMatching)
@@ -93,10 +99,10 @@ class LearnJoint:
         run: Run, name: str
     ) -> JointEnergy:  # fmt: skip
         shape, device = list(x.shape[1:]), run.accelerator.device
-        levels = max(1, int(math.log2(min(shape[1:]) / COARSEST)))
-        encoder = EncoderEnergy(shape, self.widths[:levels], self.depths[:levels], noisy=noisy, heads=num)
+        depth = num_levels(shape, self.widths)
+        encoder = EncoderEnergy(shape, self.widths[:depth], self.depths[:depth], noisy=noisy, heads=num)
         encoder.centre(x)
-        energy = JointEnergy(EncoderLogits(encoder), num, shape)
+        energy = JointEnergy(EncoderLogits(encoder), num, shape).to(device)
         levels, labels = images["train"], images["train_labels"]
         chains = None
         if isinstance(objective.generative, MaximumLikelihood) and objective.weight:

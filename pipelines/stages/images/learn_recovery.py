@@ -20,9 +20,10 @@ from pipelines.pipeline import Run
 from pipelines.stages.images.hide import box, scattered
 from pipelines.stages.images.learn import pretrained
 from pipelines.stages.images.load import to_float
-from pipelines.stages.lessons import Lessons, Task
+from pipelines.stages.lessons import Lessons, Task, check_unseen
 from pipelines.training import Optimizer, train
 
+MOST_MEMORY = 12  # GiB that the references of the folds may take
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 
 
@@ -68,8 +69,8 @@ class LearnRecovery:
     def __post_init__(self) -> None:
         if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
             raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
-        if min(self.rank, self.batch) < 1 or self.remembered < 20 or not self.noise > 0 or self.folds < 2:
-            raise ValueError("rank, batch and noise must be positive, remembered 20 or more, folds 2 or more")
+        if min(self.rank, self.batch) < 1 or self.remembered < 20 or not self.noise > 0 or not 2 <= self.folds <= 10:
+            raise ValueError("rank, batch and noise must be positive, remembered 20 or more, folds 2 to 10")
 
     def files(self) -> tuple[str, ...]:
         return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
@@ -78,12 +79,21 @@ class LearnRecovery:
         channels, height, width = values["images"]["train"].shape[1:]
         shape = [channels, 1, height, width]
         if self.pretrained is not None:
-            energy = pretrained(Path(self.pretrained), shape)
+            energy = pretrained(Path(self.pretrained), shape, "learn_recovery")
             if not isinstance(energy, ReferenceEnergy):
                 raise InputError(f"learn_recovery.pretrained={self.pretrained}: is no energy that recovery learned")
+            check_unseen(
+                energy, to_float(values["images"]["validation"])[:, :, None], "learn_recovery", self.pretrained
+            )
             return {"energy": energy}
         x = to_float(values["images"]["train"])[:, :, None]
         kept = x[: self.remembered]
+        needed = (self.folds + 1) * (len(kept) + self.rank) * kept[0].numel() * 4 / 2**30
+        if needed > MOST_MEMORY or len(x) < 2 * self.folds:
+            raise InputError(
+                f"learn_recovery: {len(x)} pictures in {self.folds} folds, of which {len(kept)} remembered, would take "
+                f"{needed:.0f} GiB; set fewer learn_recovery.folds or learn_recovery.remembered, or a smaller load.size"
+            )
         energy = ReferenceEnergy(shape, len(kept), self.widths, self.depths, self.rank, self.noise)
         energy.remember(kept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,14 +63,15 @@ class Score:
         inside = to_float(values["images"]["validation"][: self.num])
         reference = to_float(values["images"]["train"][: self.num])
         kinds = made(inside, run.generator("outliers"))
-        for name in self.outliers:
-            kinds[Path(name).name] = self._read(name, inside)
+        for number, name in enumerate(self.outliers, 1):
+            kinds[f"{number}: {Path(name).name}"] = self._read(name, inside)
         joint, plain = values["energy"], values["plain"]
+        known: dict[float, tuple[float, float]] = {}
         rules = {
-            "joint: energy": lambda x: self._energy(joint, x, reference, run),
+            "joint: energy": lambda x: self._energy(joint, x, reference, run, known),
             "joint: gradient": lambda x: self._slope(joint, x, run),
             "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
-            "plain: energy": lambda x: self._energy(plain, x, reference, run),
+            "plain: energy": lambda x: self._energy(plain, x, reference, run, {}),
             "plain: largest probability": lambda x: 1 - probabilities(plain, x, self.level, run).amax(1),
         }
         scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
@@ -83,11 +85,11 @@ class Score:
             report.table([key, *rules], rows)
         energies = scores["joint: energy"]
         report.curves({name: _histogram(v, energies) for name, v in energies.items()}, "energy", "energy", "share")
-        if self.input is not None:
-            self._list(joint, reference, inside, energies["inside"], run, report)
         save_metrics(found, run.root)
         save_energy(joint, run.root)
         save_energy(plain, run.root, "plain")
+        if self.input is not None:
+            self._list(lambda x: self._energy(joint, x, reference, run, known), energies["inside"], inside, run, report)
         details(report, run, None)
         report.write(run.root / "report.html")
         return {"metrics": found, "summary": _summary(found)}
@@ -100,13 +102,19 @@ class Score:
         dataset: Any = images.open_dataset(name, (height, width), channels)
         return images.batch(dataset, range(min(self.num, len(dataset))))[0]
 
-    def _energy(self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run) -> Tensor:
+    def _energy(
+        self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run, known: dict[float, tuple[float, float]]
+    ) -> Tensor:
+        """known: mean and spread of the reference's energies by level, found once."""
         if not energy.noisy:
             return _values(energy, x, run)
         total = torch.zeros(len(x))
         for level in self.levels:
-            known, mine = _values(energy.at(level), reference, run), _values(energy.at(level), x, run)
-            total += (mine - known.mean()) / known.std()
+            if level not in known:
+                values = _values(energy.at(level), reference, run)
+                known[level] = float(values.mean()), float(values.std())
+            mean, std = known[level]
+            total += (_values(energy.at(level), x, run) - mean) / std
         return total
 
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
@@ -117,7 +125,7 @@ class Score:
         return torch.cat(parts).cpu()
 
     def _list(
-        self, energy: JointEnergy, reference: Tensor, inside: Tensor, known: Tensor, run: Run, report: Report
+        self, energy: Callable[[Tensor], Tensor], known: Tensor, inside: Tensor, run: Run, report: Report
     ) -> None:
         """Files of the user's, the strangest first, with the share of known pictures that have less energy."""
         assert self.input is not None
@@ -132,7 +140,7 @@ class Score:
                 run.log(event="left out", reason=str(error))
         if not x:
             raise InputError(f"score.input={self.input}: holds no pictures; give a folder with png or jpg files")
-        energies = self._energy(energy, torch.stack(x), reference, run)
+        energies = energy(torch.stack(x))
         order = energies.argsort(descending=True).tolist()
         rows = [[names[k], float(energies[k]), float((known < energies[k]).float().mean())] for k in order]
         text = io.StringIO()
@@ -144,7 +152,7 @@ class Score:
 def made(x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
     """What is not of the kind of pictures x [n, C, H, W], made of them or from the seed."""
     channels, height, width = x.shape[1:]
-    texture = textures.texture("bricks", max(128, 2 * height), int(torch.randint(10**6, (), generator=rng)))
+    texture = textures.texture("bricks", max(128, 2 * height, 2 * width), int(torch.randint(10**6, (), generator=rng)))
     if channels == 1:
         texture = texture.mean(0, keepdim=True)
     return {

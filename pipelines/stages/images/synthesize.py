@@ -46,13 +46,11 @@ class Synthesize:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device).eval()
         generator = self.generator or from_description(values["generator"])
-        noisy = getattr(energy, "noisy", False)
-        if noisy == isinstance(generator, Chain):
-            kind = "many noise levels; take annealed or stepwise" if noisy else "clean pictures; take chain"
-            raise InputError(f"synthesize.generator does not suit the energy, which is of {kind}")
         labels = self._labels(energy, values["images"]["classes"])
         data = to_float(values["images"]["validation"])
-        monitor = Monitor(bounds=(-1, 1), saturated=(1 + float(saturation(data).mean())) / 2)
+        temperature = generator.noise**2 if isinstance(generator, Chain) else 1.0
+        saturated = (1 + float(saturation(data).mean())) / 2
+        monitor = Monitor(bounds=(-1, 1), saturated=saturated, temperature=temperature)
         samples = generate(
             energy, generator, self.num, labels, run, "synthesize", guidance=self.guidance, monitor=monitor
         )
@@ -66,6 +64,8 @@ class Synthesize:
 
     def _labels(self, energy: Any, classes: Sequence[str]) -> Tensor | None:
         num = getattr(energy, "num_classes", 0)
+        if self.guidance != 1 and (not num or self.label == "any"):
+            raise InputError("synthesize.guidance needs a class: an energy learned by class, and label not any")
         if self.label == "any" or (self.label is None and not num):
             return None
         if not num:
@@ -88,6 +88,10 @@ def generate(
     start: x [num, C, H, W] that long chains go on from, in place of noise.
     """
     device = run.accelerator.device
+    noisy = getattr(energy, "noisy", False)
+    if noisy == isinstance(generator, Chain):
+        kind = "many noise levels; take annealed or stepwise" if noisy else "clean pictures; take chain"
+        raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         bound = energy if labels is None else energy.guided(labels[chains].to(device), guidance)

@@ -18,10 +18,10 @@ from energies.buffer import ReplayBuffer, Start
 from energies.memory import Memory
 from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
 from energies.observation import Observation
-from energies.reference import ReferenceEnergy, levels
+from energies.reference import ReferenceEnergy
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
-from pipelines.stages.lessons import Lessons, Task
+from pipelines.stages.lessons import Lessons, Task, check_unseen
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train
@@ -136,7 +136,9 @@ class Learn:
             raise InputError(f"learn.size={size} does not divide the {side} voxels a side of the shapes")
         if self.pretrained is not None:
             energy = _pretrained(Path(self.pretrained), size)
-            _check_unseen(energy, averaged(values["shapes"]["validation"], side, size), self.pretrained)
+            if isinstance(energy, ReferenceEnergy):
+                seen = averaged(values["shapes"]["validation"], side, size)
+                check_unseen(energy, seen, "learn", self.pretrained)
             return {"energy": energy}
         x = averaged(values["shapes"]["train"], side, size)
         if isinstance(self.energy, DescriptorNet):
@@ -152,7 +154,7 @@ class Learn:
         if settings.rank and needed > MOST_MEMORY:
             raise InputError(
                 f"learn: a reference of whole shapes of {size} voxels a side would take {needed:.0f} GiB; "
-                "set learn.size=32, a smaller learn.energy.remembered.remembered, or learn.energy.shapes.rank=0"
+                "set learn.size=32, a smaller learn.energy.shapes.remembered, or learn.energy.shapes.rank=0"
             )
         kept = x[: settings.remembered] if settings.rank else x[:0]
         energy = ReferenceEnergy(
@@ -243,19 +245,6 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
     room = [max(side - CROP, 0) for side in shape.shape[1:]]
     lows = [min(max(int(c) - CROP // 2, 0), most) for c, most in zip(centre, room, strict=True)]
     return shape[(slice(None), *(slice(low, low + CROP) for low in lows))]
-
-
-def _check_unseen(energy: Any, validation: Tensor, folder: str) -> None:
-    """InputError if shapes to judge by are among those that an energy remembers."""
-    if not isinstance(energy, ReferenceEnergy) or not energy.remembers:
-        return
-    known = {row.numpy().tobytes() for row in energy.remembered}
-    seen = sum(row.numpy().tobytes() in known for row in levels(validation))
-    if seen:
-        raise InputError(
-            f"learn.pretrained={folder}: was learned from {seen} of the {len(validation)} shapes that are to be judged "
-            "by; load the shapes with the same settings as that run did"
-        )
 
 
 def _pretrained(folder: Path, size: int) -> Any:
