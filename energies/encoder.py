@@ -205,7 +205,7 @@ class _Level(nn.Module):
         """[B, heads]: of responses h, weighed squares and soft steps."""
         g = self.head(h).flatten(2).to(condition.dtype)
         with torch.autocast(g.device.type, enabled=False):  # sums over all places are no matter for a short format
-            weights = self.weigh(condition).view(len(condition), self.heads, 2, -1)
+            weights = self.weigh(condition).view(len(condition), self.heads, 2, g.shape[1])
             read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
             return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
 

@@ -126,6 +126,8 @@ class Grey:
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v without its part along the weights; with a scale, such that the sums of scale * v are 0."""
+        if v.shape[1] != len(self.weights):
+            raise ValueError(f"v has {v.shape[1]} channels, the weights are {len(self.weights)}")
         along = self._weights(v) if scale is None else self._weights(v) * scale.expand_as(v)
         return v - along * (along * v).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)
 

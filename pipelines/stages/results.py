@@ -10,6 +10,13 @@ from typing import Any
 from pipelines import checkpoint
 
 
+def check_there(**paths: str | None) -> None:
+    """ValueError, naming the field, unless what is given exists: better before learning than after."""
+    for field, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise ValueError(f"{field}={path}: no such file or folder")
+
+
 def save_energy(energy: Any, root: Path, name: str = "energy") -> None:
     """root/name, replaced as a whole."""
     fresh = root / f".{name}.new"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,8 +42,8 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
     """
     joint = torch.cat([inside, outside]).double()
     _, inverse, counts = joint.unique(return_inverse=True, return_counts=True)
-    rank = (counts.cumsum(0) - (counts - 1) / 2)[inverse]  # mean ranks of ties, from 1
+    rank = (counts.cumsum(0) - (counts.double() - 1) / 2)[inverse]  # mean ranks of ties, from 1
     m, n = len(outside), len(inside)
     auroc = (rank[n:].sum() - m * (m + 1) / 2) / (m * n)
-    threshold = inside.double().quantile(0.95, interpolation="higher")
+    threshold = inside.double().sort().values[math.ceil(0.95 * n) - 1]
     return {"auroc": float(auroc), "fpr95": float((outside.double() <= threshold).double().mean())}

@@ -38,7 +38,7 @@ class EvaluateSynthesis:
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "shown")
     distributed: ClassVar[bool] = True
 
-    curve: int = 200
+    curve: int = 128
     """Pictures for each point of the curve of quality against sampling steps; 0: no curve, and no long chains."""
 
     long: bool = True

@@ -14,6 +14,7 @@ from energies import Average, Grey, Hidden
 from energies.observation import Observation
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
+from pipelines.stages.results import check_there
 
 WHITE = 0.0  # levels above are hidden by a mask: half of the way to white
 
@@ -62,6 +63,7 @@ class Hide:
             raise ValueError(f"num must be 1 or more, got {self.num}")
         if self.mask is not None and self.image is None:
             raise ValueError("mask needs image, the damaged picture that it belongs to")
+        check_there(image=self.image, mask=self.mask)
 
     def files(self) -> tuple[str, ...]:
         return tuple(file for file in (self.image, self.mask) if file)
@@ -86,6 +88,8 @@ class Hide:
             kind = {"kind": "grey"}
         else:
             kind["mask"] = self._mask(len(targets), height, width, rng)
+        if "mask" in kind and (kind["mask"].flatten(1).all(1) | ~kind["mask"].flatten(1).any(1)).any():
+            raise InputError(f"hide.pixels={self.pixels} hides all or nothing of {width}x{height} pixels; set another")
         observation = observation_of(kind)
         measured = observation.observe(targets) if known or not (self.shrink or self.grey) else targets
         if not known and (self.shrink or self.grey):

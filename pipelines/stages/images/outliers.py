@@ -23,7 +23,7 @@ from pipelines.reporting import details
 from pipelines.stages.images.certainty import detection
 from pipelines.stages.images.classify import leveled, probabilities
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import save_energy, save_metrics
+from pipelines.stages.results import check_there, save_energy, save_metrics
 
 TOGETHER = 250  # pictures scored at once
 BINS = 40  # of the histograms
@@ -55,6 +55,7 @@ class Score:
     def __post_init__(self) -> None:
         if not self.level > 0 or not self.levels or min(self.levels) <= 0 or self.num < 20:
             raise ValueError("level and levels must be positive, num 20 or more")
+        check_there(input=self.input)
 
     def files(self) -> tuple[str, ...]:
         return tuple(file for file in (*self.outliers, self.input) if file and Path(file).is_file())
