@@ -20,7 +20,7 @@ class ScoreMatching:
     (sigma^2 + s^2) / (sigma s)^2 makes all levels count alike, and ln sigma is normal (Karras et al. 2022, table 1).
     """
 
-    level: float = 0.45
+    level: float = 0.55
     """Median noise level, in units of x (half the range of values)."""
 
     spread: float = 1.2

@@ -87,7 +87,7 @@ class Learn:
     """How it learns: score_matching or recovery_likelihood (encoder only), energy_matching (encoder only), or
     maximum_likelihood."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1600, 0.02, 30, 1.0, 0.995, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(2000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How its weights are found."""
 
     batch: int = 64
