@@ -54,10 +54,10 @@ class LearnRecovery:
     noise: float = 0.2
     """Standard deviation of a pixel beyond them, in units of x (half the range of values)."""
 
-    objective: Denoising = field(default_factory=lambda: Denoising(0.8, 0.8, 1.2))
+    objective: Denoising = field(default_factory=lambda: Denoising(0.5, 0.8, 1.2))
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1000, 0.0015, 30, 1.0, 0.99, 100))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(700, 0.02, 30, 1.0, 0.99, 100, "muon"))
     """How its weights are found."""
 
     batch: int = 32

@@ -18,6 +18,8 @@ from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 
+GUIDANCE = 1.5  # of samples of a class, where nothing else is said
+
 
 @dataclass(frozen=True)
 class Synthesize:
@@ -33,14 +35,15 @@ class Synthesize:
     label: str | None = None
     """Of an energy learned by class: the name of one, each, to take turns, or any; null: each where it was."""
 
-    guidance: float = 1.0
-    """How much the class counts: above 1, samples are surer to be of it and less varied; at twice the time."""
+    guidance: float | None = None
+    """How much the class counts: above 1, samples are surer to be of it and less varied, at twice the time; null: 1.5
+    where a class is asked for of an energy of many noise levels, else 1."""
 
     generator: Annealed | Chain | Stepwise | None = None
     """How they are sampled: annealed, chain or stepwise; null: as it suits the objective that was learned by."""
 
     def __post_init__(self) -> None:
-        if self.num < 1 or not self.guidance >= 0:
+        if self.num < 1 or not (self.guidance is None or self.guidance >= 0):
             raise ValueError(f"num must be 1 or more and guidance not negative, got {self.num} and {self.guidance}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -51,20 +54,21 @@ class Synthesize:
         temperature = generator.noise**2 if isinstance(generator, Chain) else 1.0
         saturated = (1 + float(saturation(data).mean())) / 2
         monitor = Monitor(bounds=(-1, 1), saturated=saturated, temperature=temperature)
-        samples = generate(
-            energy, generator, self.num, labels, run, "synthesize", guidance=self.guidance, monitor=monitor
-        )
+        guidance = self.guidance
+        if guidance is None:
+            guidance = GUIDANCE if labels is not None and getattr(energy, "noisy", False) else 1.0
+        samples = generate(energy, generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor)
         return {
             "samples": samples,
             "sample_labels": labels,
             "generator": described(generator),
-            "guidance": self.guidance,
+            "guidance": guidance,
             "sampling": findings(monitor),
         }
 
     def _labels(self, energy: Any, classes: Sequence[str]) -> Tensor | None:
         num = getattr(energy, "num_classes", 0)
-        if self.guidance != 1 and (not num or self.label == "any"):
+        if self.guidance not in (None, 1) and (not num or self.label == "any"):
             raise InputError("synthesize.guidance needs a class: an energy learned by class, and label not any")
         if self.label == "any" or (self.label is None and not num):
             return None
