@@ -20,7 +20,7 @@ from energies.buffer import Start
 from energies.compute import Compute
 from energies.diagnostics import Monitor
 from energies.encoder import EncoderEnergy
-from energies.energy import Energy
+from energies.energy import Energy, gradient
 from energies.observation import Conditioned, Hidden
 from energies.refiner import geometric
 from energies.samplers.langevin import Langevin
@@ -241,7 +241,8 @@ class Stepwise:
             moves = list(self.step(energy, x, level, before, rng, monitor=monitor, compute=compute))
             yield from moves
             x = moves[-1]
-        yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
+        _, slope = gradient(energy.at(levels[-1]), x)
+        yield (x - levels[-1] ** 2 * slope).clamp(-1, 1)
 
 
 Generator = Annealed | Chain | Stepwise
