@@ -191,7 +191,7 @@ class _Level(nn.Module):
             for layer in self.second:
                 layer.weight *= 0.2  # type: ignore[operator]
             self.head.weight *= 0.5
-            self.weigh.weight *= 0.1
+            self.weigh.weight *= 0.1 if heads == 1 else 0.0  # classes are alike at first
             self.weigh.bias.zero_()
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:

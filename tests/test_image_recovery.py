@@ -236,11 +236,20 @@ def test_a_damaged_picture_is_mended_where_its_mask_is_white(known, damaged, tmp
 
 
 def test_a_small_picture_of_ones_own_is_what_is_seen(known, damaged, tmp_path):
-    values = recovered(tmp_path, f"hide.image={damaged[0]}", "hide.shrink=2", *known)
     small = images.read(damaged[0], 4, channels=1)
+    images.write(tmp_path / "small.png", small)
+    values = recovered(tmp_path / "run", f"hide.image={tmp_path / 'small.png'}", "hide.shrink=2", *known)
     assert torch.equal(values["measured"][0], small)
     torch.testing.assert_close(Average((2, 2)).observe(values["recovered"])[0], small, rtol=0, atol=1e-5)
-    check_unscored(tmp_path)
+    check_unscored(tmp_path / "run")
+
+
+def test_own_files_of_other_sizes_are_refused_not_misplaced(known, damaged, capsys, tmp_path):
+    images.write(tmp_path / "wide.png", torch.ones(1, 8, 12))
+    for arguments in (["hide.shrink=2"], [f"hide.mask={tmp_path / 'wide.png'}"]):
+        settings = [f"hide.image={damaged[0]}", *arguments, *known, f"out={tmp_path / arguments[0][5:9]}"]
+        assert run.main(["image_recovery", *settings]) == 2
+        assert "8x8 pixels" in capsys.readouterr().err or "of 8x8" in capsys.readouterr().err
 
 
 def test_a_whole_picture_of_ones_own_is_hidden_in_part_and_scored(known, damaged, tmp_path):

@@ -25,8 +25,8 @@ class Joint:
     generative: ScoreMatching | MaximumLikelihood = field(default_factory=ScoreMatching)
     """What is learned besides the classes: score_matching, or maximum_likelihood as published."""
 
-    weight: float = 1.0
-    """Of the generative objective; 0 leaves an ordinary classifier."""
+    weight: float = 5.0
+    """Of the generative objective, whose gradients are the smaller ones; 0 leaves an ordinary classifier."""
 
     level: float = 0.15
     """Median noise level that classes are learned at, in units of x (half the range of values)."""

@@ -81,6 +81,14 @@ class Attack:
         save_energy(values["energy"], run.root)
         save_energy(values["plain"], run.root, "plain")
         report = Report("Adversarial robustness")
+        report.text(
+            f"Accuracy on {len(x)} pictures, each changed so that the network errs: by at most so much of the range of "
+            "values in every pixel (linf), or with a change of that length (l2). Joint: the network that generates; "
+            "plain: the same network by cross-entropy alone, on clean pictures; refined: after Langevin steps."
+        )
+        for norm, by in found["curves"].items():
+            rows = [[name, *by[name]] for name in ("joint", "joint, refined", "plain")]
+            report.table([norm, *(f"{size:g}" for size in by["size"])], rows)
         for norm, by in found["curves"].items():
             lines = {name: (by["size"], by[name]) for name in ("joint", "joint, refined", "plain")}
             report.curves(lines, f"accuracy under attack, {norm}", "size of the change", "accuracy")

@@ -72,6 +72,10 @@ class Classify:
 
     def _report(self, found: dict[str, Any], samples: Tensor, run: Run) -> None:
         report = Report("Classification")
+        report.text(
+            f"On {found['num']} pictures. ECE: how far confidence and accuracy lie apart. Joint: the network that also "
+            "generates; plain: the same network by cross-entropy alone."
+        )
         rows = [[name, found[name]["accuracy"], found[name]["ece"]] for name in ("joint", "plain")]
         report.table(["network", "accuracy", "ECE"], rows, best={"accuracy": "max", "ECE": "min"})
         curves = {n: (found[n]["bins"]["confidence"], found[n]["bins"]["accuracy"]) for n in ("joint", "plain")}

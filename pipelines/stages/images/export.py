@@ -16,6 +16,8 @@ from pipelines.reporting import BEST, details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_energy
 
+FEW = 200  # pictures to judge by
+
 
 @dataclass(frozen=True)
 class ExportSynthesis:
@@ -39,8 +41,11 @@ class ExportSynthesis:
         kinds = [name for name in names if name in found]
         columns = ["frechet", "precision", "recall"]
         report.text(
-            "Distances to the pictures that were kept to judge by, in the features of a classifier made for it."
+            f"Distances to the {found['validation']} pictures kept to judge by, in features of a classifier made for it: "
+            "precision is the share of samples among the real ones, recall the reverse."
         )
+        if found["validation"] < FEW:
+            report.text(f"So few pictures to judge by say little: give more, best {FEW} or more.")
         report.table(["pictures", *columns], [[n.replace("_", " "), *(found[n][c] for c in columns)] for n in kinds])
         if "of_their_class" in found:
             report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")

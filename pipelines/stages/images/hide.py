@@ -43,11 +43,12 @@ class Hide:
     """Pictures to recover, at most."""
 
     image: str | None = None
-    """A picture file of your own, to recover in place of those. With shrink, or grey, it is what is seen: a small
-    picture, or a grey one."""
+    """A picture file of your own, to recover in place of those; its centre is cut out and shrunk to their size. With
+    shrink, or grey, it is what is seen: a small picture of the right size, or a grey one."""
 
     mask: str | None = None
-    """With image: a picture that is white where it is damaged. The truth there is unknown and not scored."""
+    """With image: a picture of the same size that is white where it is damaged. The truth there is unknown and not
+    scored."""
 
     def __post_init__(self) -> None:
         made = [name for name in ("pixels", "box", "shrink") if getattr(self, name) is not None] + ["grey"] * self.grey
@@ -99,6 +100,19 @@ class Hide:
     def _own(self, shape: list[int]) -> Tensor:
         assert self.image is not None
         channels, height, width = shape
+        size = list(images.read(self.image).shape[1:])
+        if self.mask is not None:
+            other = list(images.read(self.mask).shape[1:])
+            if other != size:
+                raise InputError(
+                    f"hide.mask={self.mask}: is of {other[1]}x{other[0]} pixels, the picture of {size[1]}x{size[0]}; "
+                    "they must be of one size"
+                )
+        if self.shrink and size != [height // self.shrink, width // self.shrink]:
+            raise InputError(
+                f"hide.image={self.image}: is of {size[1]}x{size[0]} pixels; with hide.shrink={self.shrink} it must be "
+                f"{width // self.shrink}x{height // self.shrink}"
+            )
         if self.grey:
             return images.read(self.image, (height, width), 1)[None]
         if self.shrink:
@@ -109,7 +123,11 @@ class Hide:
         if self.mask is not None:
             mask = images.read(self.mask, (height, width), 1)[None] > WHITE
             if not mask.any() or mask.all():
-                raise InputError(f"{self.mask} must be white where the picture is damaged, and black elsewhere")
+                colour = "black" if not mask.any() else "white"
+                raise InputError(
+                    f"hide.mask={self.mask}: is {colour} everywhere that counts, the centre that is cut to "
+                    f"{width}x{height}; it must be white where the picture is damaged, and black elsewhere"
+                )
             return mask.expand(num, -1, -1, -1).contiguous()
         if self.box is not None:
             return torch.stack([box(height, width, self.box, rng) for _ in range(num)])

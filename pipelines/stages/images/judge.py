@@ -15,6 +15,7 @@ TOGETHER = 500  # pictures judged at once
 NEIGHBOURS = 3  # of the manifolds of precision and recall
 MOST = 4000  # pictures of a collection whose manifold is taken
 LOOKED = 64  # pixels a side that the classifier looks at, at most
+EPOCHS = 40  # of it, at most
 STEPS = 900  # of the classifier's training
 FEATURES = 64
 
@@ -51,9 +52,10 @@ class Classifier(nn.Module):
         """Learned from pictures x [n, C, H, W] with labels [n]; shifts by a pixel and noise make it sturdy."""
         device = run.accelerator.device
         model = cls(x.shape[1], num_classes).to(device)
+        steps = min(STEPS, max(100, EPOCHS * len(x) // 128))
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, STEPS)
-        for _ in run.progress(range(STEPS), STEPS, "learning to judge"):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
+        for _ in run.progress(range(steps), steps, "learning to judge"):
             rows = torch.randint(len(x), (128,), generator=rng)
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)

@@ -77,7 +77,7 @@ class Learn:
     distributed: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an energy that an earlier run learned, RUN/energy: then nothing is learned. Its objective must be the
+    """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Its objective must be the
     same."""
 
     energy: Encoder | Residual | ConvNet = Encoder()
@@ -108,7 +108,7 @@ class Learn:
             raise ValueError(f"batch and chains must be 1 or more, got {self.batch} and {self.chains}")
 
     def files(self) -> tuple[str, ...]:
-        return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
+        return weights_of(self.pretrained)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         images = values["images"]
@@ -190,8 +190,14 @@ def num_levels(shape: list[int], widths: Sequence[int]) -> int:
     return min(len(widths), max(1, int(math.log2(min(shape[1:]) / COARSEST))))
 
 
+def weights_of(folder: str | None) -> tuple[str, ...]:
+    """The file that an energy's weights are in, of a run's folder or the energy's."""
+    return tuple(str(path) for path in Path(folder).glob("**/model.safetensors")) if folder else ()
+
+
 def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
     """The energy in a folder. InputError, naming the stage: there is none, or of other pictures."""
+    folder = folder / "energy" if (folder / "energy").is_dir() else folder  # the run's folder will do
     try:
         energy = energies.load(folder)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:

@@ -72,9 +72,9 @@ class LearnJoint:
         shape, num = list(images["train"].shape[1:]), len(images["classes"])
         generator = described(self.objective.generator())
         if self.pretrained is not None:
-            found = {
-                name: pretrained(Path(self.pretrained, name), shape, "learn_joint") for name in ("energy", "plain")
-            }
+            root = Path(self.pretrained)
+            root = root.parent if root.name == "energy" else root
+            found = {name: pretrained(root / name, shape, "learn_joint") for name in ("energy", "plain")}
             if not all(isinstance(e, JointEnergy) and e.num_classes == num for e in found.values()):
                 raise InputError(f"learn_joint.pretrained={self.pretrained}: holds no joint energies of {num} classes")
             if found["energy"].noisy != isinstance(self.objective.generative, ScoreMatching):

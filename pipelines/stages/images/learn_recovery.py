@@ -18,7 +18,7 @@ from energies.observation import Observation
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
 from pipelines.stages.images.hide import box, scattered
-from pipelines.stages.images.learn import pretrained
+from pipelines.stages.images.learn import pretrained, weights_of
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import Lessons, Task, check_unseen
 from pipelines.training import Optimizer, train
@@ -37,7 +37,7 @@ class LearnRecovery:
     distributed: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an energy that an earlier run learned of these pictures, RUN/energy: then nothing is learned."""
+    """Folder of an earlier run of these pictures, or of its energy, RUN/energy: then nothing is learned."""
 
     widths: tuple[int, ...] = (48, 96, 128)
     """Channels of the network at a half, a quarter ... of the resolution."""
@@ -73,7 +73,7 @@ class LearnRecovery:
             raise ValueError("rank, batch and noise must be positive, remembered 20 or more, folds 2 to 10")
 
     def files(self) -> tuple[str, ...]:
-        return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
+        return weights_of(self.pretrained)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         channels, height, width = values["images"]["train"].shape[1:]

@@ -72,7 +72,11 @@ class Load:
         parts = {"validation": order[:num], "train": order[num:]}
         found: dict[str, Any] = {"classes": []}
         for name, rows in parts.items():
-            x, labels = images.batch(dataset, rows.tolist(), label=self.label)
+            try:
+                x, labels = images.batch(dataset, rows.tolist(), label=self.label)
+            except InputError as error:
+                hint = "" if self.size else "; set load.size, as load.size=32"
+                raise InputError(f"{self.images}: {error}{hint}") from error
             found[name] = to_bytes(x)
             if labels is not None:
                 found[f"{name}_labels"] = labels

@@ -81,6 +81,11 @@ class Score:
             rule: {name: detection(by["inside"], by[name]) for name in kinds} for rule, by in scores.items()
         }
         report = Report("What does not belong")
+        report.text(
+            f"How well scores tell {len(inside)} known pictures from others. auroc: the chance that an outlier scores "
+            "higher than a known picture (1 is best, .5 a guess); fpr95: the share of outliers that pass where 95 % of "
+            "the known ones do (0 is best). Joint: the network that also generates; plain: by cross-entropy alone."
+        )
         for key in ("auroc", "fpr95"):
             rows = [[name, *(found["detection"][rule][name][key] for rule in rules)] for name in kinds]
             report.table([key, *rules], rows)

@@ -96,7 +96,7 @@ class Encoder:
     depths: tuple[int, ...] = (1, 2, 2)
     """Residual blocks there."""
 
-    objective: ScoreMatching = ScoreMatching()
+    objective: ScoreMatching = ScoreMatching(0.45)
     """How it learns."""
 
     optimizer: Optimizer = Optimizer(700, 0.02, 30, 1.0, 0.99, 100, "muon")
