@@ -238,6 +238,7 @@ def test_a_damaged_picture_is_mended_where_its_mask_is_white(known, damaged, tmp
 def test_a_small_picture_of_ones_own_is_what_is_seen(known, damaged, tmp_path):
     small = images.read(damaged[0], 4, channels=1)
     images.write(tmp_path / "small.png", small)
+    small = images.read(tmp_path / "small.png", channels=1)  # as a file has it, in 255 levels
     values = recovered(tmp_path / "run", f"hide.image={tmp_path / 'small.png'}", "hide.shrink=2", *known)
     assert torch.equal(values["measured"][0], small)
     torch.testing.assert_close(Average((2, 2)).observe(values["recovered"])[0], small, rtol=0, atol=1e-5)
@@ -249,7 +250,7 @@ def test_own_files_of_other_sizes_are_refused_not_misplaced(known, damaged, caps
     for arguments in (["hide.shrink=2"], [f"hide.mask={tmp_path / 'wide.png'}"]):
         settings = [f"hide.image={damaged[0]}", *arguments, *known, f"out={tmp_path / arguments[0][5:9]}"]
         assert run.main(["image_recovery", *settings]) == 2
-        assert "8x8 pixels" in capsys.readouterr().err or "of 8x8" in capsys.readouterr().err
+        assert "of 8x8" in capsys.readouterr().err
 
 
 def test_a_whole_picture_of_ones_own_is_hidden_in_part_and_scored(known, damaged, tmp_path):

@@ -41,7 +41,7 @@ class ExportSynthesis:
         kinds = [name for name in names if name in found]
         columns = ["frechet", "precision", "recall"]
         report.text(
-            f"Distances to the {found['validation']} pictures kept to judge by, in features of a classifier made for it: "
+            f"Distances to the {found['validation']} pictures kept to judge by, in a classifier's features: "
             "precision is the share of samples among the real ones, recall the reverse."
         )
         if found["validation"] < FEW:
