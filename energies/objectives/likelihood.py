@@ -38,7 +38,7 @@ class MaximumLikelihood:
     """Factor of the Langevin noise; the published settings are as cold as this or colder."""
 
     negatives: int | None = None
-    """Chains moved on in a step, at most; null: all there are."""
+    """Chains moved on in a step, of those there are; null: as many as there are data in it."""
 
     restart: float = 0.0
     """Share of them that begin anew from noise."""
@@ -83,7 +83,7 @@ class MaximumLikelihood:
             seen = Conditioned(self._bounded(energy), Hidden(batch.hidden), batch.x)
             batch.imputed.copy_(advance(self.sampler(), seen, batch.imputed, self.steps, rng))
             data = batch.imputed
-        num = min(self.negatives or len(batch.chains), len(batch.chains))
+        num = min(self.negatives or len(data), len(batch.chains))
         drawn = batch.chains.draw(num, self.restart, rng)
         theirs = labelled(energy, drawn.label)
         samples = advance(self.sampler(), self._bounded(theirs), drawn.x, self.steps, rng)
