@@ -282,7 +282,7 @@ def test_learned_from_two_gaussians_it_knows_their_classes_and_their_density():
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, 300)
     for _ in range(300):
         rows = torch.randint(4000, (128,), generator=rng)
-        loss, _ = Joint(level=0.2)(energy, Batch(data[rows], label=labels[rows]), rng)
+        loss, _ = Joint(level=0.2, weight=1.0)(energy, Batch(data[rows], label=labels[rows]), rng)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
