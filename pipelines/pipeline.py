@@ -20,6 +20,7 @@ that a resumed run notices a changed one.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import math
@@ -106,6 +107,7 @@ class Run:
             # While the main process works alone the others wait for it, however long it takes.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
         )
+        atexit.register(_leave)
         if accelerator.num_processes != _world_size():
             raise ConfigError(
                 f"{_world_size()} processes were launched but this one sees "
@@ -280,6 +282,12 @@ def _modality(stages: Sequence[Stage]) -> str | None:
 def _say(run: Run, line: str) -> None:
     if run.is_main:
         print(line, file=sys.stderr, flush=True)
+
+
+def _leave() -> None:
+    """Part from the other processes in order: threads that still listen would abort this one as it ends."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _world_size() -> int:
