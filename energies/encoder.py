@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.convnet import CONVOLUTIONS, unshuffle
-from energies.energy import gradient
 from energies.labelled import Labelled
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
@@ -112,11 +111,6 @@ class EncoderEnergy(Labelled):
         """The unit of the noise levels: that of x."""
         return self.frequencies.new_ones(())
 
-    def denoise(self, x: Tensor, *, create_graph: bool = False) -> Tensor:
-        """Expected clean x given x [B, *shape] with noise of the level (Tweedie's formula)."""
-        _, slope = gradient(self, x, create_graph=create_graph)
-        return x - self._sigma(x) ** 2 * slope
-
     def forward(self, x: Tensor) -> Tensor:
         return -(-self.energies(x)).logsumexp(1) if self.heads > 1 else self.energies(x).squeeze(1)
 
@@ -125,7 +119,7 @@ class EncoderEnergy(Labelled):
         z = x - self.mean
         if not self.noisy:
             return z.square().flatten(1).sum(1, keepdim=True) / 2 - self._tilt(z, self._embedding(x, None))
-        sigma = self._sigma(x)
+        sigma = self.sigma(x)
         variance = sigma**2 + self.spread**2
         tilt = self._tilt(z / variance.sqrt(), self._embedding(x, sigma))
         return (z.square() / (2 * variance)).flatten(1).sum(1, keepdim=True) - self.spread / sigma.view(-1, 1) * tilt
@@ -138,7 +132,7 @@ class EncoderEnergy(Labelled):
 
     def features(self, x: Tensor) -> Tensor:
         """Mean and largest response of every filter to x [B, *shape], of all levels: [B, F]."""
-        sigma = self._sigma(x) if self.noisy else None
+        sigma = self.sigma(x) if self.noisy else None
         z = (x - self.mean) / (1.0 if sigma is None else (sigma**2 + self.spread**2).sqrt())
         responses = self._responses(z, self._embedding(x, sigma))
         return torch.cat([pool for r in responses for pool in (r.flatten(2).mean(2), r.flatten(2).amax(2))], 1).float()
@@ -168,11 +162,6 @@ class EncoderEnergy(Labelled):
             code = torch.cat([phase.sin(), phase.cos()], 1)
         with torch.autocast(x.device.type, enabled=False):
             return self.embed(code) + self.labels(self.codes(x))
-
-    def _sigma(self, x: Tensor) -> Tensor:
-        if self.noise is None:
-            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
-        return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 
 class _Level(nn.Module):

@@ -124,14 +124,17 @@ class Chain:
         if any(value is not None and not value > 0 for value in (self.limit, self.bound)):
             raise ValueError(f"limit and bound must be positive, or null, got {self.limit} and {self.bound}")
 
+    def start(self, energy: Any) -> Start:
+        """Where its chains begin, in learning as in sampling."""
+        return Start(getattr(energy, "mean", 0.0), self.spread, self.bound)
+
     def longer(self, factor: float) -> Chain:
         return replace(self, steps=max(1, round(self.steps * factor)))
 
     def generate(
         self, energy: Energy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
     ) -> Iterator[Tensor]:
-        x = Start(getattr(energy, "mean", 0.0), self.spread, self.bound).of(noise)
-        yield from self.continued(energy, x, rng, monitor=monitor, compute=compute)
+        yield from self.continued(energy, self.start(energy).of(noise), rng, monitor=monitor, compute=compute)
 
     def continued(
         self, energy: Energy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"

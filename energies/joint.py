@@ -15,7 +15,6 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from energies.encoder import EncoderEnergy
-from energies.energy import gradient
 from energies.labelled import Labelled
 
 
@@ -62,12 +61,6 @@ class JointEnergy(Labelled):
     def at(self, noise: float | Tensor) -> JointEnergy:
         """The same at noise level sigma, where the classifier knows levels."""
         return self._with(noise=noise, _modules={**self._modules, "classifier": self.classifier.at(noise)})  # type: ignore[operator]
-
-    def denoise(self, x: Tensor, *, create_graph: bool = False) -> Tensor:
-        """Expected clean x given x [B, *event] with noise of the level (Tweedie's formula)."""
-        _, slope = gradient(self, x, create_graph=create_graph)
-        noise = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-        return x - noise**2 * slope
 
     @property
     def scale(self) -> Tensor:

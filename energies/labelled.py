@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from energies.energy import Energy, WeightedSum
+from energies.energy import Energy, WeightedSum, gradient
 
 L = TypeVar("L", bound="Labelled")
 
@@ -52,6 +52,17 @@ class Labelled(Energy):
     def codes(self, x: Tensor) -> Tensor:
         """The bound labels, [B] or [1], on the device of x; `num_classes` stands for any."""
         return torch.as_tensor(self.num_classes if self.label is None else self.label, device=x.device).reshape(-1)
+
+    def sigma(self, x: Tensor) -> Tensor:
+        """The bound noise level, to broadcast with x [B, *event]. RuntimeError: none is bound."""
+        if self.noise is None:
+            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
+        return torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+    def denoise(self, x: Tensor, *, create_graph: bool = False) -> Tensor:
+        """Expected clean x given x [B, *event] with noise of the level (Tweedie's formula)."""
+        _, slope = gradient(self, x, create_graph=create_graph)
+        return x - self.sigma(x) ** 2 * slope
 
     def _with(self: L, **changes: object) -> L:
         """A copy that shares the weights."""

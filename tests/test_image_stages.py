@@ -197,24 +197,24 @@ def test_samples_are_of_the_class_that_was_asked_for(by_class):
     assert "of the class asked for" in (by_class / "report.html").read_text()
 
 
-def test_one_class_by_its_name(by_class, bars, tmp_path):
+def of_label(by_class, bars, label: str, num: int, out: Path) -> dict:
+    """What the energy by class makes when a label is asked for."""
     arguments = [
         f"load.images={bars}", "learn.conditional=true", f"learn.pretrained={by_class / 'energy'}",
-        "synthesize.label=right", "synthesize.num=30", "evaluate_synthesis.curve=0", "compute=float32",
+        f"synthesize.label={label}", f"synthesize.num={num}", "evaluate_synthesis.curve=0", "compute=float32",
     ]  # fmt: skip
-    assert run.main(["image_synthesis", *arguments, f"out={tmp_path}"]) == 0
-    values = values_of(tmp_path / "03_synthesize")
+    assert run.main(["image_synthesis", *arguments, f"out={out}"]) == 0
+    return values_of(out / "03_synthesize")
+
+
+def test_one_class_by_its_name(by_class, bars, tmp_path):
+    values = of_label(by_class, bars, "right", 30, tmp_path)
     assert torch.equal(values["sample_labels"], torch.ones(30, dtype=torch.int64))
     assert side(values["samples"]).float().mean() > 0.85
 
 
 def test_of_any_label_both_classes_come(by_class, bars, tmp_path):
-    arguments = [
-        f"load.images={bars}", "learn.conditional=true", f"learn.pretrained={by_class / 'energy'}",
-        "synthesize.label=any", "synthesize.num=60", "evaluate_synthesis.curve=0", "compute=float32",
-    ]  # fmt: skip
-    assert run.main(["image_synthesis", *arguments, f"out={tmp_path}"]) == 0
-    values = values_of(tmp_path / "03_synthesize")
+    values = of_label(by_class, bars, "any", 60, tmp_path)
     assert values["sample_labels"] is None
     assert 10 < int(side(values["samples"]).sum()) < 50
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from data.errors import InputError
 from energies.memory import Details, Memory
 from energies.objectives import Batch
-from energies.observation import Observation
+from energies.observation import Hidden, Observation
 from energies.reference import ReferenceEnergy, levels
 from energies.refiner import Context
 from pipelines.pipeline import Run
 
+Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 
 
@@ -36,7 +37,22 @@ class Task(NamedTuple):
     """A way to see x in part: how often it comes, and (x, rng) -> (observation, what is seen)."""
 
     share: int
-    observe: Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
+    observe: Observe
+
+
+def hides(make: Callable[[torch.Generator], Tensor]) -> Observe:
+    """See every x but for a mask of its own, bool [1, D, H, W], as `make` draws them."""
+
+    def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
+        hidden = torch.stack([make(rng) for _ in x])
+        return Hidden(hidden), torch.where(hidden, 0.0, x)
+
+    return observe
+
+
+def sees(observation: Observation) -> Observe:
+    """See what an operator gives."""
+    return lambda x, rng: (observation, observation.observe(x))
 
 
 class Lessons:

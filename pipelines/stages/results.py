@@ -7,14 +7,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
+import energies
+from data.errors import InputError
 from pipelines import checkpoint
 
 
-def check_there(**paths: str | None) -> None:
-    """ValueError, naming the field, unless what is given exists: better before learning than after."""
-    for field, path in paths.items():
-        if path is not None and not Path(path).exists():
-            raise ValueError(f"{field}={path}: no such file or folder")
+def load_energy(folder: Path, stage: str) -> Any:
+    """The energy in a folder. InputError, naming the stage that asks for it: none can be read."""
+    try:
+        return energies.load(folder)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{stage}.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
 
 
 def save_energy(energy: Any, root: Path, name: str = "energy") -> None:

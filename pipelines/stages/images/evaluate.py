@@ -67,12 +67,13 @@ class EvaluateSynthesis:
         collections = {"samples": samples, "training_pictures": train[rows], "noise": noise}
         features = {name: by.features(x) for name, x in collections.items()}
         found |= {name: judge.compare(f, real) for name, f in features.items()}
-        found["samples"]["nearest_training"] = _nearest(features["samples"], by.features(train))
-        found["training_pictures"]["nearest_training"] = _nearest(real, by.features(train))  # of pictures not learned
+        known = by.features(train)
+        found["samples"]["nearest_training"] = _nearest(features["samples"], known)
+        found["training_pictures"]["nearest_training"] = _nearest(real, known)  # of pictures not learned
         if isinstance(by, judge.Classifier):
             truth = images["validation_labels"]
-            known = truth >= 0
-            found["classifier_accuracy"] = _share(by.probabilities(validation).argmax(1)[known] == truth[known])
+            labelled = truth >= 0
+            found["classifier_accuracy"] = _share(by.probabilities(validation).argmax(1)[labelled] == truth[labelled])
             if labels is not None:
                 found["of_their_class"] = _share(by.probabilities(samples).argmax(1) == labels)
         shown = {"samples": samples[:100]}

@@ -14,7 +14,7 @@ from energies import Average, Grey, Hidden
 from energies.observation import Observation
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import check_there
+from pipelines.stages.settings import check_there
 
 WHITE = 0.0  # levels above are hidden by a mask: half of the way to white
 

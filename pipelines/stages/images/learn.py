@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-import energies
 from data.errors import InputError
 from energies import EncoderEnergy, Energy, GenerativeConvNet, ResidualEnergy
-from energies.buffer import ReplayBuffer, Start
+from energies.buffer import ReplayBuffer
 from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
+from pipelines.stages.results import load_energy
+from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
 
@@ -40,8 +40,7 @@ class Encoder:
     """Residual blocks there."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
 
 
 @dataclass(frozen=True)
@@ -169,9 +168,8 @@ class Learn:
         if labels is not None:
             rows = torch.randint(len(labels), (self.chains,), generator=rng, device=device)
             label = forgotten(labels.to(device)[rows], rng)
-        like, mean = to_float(levels[0]).to(device), getattr(energy, "mean", 0.0)
-        chain = self.objective.generator()  # samples begin as chains do in learning
-        return ReplayBuffer.of_noise(self.chains, like, rng, label, Start(mean, chain.spread, chain.bound))
+        like, start = to_float(levels[0]).to(device), self.objective.generator().start(energy)
+        return ReplayBuffer.of_noise(self.chains, like, rng, label, start)
 
     def _noisy(self) -> bool:
         return isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
@@ -192,16 +190,17 @@ def num_levels(shape: list[int], widths: Sequence[int]) -> int:
 
 def weights_of(folder: str | None) -> tuple[str, ...]:
     """The file that an energy's weights are in, of a run's folder or the energy's."""
-    return tuple(str(path) for path in Path(folder).glob("**/model.safetensors")) if folder else ()
+    return (str(_inner(Path(folder)) / "model.safetensors"),) if folder else ()
 
 
 def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
-    """The energy in a folder. InputError, naming the stage: there is none, or of other pictures."""
-    folder = folder / "energy" if (folder / "energy").is_dir() else folder  # the run's folder will do
-    try:
-        energy = energies.load(folder)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{stage}.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
+    """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other pictures."""
+    folder = _inner(folder)
+    energy = load_energy(folder, stage)
     if list(getattr(energy, "event_shape", ())) != shape:
         raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
     return energy
+
+
+def _inner(folder: Path) -> Path:
+    return folder / "energy" if (folder / "energy").is_dir() else folder

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import EncoderEnergy, EncoderLogits, JointEnergy
-from energies.buffer import ReplayBuffer, Start
+from energies.buffer import ReplayBuffer
 from energies.generators import described
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.learn import SAMPLED, num_levels, pretrained
 from pipelines.stages.images.load import to_float
+from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
 
@@ -54,8 +55,7 @@ class LearnJoint:
     """Chains in the replay buffer, for maximum likelihood."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
         if self.batch < 2 or self.chains < 1 or not 0 < self.plain_share <= 1:
             raise ValueError("batch must be 2 or more, chains 1 or more, plain_share above 0, at most 1")
 
@@ -108,7 +108,7 @@ class LearnJoint:
         if isinstance(objective.generative, MaximumLikelihood) and objective.weight:
             rng = run.generator("chains", run.accelerator.process_index, device=device)
             chains = ReplayBuffer.of_noise(
-                self.chains, x[0].to(device), rng, start=Start(energy.mean, bound=objective.generative.bound)
+                self.chains, x[0].to(device), rng, start=objective.generative.generator().start(energy)
             )
 
         def draw(energy: JointEnergy, step: int, rng: torch.Generator) -> tuple[JointEnergy, Batch]:

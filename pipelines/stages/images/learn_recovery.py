@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,20 +10,19 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Average, Grey, Hidden, ReferenceEnergy
+from energies import Average, Grey, ReferenceEnergy
 from energies.memory import Memory
 from energies.objectives import Batch, Denoising
-from energies.observation import Observation
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
 from pipelines.stages.images.hide import box, scattered
 from pipelines.stages.images.learn import pretrained, weights_of
 from pipelines.stages.images.load import to_float
-from pipelines.stages.lessons import Lessons, Task, check_unseen
+from pipelines.stages.lessons import Lessons, Task, check_unseen, hides, sees
+from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
 MOST_MEMORY = 12  # GiB that the references of the folds may take
-Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ class LearnRecovery:
     """Parts of the pictures: what one of them teaches is judged by a reference of the others."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
         if min(self.rank, self.batch) < 1 or self.remembered < 20 or not self.noise > 0 or not 2 <= self.folds <= 10:
             raise ValueError("rank, batch and noise must be positive, remembered 20 or more, folds 2 to 10")
 
@@ -114,20 +111,10 @@ def _tasks(channels: int, height: int, width: int) -> dict[str, Task]:
     least, most = (max(1, int(min(height, width) * share)) for share in (0.2, 0.6))
 
     def pixels(rng: torch.Generator) -> Tensor:
-        return scattered(height, width, 0.1 + 0.85 * float(torch.rand((), generator=rng)), rng)
+        return scattered(height, width, 0.1 + 0.85 * float(torch.rand((), generator=rng)), rng)[:, None]
 
     def square(rng: torch.Generator) -> Tensor:
-        return box(height, width, int(torch.randint(least, most + 1, (), generator=rng)), rng)
-
-    def hides(make: Callable[[torch.Generator], Tensor]) -> Observe:
-        def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
-            hidden = torch.stack([make(rng)[:, None] for _ in x])
-            return Hidden(hidden), torch.where(hidden, 0.0, x)
-
-        return observe
-
-    def sees(observation: Observation) -> Observe:
-        return lambda x, rng: (observation, observation.observe(x))
+        return box(height, width, int(torch.randint(least, most + 1, (), generator=rng)), rng)[:, None]
 
     tasks = {"pixels": Task(2, hides(pixels)), "box": Task(2, hides(square))}
     tasks |= {f"shrunk{k}": Task(2, sees(Average((1, k, k)))) for k in (2, 4) if height % k == 0 and width % k == 0}

@@ -23,7 +23,8 @@ from pipelines.reporting import details
 from pipelines.stages.images.certainty import detection
 from pipelines.stages.images.classify import leveled, probabilities
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import check_there, save_energy, save_metrics
+from pipelines.stages.results import save_energy, save_metrics
+from pipelines.stages.settings import check_there
 
 TOGETHER = 250  # pictures scored at once
 BINS = 40  # of the histograms

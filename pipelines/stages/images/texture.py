@@ -19,6 +19,7 @@ from energies.objectives import Batch, MaximumLikelihood, ScoreMatching
 from pipelines.chains import findings
 from pipelines.pipeline import Run
 from pipelines.stages.images.synthesize import generate
+from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
 LARGEST = 4096  # pixels a side of what is made
@@ -103,8 +104,7 @@ class Encoder:
     """How its weights are found."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
 
     def build(self, crop: int, photograph: Tensor) -> EncoderEnergy:
         """Of crops; its mean is one colour, that of the photograph [C, H, W]."""

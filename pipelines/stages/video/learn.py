@@ -14,6 +14,7 @@ from energies.buffer import ReplayBuffer
 from energies.fill import SHOWN, Example, Reference, held_out_masks, reference
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
+from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
 
@@ -28,8 +29,7 @@ class Refine:
     """Residual blocks there."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-import energies
 from data.errors import InputError
-from energies import Average, EncoderEnergy, GenerativeConvNet, Hidden
+from energies import Average, EncoderEnergy, GenerativeConvNet
 from energies.buffer import ReplayBuffer, Start
 from energies.memory import Memory
 from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
-from energies.observation import Observation
 from energies.reference import ReferenceEnergy
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
-from pipelines.stages.lessons import Lessons, Task, check_unseen
+from pipelines.stages.lessons import Lessons, Task, check_unseen, hides, sees
+from pipelines.stages.results import load_energy
+from pipelines.stages.settings import check_network
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train
@@ -51,8 +49,7 @@ class Shapes:
     """Standard deviation of a voxel beyond them, in units of x (half the range of values)."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(*self.widths, *self.depths) < 1:
-            raise ValueError(f"widths and depths must be positive and as many, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths)
         if self.rank < 0 or not self.noise > 0:
             raise ValueError(f"rank must not be negative and noise positive, got {self.rank} and {self.noise}")
         if self.remembered < 2:
@@ -207,19 +204,6 @@ class Learn:
 def _tasks(side: int, whole: bool) -> dict[str, Task]:
     """Voxels at random, a half, a box, block means; without a reference of whole shapes, what details serve for."""
 
-    def hides(
-        make: Callable[[torch.Generator], Tensor],
-    ) -> Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]:
-        def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
-            hidden = torch.stack([make(rng) for _ in x])
-            return Hidden(hidden), torch.where(hidden, 0.0, x)
-
-        return observe
-
-    def averages(factor: int) -> Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]:
-        average = Average((factor,) * 3)
-        return lambda x, rng: (average, average.observe(x))
-
     def uniform(rng: torch.Generator) -> float:
         return float(torch.rand((), generator=rng))
 
@@ -229,7 +213,7 @@ def _tasks(side: int, whole: bool) -> dict[str, Task]:
         tasks["half"] = Task(1, hides(lambda rng: half(side, rng)))
         tasks["box"] = Task(1, hides(lambda rng: box(side, int(side * (0.3 + 0.4 * uniform(rng))), rng)))
     shares = {2: 2, 4: 2 if whole else 1}
-    return tasks | {f"coarse{k}": Task(share, averages(k)) for k, share in shares.items() if side % k == 0}
+    return tasks | {f"coarse{k}": Task(share, sees(Average((k,) * 3))) for k, share in shares.items() if side % k == 0}
 
 
 def _mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -248,10 +232,7 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _pretrained(folder: Path, size: int) -> Any:
-    try:
-        energy = energies.load(folder)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"learn.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
+    energy = load_energy(folder, "learn")
     shape = (1, size, size, size)
     if getattr(energy, "event_shape", None) != shape or not isinstance(
         energy, ReferenceEnergy | GenerativeConvNet | EncoderEnergy

@@ -1,0 +1,19 @@
+"""Checks of settings that several stages have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def check_network(widths: Sequence[int], depths: Sequence[int]) -> None:
+    """ValueError unless a network's levels have as many widths as depths, all of them positive."""
+    if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
+        raise ValueError(f"widths and depths must be positive and as many, got {widths} and {depths}")
+
+
+def check_there(**paths: str | None) -> None:
+    """ValueError, naming the field, unless what is given exists: better before learning than after."""
+    for field, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise ValueError(f"{field}={path}: no such file or folder")
