@@ -30,6 +30,7 @@ PLACES = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]) * 0.17
 COLOURS = torch.tensor(
     [[0.90, 0.14, 0.12], [0.12, 0.74, 0.20], [0.16, 0.32, 0.98], [0.97, 0.86, 0.12], [0.88, 0.22, 0.90]]
 )
+MISFIT = 0.1  # of a scene that is one, at most, in units of x (half the range of values)
 DRAWS = 12  # random numbers a scene; a multiple of 4, Philox makes so many a turn
 CHUNK = 2048  # scenes painted at once
 
@@ -106,6 +107,27 @@ def held_out(share: float, seed: int = 0) -> list[dict[str, str]]:
     return kept
 
 
+def misfit(x: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
+    """How far pictures x [n, 3, side, side] in [-1, 1] are from the nearest scene of these labels, in any two colours.
+
+    The root mean square difference [n]; of scenes itself below MISFIT, to the grid of places and radii that are tried.
+    """
+    side = x.shape[-1]
+    tries = torch.cartesian_prod(*(torch.linspace(-1, 1, num) for num in (3, 7, 7)))  # radius, x, y
+    found = []
+    for picture, shape, size, place in zip(x, labels["shape"], labels["size"], labels["place"], strict=True):
+        room = torch.where(PLACES[place] != 0, 0.02, 0.05)
+        radius = RADII[size] * (1 + 0.06 * tries[:, 0])
+        cover = _cover(shape.expand(len(tries)), radius, 0.5 + PLACES[place] + tries[:, 1:] * room, side).flatten(1)
+        # Least squares: every channel is ground + contrast * cover.
+        c = cover - cover.mean(1, keepdim=True)  # [tries, pixels]
+        v = picture.flatten(1) - picture.flatten(1).mean(1, keepdim=True)  # [3, pixels]
+        explained = (c @ v.T).square() / c.square().sum(1, keepdim=True)
+        left = (v.square().sum(1) - explained).clamp(min=0).sum(1).amin()
+        found.append((left / v.numel()).sqrt())
+    return torch.stack(found)
+
+
 def _paint(chosen: Tensor, draws: Tensor, side: int) -> Tensor:
     """Pictures [n, 3, side, side] of the values [n, 4] and of random numbers [n, 11] in [0, 1)."""
     jitter = 2 * draws - 1
@@ -115,7 +137,12 @@ def _paint(chosen: Tensor, draws: Tensor, side: int) -> Tensor:
     centre = 0.5 + PLACES[place] + jitter[:, 1:3] * torch.where(along, 0.02, 0.05)
     hue = (COLOURS[colour] + 0.05 * jitter[:, 3:6]).clamp(0, 1)
     ground = 0.14 + 0.06 * jitter[:, 6:7] + 0.015 * jitter[:, 7:10]
+    cover = _cover(shape, radius, centre, side)[:, None]
+    return torch.lerp(ground[:, :, None, None], hue[:, :, None, None], cover) * 2 - 1
 
+
+def _cover(shape: Tensor, radius: Tensor, centre: Tensor, side: int) -> Tensor:
+    """Share of every pixel that the object covers [n, side, side]; shape, radius [n] and centre (x, y) [n, 2]."""
     axis = (torch.arange(side) + 0.5) / side
     x = (axis - centre[:, :1])[:, None, :].expand(-1, side, -1)  # [n, side, side]
     y = (axis - centre[:, 1:])[:, :, None].expand(-1, -1, side)
@@ -124,8 +151,7 @@ def _paint(chosen: Tensor, draws: Tensor, side: int) -> Tensor:
         mine = shape == index
         outside[mine] = distance(x[mine], y[mine], radius[mine, None, None])
     # An edge that crosses a pixel covers it by so much: distances are in pixels from here.
-    cover = (0.5 - outside * side).clamp(0, 1)[:, None]
-    return torch.lerp(ground[:, :, None, None], hue[:, :, None, None], cover) * 2 - 1
+    return (0.5 - outside * side).clamp(0, 1)
 
 
 # How far (x, y) lies outside of a shape of radius r; negative inside. The sizes are chosen to look alike.

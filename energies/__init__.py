@@ -8,17 +8,22 @@ from pathlib import Path
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
 from energies.boltzmann import RBM
 from energies.bounded import Bounded
+from energies.composition import AnyOf, WeightedSum, any_of
 from energies.convnet import GenerativeConvNet
 from energies.encoder import EncoderEnergy
-from energies.energy import Energy, WeightedSum, gradient
+from energies.energy import Energy, gradient
+from energies.function import FunctionEnergy
 from energies.joint import EncoderLogits, JointEnergy
+from energies.labelled import Labelled
 from energies.observation import Average, Conditioned, Grey, Hidden
 from energies.reference import ReferenceEnergy
 from energies.refiner import Context, Refiner
 from energies.residual import ResidualEnergy
+from energies.symmetry import Invariant, Tiled, invariant, tiled
 
 __all__ = [
     "RBM",
+    "AnyOf",
     "Average",
     "Bounded",
     "Conditioned",
@@ -26,17 +31,24 @@ __all__ = [
     "EncoderEnergy",
     "EncoderLogits",
     "Energy",
+    "FunctionEnergy",
     "Gaussian",
     "GenerativeConvNet",
     "Grey",
     "Hidden",
+    "Invariant",
     "JointEnergy",
+    "Labelled",
     "ReferenceEnergy",
     "Refiner",
     "ResidualEnergy",
+    "Tiled",
     "WeightedSum",
+    "any_of",
     "gradient",
+    "invariant",
     "load",
+    "tiled",
 ]
 
 
@@ -44,8 +56,6 @@ def load(folder: str | Path) -> Energy:
     """Read an energy that `save_pretrained` wrote, whatever its class. FileNotFoundError: there is none."""
     folder = Path(folder)
     content = json.loads((folder / "energy.json").read_text())
-    if content["energy"] == "WeightedSum":
-        return WeightedSum.from_parts(folder, content["weights"])
     kinds = (
         Gaussian,
         Mixture,
@@ -59,6 +69,11 @@ def load(folder: str | Path) -> Energy:
         ResidualEnergy,
         Refiner,
         ReferenceEnergy,
+        WeightedSum,
+        AnyOf,
+        Invariant,
+        Tiled,
+        FunctionEnergy,
     )
     classes = {kind.__name__: kind for kind in kinds}
     return classes[content["energy"]].from_pretrained(folder)

@@ -75,7 +75,7 @@ def _frozen(module: Any, dtype: torch.dtype, done: dict[int, nn.Module]) -> Any:
         name: None if p is None else nn.Parameter(p.detach(), requires_grad=False)
         for name, p in module._parameters.items()
     }
-    if type(module) in (nn.Conv2d, nn.Conv3d) and _is_plain(module):
+    if isinstance(module, nn.Conv2d | nn.Conv3d) and _is_plain(module):
         weight = module.weight.detach()
         twin.__dict__["_conv_forward"] = Convolution(module, dtype if weight.dtype == torch.float32 else weight.dtype)
     return twin

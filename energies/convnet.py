@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,31 @@ from torch.nn import functional as F
 from energies.energy import Energy
 
 Stride = tuple[int, int, int]
-CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+DENSE = 2  # cells a side, of grids on which a kernel of 3 reaches everywhere
+
+
+class Conv3d(nn.Conv3d):
+    """torch's, but for kernels of 3 on grids of 1 or 2 cells a side, where it is a matrix over all cells.
+
+    There torch 2.13 reads memory that it has not written: on some calls the gradients of the weights are garbage, large
+    or NaN (oneDNN on the CPU, with channels last).
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        size = input.shape[2:]
+        if max(size) > DENSE or self.kernel_size != (3, 3, 3) or self.stride != (1, 1, 1) or self.padding != (1, 1, 1):
+            return super()._conv_forward(input, weight, bias)
+        cells = list(product(*map(range, size)))
+        taps = [
+            weight[:, :, 1 - a : 1 - a + size[0], 1 - b : 1 - b + size[1], 1 - c : 1 - c + size[2]] for a, b, c in cells
+        ]
+        matrix = torch.stack(taps).flatten(2).flatten(0, 1)  # [cells out, c_in cells in]
+        out = (input.flatten(1) @ matrix.T).unflatten(1, (len(cells), -1))
+        out = (out if bias is None else out + bias).movedim(1, 2)
+        return out.unflatten(2, size)
+
+
+CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: Conv3d}
 
 
 class Layer(NamedTuple):
@@ -147,8 +171,8 @@ class Block(nn.Module):
     def __init__(self, width: int, flat: bool = False) -> None:
         super().__init__()
         kernel, padding = ((1, 3, 3), (0, 1, 1)) if flat else ((3, 3, 3), (1, 1, 1))
-        self.a = nn.Conv3d(width, width, kernel, padding=padding)
-        self.b = nn.Conv3d(width, width, kernel, padding=padding)
+        self.a = Conv3d(width, width, kernel, padding=padding)
+        self.b = Conv3d(width, width, kernel, padding=padding)
         with torch.no_grad():
             self.b.weight *= 0.2
             self.a.bias.zero_()  # type: ignore[union-attr]
@@ -188,14 +212,14 @@ class UNet(nn.Module):
             return nn.Sequential(*(Block(widths[level], flat) for _ in range(depths[level])))
 
         upper = range(len(widths) - 1)
-        self.stem = nn.Conv3d(c_in * cells, widths[0], 1)
+        self.stem = Conv3d(c_in * cells, widths[0], 1)
         self.enc = nn.ModuleList(blocks(level) for level in upper)
-        self.down = nn.ModuleList(nn.Conv3d(widths[i] * cells, widths[i + 1], 1) for i in upper)
+        self.down = nn.ModuleList(Conv3d(widths[i] * cells, widths[i + 1], 1) for i in upper)
         self.mid = blocks(-1)
-        self.up = nn.ModuleList(nn.Conv3d(widths[i + 1], widths[i] * cells, 1) for i in upper)
+        self.up = nn.ModuleList(Conv3d(widths[i + 1], widths[i] * cells, 1) for i in upper)
         self.dec = nn.ModuleList(blocks(level) for level in upper)
-        self.head = nn.Conv3d(widths[0], c_out * cells, 1)
-        self.skip = nn.Conv3d(c_in, c_out, 1, bias=False)
+        self.head = Conv3d(widths[0], c_out * cells, 1)
+        self.skip = Conv3d(c_in, c_out, 1, bias=False)
         with torch.no_grad():
             self.skip.weight.zero_()
             self.head.weight *= 0.1

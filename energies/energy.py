@@ -1,8 +1,8 @@
 """An energy is a function x -> E(x), with p(x) proportional to exp(-E(x)): lower is likelier.
 
-Energies add (a product of experts) and scale (a temperature), and `gradient` is the one place that differentiates
-them. `tangent` and `project` are the identity unless an observation constrains x (energies/observation.py), `reflect`
-unless x is bounded (energies/bounded.py).
+Energies add (a product of experts) and scale (a temperature): energies/composition.py. `gradient` is the one place that
+differentiates them. `tangent` and `project` are the identity unless an observation constrains x
+(energies/observation.py), `reflect` unless x is bounded (energies/bounded.py).
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import json
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from energies.composition import WeightedSum
 
 CARD = """---
 {{ card_data }}
@@ -86,95 +89,27 @@ class Energy(nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_
             return super()._from_pretrained(model_id=model_id, **settings)
 
     def __add__(self, other: Energy) -> WeightedSum:
-        return WeightedSum([*_terms(self), *_terms(other)])
+        return _weighted([(1.0, self), (1.0, other)])
 
     def __sub__(self, other: Energy) -> WeightedSum:
-        return self + (-1.0) * other
+        return _weighted([(1.0, self), (-1.0, other)])
 
     def __mul__(self, weight: float) -> WeightedSum:
-        return WeightedSum([(weight * w, energy) for w, energy in _terms(self)])
+        return _weighted([(weight, self)])
 
     __rmul__ = __mul__
 
 
-class WeightedSum(Energy):
-    """Sum of w_i E_i(x): what `a + b`, `a - w * b` and `w * a` make.
+def _weighted(terms: list[tuple[float, Energy]]) -> WeightedSum:
+    from energies.composition import weighted  # which is made of this
 
-    Args:
-        terms: pairs of a weight and an energy, all over the same x and none constrained: condition the sum instead.
-    """
-
-    def __init__(self, terms: list[tuple[float, Energy]]) -> None:
-        super().__init__()
-        for _, energy in terms:
-            check_part(energy)
-            if energy.constrained or energy.bounded:
-                raise TypeError("add energies first and bound or condition their sum: it cannot be a term")
-        self.weights = [float(weight) for weight, _ in terms]
-        self.energies = nn.ModuleList(energy for _, energy in terms)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([w * energy(x) for w, energy in _terms(self)]).sum(0)
-
-    def at(self, noise: float | Tensor) -> WeightedSum:
-        """The sum at a noise level, of terms that are families over levels.
-
-        It is not the energy of the noised product: sample it by MCMC at every level (Du et al. 2023).
-        """
-        return WeightedSum([(w, energy.at(noise)) for w, energy in _terms(self)])  # type: ignore[operator]
-
-    @property
-    def scale(self) -> Tensor:
-        """The unit of the noise levels, that of the first term."""
-        return _terms(self)[0][1].scale  # type: ignore[return-value]
-
-    @property
-    def mean(self) -> Tensor:
-        """Where noise is centred, that of the first term."""
-        return _terms(self)[0][1].mean  # type: ignore[return-value]
-
-    @property
-    def spread(self) -> float:
-        """Of the data, that of the first term."""
-        return _terms(self)[0][1].spread  # type: ignore[return-value]
-
-    @property
-    def binary_values(self) -> tuple[float, float]:
-        return _terms(self)[0][1].binary_values
-
-    @property
-    def gibbs_blocks(self) -> list[Tensor]:
-        """Those of the first term; the others' elements must be as independent in them."""
-        return _terms(self)[0][1].gibbs_blocks
-
-    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
-        return torch.stack([w * energy.log_odds(x, block) for w, energy in _terms(self)]).sum(0)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        for number, energy in enumerate(self.energies):
-            assert isinstance(energy, Energy)
-            energy.save_pretrained(save_directory / f"term_{number}")
-        content = {"energy": type(self).__name__, "weights": self.weights}
-        (save_directory / "energy.json").write_text(json.dumps(content))
-
-    @classmethod
-    def from_parts(cls, folder: Path, weights: list[float]) -> WeightedSum:
-        """Read what `save_pretrained` wrote; `energies.load` calls it."""
-        from energies import load
-
-        return cls([(weight, load(folder / f"term_{number}")) for number, weight in enumerate(weights)])
+    return weighted(terms)
 
 
 def check_part(energy: Energy) -> None:
     """TypeError for an energy that was prepared in a short number format: what holds it would lose `exact`."""
     if energy.exact is not None:
         raise TypeError("compose and condition energies first and prepare the whole: `prepared` comes last")
-
-
-def _terms(energy: Energy) -> list[tuple[float, Energy]]:
-    if isinstance(energy, WeightedSum):
-        return [(w, e) for w, e in zip(energy.weights, energy.energies, strict=True) if isinstance(e, Energy)]
-    return [(1.0, energy)]
 
 
 def gradient(energy: Energy, x: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:

@@ -96,6 +96,7 @@ class JointEnergy(Labelled):
         energy = cls(made, content["num_classes"], content["event_shape"])
         load_model(energy, str(folder / "model.safetensors"))
         bound = json.loads((folder / "bound.json").read_text())
+        energy.classes = tuple(bound.get("classes", ()))
         energy = energy if bound["label"] is None else energy._with(label=torch.tensor(bound["label"]))
         return energy if bound["noise"] is None else energy.at(bound["noise"])
 

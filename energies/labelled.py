@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from energies.energy import Energy, WeightedSum, gradient
+from energies.composition import WeightedSum
+from energies.energy import Energy, gradient
 
 L = TypeVar("L", bound="Labelled")
 
@@ -20,19 +21,29 @@ class Labelled(Energy):
 
     Args:
         num_classes: of labels; 0: none.
+
+    Attributes:
+        classes: names of the labels, where they are known.
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.classes: tuple[str, ...] = ()
         self.label: Tensor | None = None
         self.noise: float | Tensor | None = None
 
-    def given(self: L, label: int | Tensor | None) -> L:
-        """The same energy of x with that label (one, or one a sample [B]); negative or None: of any.
+    def given(self: L, label: int | str | Tensor | None) -> L:
+        """The same energy of x with that label (one, by name where they have names, or one a sample [B]).
+
+        Negative or None: of any label.
 
         ValueError: there is no such label.
         """
+        if isinstance(label, str):
+            if label not in self.classes:
+                raise ValueError(f"label must be one of {', '.join(self.classes) or 'none (unnamed)'}, got {label}")
+            label = self.classes.index(label)
         if label is not None:
             label = torch.as_tensor(label)
             if (label >= self.num_classes).any():
@@ -76,6 +87,7 @@ class Labelled(Energy):
         bound = {
             "label": None if self.label is None or self.label.ndim else int(self.label),
             "noise": None if self.noise is None or torch.as_tensor(self.noise).ndim else float(self.noise),
+            "classes": list(self.classes),
         }
         (save_directory / "bound.json").write_text(json.dumps(bound))
 
@@ -86,4 +98,5 @@ class Labelled(Energy):
         bound = json.loads(Path(model_id, "bound.json").read_text())
         energy.label = None if bound["label"] is None else torch.tensor(bound["label"])
         energy.noise = bound["noise"]
+        energy.classes = tuple(bound.get("classes", ()))
         return energy

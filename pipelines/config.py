@@ -12,12 +12,10 @@ import dataclasses
 import math
 import re
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import yaml
 
 from pipelines import trees
 from pipelines.trees import ConfigError, Scalar, Tree, at, show, snake, unknown
@@ -43,20 +41,23 @@ def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides:
         name: what to call that file in errors.
         stage: the union of the stage classes, `Load | Hide | ...`.
         settings: the dataclass of the run's settings.
-        overrides: `stage.field=value` and `setting=value`; they win over the file.
+        overrides: `stage.field=value` and `setting=value`; they win over the file. `field=value` is short for the field
+            of the only stage that has one of that name.
 
     Raises:
-        ConfigError: anything unknown, of the wrong type, given twice, or refused by its dataclass.
+        ConfigError: anything unknown, ambiguous, of the wrong type, given twice, or refused by its dataclass.
     """
     run, entries, modality = trees.split(trees.parse(text, name), name)
     classes = [pick(members(stage), key, f"{name}: unknown stage") for key, _ in entries]
     tags = trees.labels([snake(cls.__name__) for cls in classes])
-    kinds = _hints(settings) | dict(zip(tags, classes, strict=True))
+    chain = dict(zip(tags, classes, strict=True))
+    kinds = _hints(settings) | chain
     for key in run:
         if key not in _hints(settings):
             unknown(f"{name}: unknown setting", key, list(_hints(settings)))
     whole = run | {tag: body for tag, (_, body) in zip(tags, entries, strict=True)}
-    whole = _override(whole, kinds, [trees.override(argument) for argument in overrides])
+    given = [(_address(path, kinds, chain), value) for path, value in map(trees.override, overrides)]
+    whole = _override(whole, kinds, given)
     return Config(
         build({key: body for key, body in whole.items() if key not in tags}, settings, ""),
         tuple(build(whole[tag], kinds[tag], tag) for tag in tags),
@@ -69,30 +70,39 @@ def dump(config: Config) -> str:
     stages = [{snake(type(stage).__name__): plain(stage, type(stage))} for stage in config.stages]
     document = {} if config.modality is None else {"modality": config.modality}
     document |= plain(config.settings, type(config.settings)) | {"stages": stages}
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
+    return trees.write(document)
 
 
 # ---------------------------------------------------------------------------------------- overrides
 
 
+def _address(path: list[str], kinds: dict[str, Any], stages: dict[str, type]) -> list[str]:
+    """The path from the stage on, which may be left out where only one of them has such a field."""
+    head = path[0]
+    if head in kinds:
+        return path
+    repeated = {snake(cls.__name__) for cls in stages.values()}  # a stage that comes twice is addressed by its number
+    tags = [tag for tag, cls in stages.items() if head in _hints(cls) and head not in repeated]
+    if not tags:
+        unknown("unknown stage" if path[1:] else "unknown setting", head, list(kinds))
+    if len(tags) > 1:
+        candidates = " or ".join(".".join([tag, *path]) for tag in tags)
+        raise ConfigError(f"'{head}' is a field of several stages; did you mean {candidates}?")
+    return [*tags, *path]
+
+
 def _override(whole: dict[str, Tree], kinds: dict[str, Any], given: list[tuple[list[str], Scalar]]) -> dict[str, Tree]:
     for (head, *rest), value in given:
-        if head not in kinds:
-            unknown("unknown stage" if rest else "unknown setting", head, _meant(kinds, head))
         whole = whole | {head: _place(whole.get(head, {}), kinds[head], rest, value, head)}
-    kept = set(map(id, _leaves(whole)))
+    kept = set(map(id, trees.leaves(whole)))
     for path, value in given:
         if id(value) not in kept:
             raise ConfigError(f"{'.'.join(path)} is contradicted by a later setting; give one of them")
     return whole
 
 
-def _meant(kinds: dict[str, Any], head: str) -> list[str]:
-    """What a first word that is no stage can have meant: a field whose stage was left out, or a
-    name like it.
-    """
-    inner = [at(tag, name) for tag, kind in kinds.items() for cls in _classes(kind) for name in _hints(cls)]
-    return [address for address in inner if address.endswith(f".{head}")] or list(kinds)
+class _Additions(dict[str, Tree]):
+    """What the command line states where the file states nothing; the keys of a map add to its default."""
 
 
 def _place(node: Tree, kind: Any, path: Sequence[str], value: Scalar, where: str) -> Tree:
@@ -101,8 +111,8 @@ def _place(node: Tree, kind: Any, path: Sequence[str], value: Scalar, where: str
     """
     if not path:
         return value
-    classes = _classes(kind)
-    if not classes:
+    classes, maps = _classes(kind), _containers(kind, dict)
+    if not classes and not maps:
         raise ConfigError(f"{where}.{'.'.join(path)}: {where} is {_describe(kind)} and has no fields")
     head, *rest = path
     if len(classes) > 1:
@@ -111,19 +121,12 @@ def _place(node: Tree, kind: Any, path: Sequence[str], value: Scalar, where: str
         chosen = _choice(trees.flow(node, where))
         same = [body for k, body in chosen.items() if pick(classes, k, f"{where}: unknown name") is cls]
         return {key: _place(same[0] if same else {}, cls, rest, value, at(where, key))}
-    hints = _hints(classes[0])
+    hints = _hints(classes[0]) if classes else {head: get_args(maps[0])[1]}  # a map has any key
     if head not in hints:
         unknown("unknown field", at(where, head), [at(where, name) for name in hints])
-    stated = _stated(node, classes[0], where)
-    return stated | {head: _place(stated.get(head, {}), hints[head], rest, value, at(where, head))}
-
-
-def _leaves(node: Tree) -> Iterator[Scalar]:
-    if isinstance(node, Scalar):
-        yield node
-    else:
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _leaves(child)
+    stated = _stated(node, kind, where)
+    placed = _place(stated.get(head, _Additions()), hints[head], rest, value, at(where, head))
+    return type(stated)({**stated, head: placed})
 
 
 # ---------------------------------------------------------------------------------- trees to values
@@ -133,7 +136,7 @@ def build(node: Tree, kind: Any, where: str, default: Any = None) -> Any:
     """The value that a tree means for a field of type `kind`, which is called `where` in errors.
 
     A map that states only some fields of a dataclass keeps the others of `default`, if that is one
-    of the same class.
+    of the same class; so do keys that the command line adds to a map.
     """
     options = members(kind)
     if types.NoneType in options and isinstance(node, Scalar) and node.is_null:
@@ -148,18 +151,14 @@ def build(node: Tree, kind: Any, where: str, default: Any = None) -> Any:
         [(key, body)] = choice.items()
         cls = pick(classes, key, f"{where}: unknown name")
         return _build_fields(body, cls, at(where, snake(cls.__name__)), default)
-    sequences = [option for option in options if get_origin(option) in (list, tuple)]
-    if sequences and isinstance(found := trees.flow(node, where), list):
+    if (sequences := _containers(kind, list, tuple)) and isinstance(found := trees.flow(node, where), list):
         return _build_sequence(found, sequences[0], where)
+    if (maps := _containers(kind, dict)) and isinstance(found := trees.flow(node, where), dict):
+        return _build_map(found, maps[0], where, default)
     if isinstance(node, Scalar):
         if float in options and _is_infinite(node):
             raise ConfigError(f"{where}: got {node.text}, expected a finite number")
-        for option in (
-            bool,
-            int,
-            float,
-            *options,
-        ):  # the narrowest first: 5 is a number where it may be one
+        for option in (bool, int, float, *options):  # the narrowest first: 5 is a number where it may be one
             if option in options and (value := _scalar(node, option)) is not None:
                 return value
     raise ConfigError(f"{where}: got {show(node)}, expected {_describe(kind)}")
@@ -201,6 +200,14 @@ def _build_sequence(nodes: list[Tree], kind: Any, where: str) -> Any:
     return values if get_origin(kind) is list else tuple(values)
 
 
+def _build_map(node: dict[str, Tree], kind: Any, where: str, default: Any) -> dict[str, Any]:
+    for key in node:
+        if not _is_key(key):
+            raise ConfigError(f"{where}: got the key {key!r}, expected a word of letters, digits and _")
+    values = {key: build(child, get_args(kind)[1], at(where, key)) for key, child in node.items()}
+    return default | values if isinstance(node, _Additions) and isinstance(default, dict) else values
+
+
 def _build_fields(node: Tree, cls: type, where: str, default: Any) -> Any:
     hints = _hints(cls)
     stated = _stated(node, cls, where)
@@ -221,14 +228,15 @@ def _build_fields(node: Tree, cls: type, where: str, default: Any) -> Any:
         raise ConfigError(f"{where}: {message}" if where else message) from error
 
 
-def _stated(node: Tree, cls: type, where: str) -> dict[str, Tree]:
-    """The fields that a tree states for a dataclass."""
+def _stated(node: Tree, kind: Any, where: str) -> dict[str, Tree]:
+    """The fields that a tree states for a dataclass, or the keys for a map."""
     node = trees.flow(node, where)
     if isinstance(node, Scalar) and node.is_null:
         return {}
     if not isinstance(node, dict):
-        names = ", ".join(_hints(cls))
-        raise ConfigError(f"{where}: got {show(node)}, expected fields ({names}), such as {where}.field=value")
+        names = ", ".join(name for cls in _classes(kind) for name in _hints(cls))
+        expected = f"fields ({names}), such as {where}.field=value" if names else _describe(kind)
+        raise ConfigError(f"{where}: got {show(node)}, expected {expected}")
     return node
 
 
@@ -242,24 +250,6 @@ def _choice(node: Tree) -> dict[str, Tree]:
 # ----------------------------------------------------------------------------------- values to text
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        style = '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None  # folded, YAML loses some of these
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-for _pattern, _tag in (
-    (trees.INT, "int"),
-    (trees.FLOAT, "float"),
-):  # quote text that `load` reads as a number
-    _regexp = re.compile(rf"^({_pattern})$")
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, list("-+.0123456789"))
-
-
 def plain(value: Any, kind: Any) -> Any:
     """A value of a field of type `kind` in maps, lists and scalars, as YAML writes it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -267,10 +257,12 @@ def plain(value: Any, kind: Any) -> Any:
         body = {name: plain(getattr(value, name), hint) for name, hint in hints.items()}
         return body if len(_classes(kind)) == 1 else {snake(type(value).__name__): body}
     if isinstance(value, (list, tuple)):
-        sequences = [option for option in members(kind) if get_origin(option) in (list, tuple)]
+        sequences = _containers(kind, list, tuple)
         kinds = get_args(sequences[0]) if sequences else (str,)
         kinds = kinds[:1] * len(value) if Ellipsis in kinds or len(kinds) != len(value) else kinds
         return [plain(child, k) for child, k in zip(value, kinds, strict=True)]
+    if isinstance(value, dict) and (maps := _containers(kind, dict)) and all(map(_is_key, value)):
+        return {key: plain(child, get_args(maps[0])[1]) for key, child in value.items()}
     if isinstance(value, Path):
         return str(value)
     if value is None or isinstance(value, (bool, int, str)):
@@ -289,9 +281,7 @@ def members(kind: Any) -> tuple[Any, ...]:
 
 
 def pick(classes: Sequence[type], key: str, problem: str) -> type:
-    """The class that a key names: `score_matching`; its underscores do not matter, `convnet` is
-    ConvNet too.
-    """
+    """The class that a key names: `score_matching`; its underscores do not matter, `convnet` is ConvNet too."""
     for cls in classes:
         if cls.__name__.lower() == key.replace("_", ""):
             return cls
@@ -300,6 +290,15 @@ def pick(classes: Sequence[type], key: str, problem: str) -> type:
 
 def _classes(kind: Any) -> list[type]:
     return [option for option in members(kind) if isinstance(option, type) and dataclasses.is_dataclass(option)]
+
+
+def _containers(kind: Any, *origins: type) -> list[Any]:
+    """The members that are, for example, `list[...]`."""
+    return [option for option in members(kind) if get_origin(option) in origins]
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key) is not None
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -316,13 +315,7 @@ def _default(cls: type, name: str) -> Any:
 
 
 def _describe(kind: Any) -> str:
-    words = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        Path: "a path",
-    }
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     parts = []
     for option in members(kind):
         if get_origin(option) is Literal:
@@ -330,6 +323,8 @@ def _describe(kind: Any) -> str:
         elif get_origin(option) in (list, tuple):
             inner = ("..." if arg is Ellipsis else _describe(arg) for arg in get_args(option))
             parts.append(f"a list [{', '.join(inner)}]")
+        elif get_origin(option) is dict:
+            parts.append(f"a map {{NAME: {_describe(get_args(option)[1])}}}")
         elif isinstance(option, type) and dataclasses.is_dataclass(option):
             parts.append(snake(option.__name__))
         else:

@@ -19,7 +19,8 @@ python -m pipelines.run NAME --help    all stages and fields of a pipeline
 python -m pipelines.run --list         all pipelines
 
 NAME is one of the pipelines, or the path of a YAML file like those in configs/.
-The same command again continues an interrupted run."""
+The same command again continues an interrupted run.
+The stage may be left out where only one has such a field: size=32 for load.size=32."""
 
 EXIT_CODES = """\
 exit codes
@@ -108,6 +109,9 @@ def _fields(stated: _Stated, where: str, indent: str, outer: tuple[str, ...] = (
         classes = {snake(member.name): member for member in field.kind.members() if isinstance(member, Class)}
         if not classes:
             yield from _entry(indent, f"{address}={_value(tree, default)}", field)
+            if values := field.kind.map_values():
+                added = Field("NAME", values, None, "One entry; the others stay.")
+                yield from _entry(f"{indent}  ", f"{address}.{added.name}=...", added)
             continue
         chosen, body, constructed = _chosen(classes, tree, default, address)
         yield from _entry(
@@ -155,6 +159,8 @@ def _value(tree: Tree | None, default: Expression | None) -> str:
         return default.value_text() if default else "..."
     if isinstance(tree, list):
         return f"[{', '.join(_value(child, None) for child in tree)}]"
+    if isinstance(tree, dict):
+        return f"{{{', '.join(f'{key}: {_value(child, None)}' for key, child in tree.items())}}}"
     return "null" if isinstance(tree, Scalar) and tree.is_null else trees.show(tree).strip("'")
 
 

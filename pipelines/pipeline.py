@@ -28,7 +28,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -119,6 +119,14 @@ class Run:
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return _world_size() == 1 or self.accelerator.is_main_process
+
+    def part(self, name: str) -> Run:
+        """The same for a part of the stage's work, with a folder and random streams of its own."""
+        folder = self.folder / name
+        self.on_main(lambda: folder.mkdir(exist_ok=True))
+        other = replace(self, folder=folder, seed=self._number([name]))
+        other.__dict__["accelerator"] = self.accelerator
+        return other
 
     def log(self, **record: Any) -> None:
         """Add a line to log.jsonl: stage, time (Unix seconds) and JSON-able values; NaN is null."""

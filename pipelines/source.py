@@ -127,8 +127,16 @@ class Expression:
             else:
                 yield found if isinstance(found, Class) and found.is_dataclass else self
 
+    def map_values(self) -> Expression | None:
+        """The type of the values where one of the types is a map, `dict[str, float]`."""
+        for member in self.members():
+            node = member.node
+            if isinstance(member, Expression) and isinstance(node, ast.Subscript) and _last_name(node.value) == "dict":
+                return member.at(node.slice.elts[1]) if isinstance(node.slice, ast.Tuple) else None
+        return None
+
     def type_text(self) -> str:
-        """A type as a person writes the value: `int | null`, `a | b`, `[int, ...]`."""
+        """A type as a person writes the value: `int | null`, `a | b`, `[int, ...]`, `{NAME: int, ...}`."""
         return " | ".join(dict.fromkeys(_type_text(member) for member in self.members()))
 
     def value_text(self) -> str:
@@ -138,6 +146,9 @@ class Expression:
             return {"None": "null", "True": "true", "False": "false", "''": "''"}.get(repr(node.value), str(node.value))
         if isinstance(node, (ast.Tuple, ast.List)):
             return f"[{', '.join(self.at(child).value_text() for child in node.elts)}]"
+        if isinstance(node, ast.Dict):
+            pairs = zip(node.keys, node.values, strict=True)
+            return f"{{{', '.join(f'{self.at(k).value_text()}: {self.at(v).value_text()}' for k, v in pairs if k)}}}"
         if isinstance(node, ast.Call) and _last_name(node.func) == "Path" and node.args:
             return self.at(node.args[0]).value_text()
         found = self.resolve()
@@ -212,6 +223,8 @@ def _type_text(member: Class | Expression) -> str:
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if _last_name(node.value) == "Literal":
             return " | ".join(member.at(part).value_text() for part in parts)
+        if values := member.map_values():
+            return f"{{NAME: {values.type_text()}, ...}}"
         inner = [member.at(part).type_text() for part in parts]
         return f"[{', '.join(inner)}{', ...' if _last_name(node.value).lower() == 'list' else ''}]"
     return _last_name(node).lower() or ast.unparse(node)
@@ -237,6 +250,8 @@ def _default(node: ast.expr) -> ast.expr:
         return factory.body
     if isinstance(factory, ast.Name) and factory.id in ("list", "tuple"):
         return ast.List(elts=[])
+    if isinstance(factory, ast.Name) and factory.id == "dict":
+        return ast.Dict(keys=[], values=[])
     return ast.Call(func=factory, args=[], keywords=[])
 
 

@@ -99,6 +99,35 @@ def flow(node: Tree, where: str) -> Tree:
     return node
 
 
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None  # folded, YAML loses some of these
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+for _pattern, _tag in ((INT, "int"), (FLOAT, "float")):  # quote text that `config` reads as a number
+    _regexp = re.compile(rf"^({_pattern})$")
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, list("-+.0123456789"))
+
+
+def write(document: dict[str, Any]) -> str:
+    """The YAML of maps, lists and scalars."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def leaves(node: Tree) -> Iterator[Scalar]:
+    """All scalars in a tree."""
+    if isinstance(node, Scalar):
+        yield node
+    else:
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from leaves(child)
+
+
 def override(argument: str) -> tuple[list[str], Scalar]:
     """The path and the value of one `stage.field=value`."""
     path, equals, text = argument.partition("=")

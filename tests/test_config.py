@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import config
+from pipelines import config, run_folder
 from pipelines.config import Config, ConfigError
 
 
@@ -60,7 +60,29 @@ class Learn:
     extra: MLE | None = None
 
 
-Stage = Load | Hide | Learn
+@dataclass(frozen=True)
+class Mixture:
+    weights: dict[str, float] = field(default_factory=lambda: {"a": 1.0, "b": 2.0})
+
+
+@dataclass(frozen=True)
+class Compose:
+    experts: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=lambda: {"a": 1.0, "b": 2.0})
+    places: dict[str, Path] | None = None
+    mixture: Mixture = Mixture({"c": 3.0})
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Its fields are called like a setting of the run, a stage, and a field of another stage."""
+
+    seed: int = 0
+    load: str = ""
+    size: int = 0
+
+
+Stage = Load | Hide | Learn | Compose | Clash
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,7 @@ TEXT = st.text(max_size=8) | st.sampled_from(
     ["5", "1e-4", "no", "null", "~", "1:30", "yes", "08", "'x'", "[a]", "# c", ""]
 )
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+WORD = st.from_regex("[A-Za-z_][A-Za-z0-9_]*", fullmatch=True) | st.sampled_from(["no", "null", "true", "y", "a" * 200])
 
 
 @given(
@@ -101,6 +124,19 @@ def test_what_is_dumped_loads_to_the_same(video, size, frames, objective, names,
     )
     wanted = Config(Settings("runs/x", 3), stages)
     assert load(config.dump(wanted)) == wanted
+
+
+@given(
+    experts=st.dictionaries(WORD, TEXT, max_size=3),
+    weights=st.dictionaries(WORD, NUMBER, max_size=3),
+    places=st.none() | st.dictionaries(WORD, st.just(Path("m")), max_size=2),
+    mixture=st.builds(Mixture, st.dictionaries(WORD, NUMBER, max_size=2)),
+)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_maps_that_are_dumped_load_to_the_same_in_their_order(experts, weights, places, mixture):
+    wanted = Config(Settings(), (Compose(experts, weights, places, mixture),))
+    got = load(config.dump(wanted))
+    assert got == wanted and list(got.stages[0].experts) == list(experts)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +190,77 @@ def test_values_mean_what_their_field_says(got, expected):
     assert got == expected
 
 
+IN_FILE = "stages: [compose: {experts: {shape: runs/shape, colour: runs/colour}, weights: {a: 5, z: 1e-4}}]"
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (load(IN_FILE), Compose({"shape": "runs/shape", "colour": "runs/colour"}, {"a": 5.0, "z": 1e-4})),
+        (load(IN_FILE, "compose.experts.shape=b").stages[0].experts, {"shape": "b", "colour": "runs/colour"}),
+        (load(IN_FILE, "compose.experts.num=5", "experts.b=no").stages[0].experts["num"], "5"),
+        (load(IN_FILE, "compose.weights.b=3").stages[0].weights, {"a": 5.0, "z": 1e-4, "b": 3.0}),
+        (load(IN_FILE, "compose.experts={shape: a}").stages[0].experts, {"shape": "a"}),
+        (load("stages: [compose: {weights: {}}]", "compose.weights.c=3").stages[0].weights, {"c": 3.0}),
+        (one("compose", "weights.b=3", "weights.c=4"), Compose(weights={"a": 1.0, "b": 3.0, "c": 4.0})),
+        (one("compose", "weights={c: 3}"), Compose(weights={"c": 3.0})),
+        (one("compose", "weights={}"), Compose(weights={})),
+        (one("compose", "places.a=b"), Compose(places={"a": Path("b")})),
+        (one("compose", "places=null"), Compose()),
+        (load("stages: [compose: {places: }]", "places.a=b").stages[0], Compose(places={"a": Path("b")})),
+        (one("compose", "mixture.weights.a=2"), Compose(mixture=Mixture({"c": 3.0, "a": 2.0}))),
+    ],
+)
+def test_a_map_keeps_the_keys_that_the_command_line_does_not_name(got, expected):
+    assert (got.stages[0] if isinstance(got, Config) else got) == expected
+
+
+def test_a_stage_with_maps_has_a_key_that_every_entry_decides():
+    maps = [{"a": "x"}, {"a": "y"}, {"b": "x"}, {"a": "x", "b": "x"}, {}]
+    keys = [run_folder.stage_key(Settings(), Compose(experts), None) for experts in maps]
+    assert len(set(keys)) == len(maps)
+    assert keys[0] == run_folder.stage_key(Settings(out="other"), Compose({"a": "x"}), None)
+
+
+@pytest.mark.parametrize(
+    ("stages", "short", "long"),
+    [
+        ("load, hide, learn", "pixels=0.5", "hide.pixels=0.5"),
+        ("load, hide, learn", "size=[4, 5]", "load.size=[4, 5]"),
+        ("load, hide, learn", "objective.mle.steps=3", "learn.objective.mle.steps=3"),
+        ("load, compose", "experts.shape=runs/shape", "compose.experts.shape=runs/shape"),
+        ("hide, hide, learn", "names=[b]", "learn.names=[b]"),
+        ("load, load, hide", "mode=moving", "hide.mode=moving"),
+    ],
+)
+def test_a_field_of_only_one_stage_needs_no_stage(stages, short, long):
+    assert load(f"stages: [{stages}]", short) == load(f"stages: [{stages}]", long) != load(f"stages: [{stages}]")
+
+
+def test_stages_and_settings_of_the_run_come_before_fields_of_their_name():
+    assert load("stages: [clash]", "seed=3", "load=a") == Config(Settings(seed=3), (Clash(load="a"),))
+    assert load("stages: [load, clash]", "load.video=a").stages == (Load("a"), Clash())
+    with pytest.raises(ConfigError, match="unknown stage 'load'; did you mean 02_load"):
+        load("stages: [load, load, clash]", "load.video=a")
+
+
+@pytest.mark.parametrize(
+    ("stages", "override", "told"),
+    [
+        ("load, hide, clash", "size=1", "'size' is a field of several stages; did you mean load.size or clash.size?"),
+        (
+            "hide, load, hide",
+            "mode.a=1",
+            "'mode' is a field of several stages; did you mean 01_hide.mode.a or 03_hide.",
+        ),
+    ],
+)
+def test_a_field_of_several_stages_is_refused_with_all_of_them(stages, override, told):
+    with pytest.raises(ConfigError) as error:
+        load(f"stages: [{stages}]", override)
+    assert str(error.value).startswith(told) and "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -164,6 +271,7 @@ def test_values_mean_what_their_field_says(got, expected):
         ("stages: [lod: {}]", "p.yaml: unknown stage 'lod'; did you mean load?"),
         ("sed: 3\nstages: [load]", "unknown setting 'sed'; did you mean seed?"),
         ("load: {}\nstages: [load]", "unknown setting 'load'"),
+        ("pixels: 0.5\nstages: [hide]", "p.yaml: unknown setting 'pixels'"),
         ("stages: [load]\nstages: [hide]", "line 2: 'stages' is given twice"),
         ("stages: [load: {size: 1, size: 2}]", "'size' is given twice"),
         ("stages: [load: &a {}, hide: *a]", "anchors and aliases"),
@@ -186,6 +294,16 @@ def test_values_mean_what_their_field_says(got, expected):
             "stages: [load: 5]",
             "load: got '5', expected fields (video, size), such as load.field=value",
         ),
+        ("stages: [compose: {experts: [a]}]", "compose.experts: got ['a'], expected a map {NAME: text}"),
+        ("stages: [compose: {experts: }]", "compose.experts: got nothing, expected a map {NAME: text}"),
+        ("stages: [compose: {places: a}]", "compose.places: got 'a', expected a map {NAME: a path} or null"),
+        ("stages: [compose: {experts: {a: [b]}}]", "compose.experts.a: got ['b'], expected text"),
+        ("stages: [compose: {experts: {a: }}]", "compose.experts.a: got nothing, expected text"),
+        ("stages: [compose: {experts: {1a: b}}]", "compose.experts: got the key '1a', expected a word"),
+        ("stages: [compose: {experts: {'': b}}]", "compose.experts: got the key '', expected a word"),
+        ('stages: [compose: {experts: {"a\\n": b}}]', r"compose.experts: got the key 'a\n', expected a word"),
+        ("stages: [compose: {experts: {a: x, a: y}}]", "'a' is given twice"),
+        ("stages: [compose: {mixture: {weights: {a: '1'}}}]", "compose.mixture.weights.a: got '1', expected a number"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(text, words):
@@ -204,7 +322,16 @@ def test_bad_files_are_refused_in_one_line(text, words):
         ("seed=1e3", "expected a whole number"),
         ("seed=99999999999999999999", "expected a whole number"),
         ("sede=1", "unknown setting 'sede'; did you mean seed?"),
-        ("pixels=0.5", "unknown setting 'pixels'; did you mean hide.pixels?"),
+        ("zzz=0.5", "unknown setting 'zzz'; known: out, seed, load, hide, learn, compose"),
+        ("zzz.pixels=0.5", "unknown stage 'zzz'; known: out, seed, load, hide, learn, compose"),
+        ("pixels=abc", "hide.pixels: got 'abc', expected a number or null"),
+        ("weights.a=b", "compose.weights.a: got 'b', expected a number"),
+        ("compose.weights.a=nan", "compose.weights.a: got nan, expected a finite number"),
+        ("compose.experts=a", "compose.experts: got 'a', expected a map {NAME: text}"),
+        ("compose.experts={a: b", "compose.experts, line 1: "),
+        ("compose.experts.a-b=c", "compose.experts: got the key 'a-b', expected a word of letters, digits and _"),
+        ("compose.experts.=c", "compose.experts: got the key '', expected a word"),
+        ("compose.experts.a.b=c", "compose.experts.a.b: compose.experts.a is text and has no fields"),
         ("hdie.pixels=0.5", "unknown stage 'hdie'; did you mean hide?"),
         ("hide.pixel=0.5", "unknown field 'hide.pixel'; did you mean hide.pixels?"),
         ("hide.zzz=0.5", "known: hide.pixels, hide.frames, hide.mode, hide.mask"),
@@ -227,7 +354,7 @@ def test_bad_files_are_refused_in_one_line(text, words):
 )
 def test_bad_settings_are_refused_in_one_line(override, words):
     with pytest.raises(ConfigError) as error:
-        load("stages: [load, hide, learn]", override)
+        load("stages: [load, hide, learn, compose]", override)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -236,13 +363,20 @@ def test_bad_settings_are_refused_in_one_line(override, words):
     [
         ("seed=1", "seed=2"),
         ("learn.objective.mle.steps=1", "learn.objective.score_matching.levels=[]"),
+        ("names=[a]", "learn.names=[b]"),
+        ("experts.a=x", "experts.a=y"),
+        ("experts.a=x", "experts={b: y}"),
+        ("experts={b: y}", "experts.a=x"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(overrides):
     with pytest.raises(ConfigError, match="is contradicted by a later setting"):
-        load("stages: [learn]", *overrides)
+        load("stages: [learn, compose]", *overrides)
 
 
 def test_what_yaml_cannot_say_is_not_dumped():
+    for experts in ({"a b": "x"}, {"": "x"}, {1: "x"}):
+        with pytest.raises(ConfigError, match="expected a map"):
+            config.dump(Config(Settings(), (Compose(experts),)))  # pyright: ignore
     with pytest.raises(ConfigError, match="expected a number"):
         config.dump(Config(Settings(), (Learn(MLE(rate=float("nan"))),)))

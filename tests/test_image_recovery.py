@@ -26,7 +26,7 @@ TINY = [
     "learn_recovery.batch=8", "learn_recovery.rank=20", *SAMPLED,
 ]  # fmt: skip
 JOINT = [
-    "load.num=200", "learn_joint.widths=[8]", "learn_joint.depths=[1]", "learn_joint.optimizer.steps=4",
+    "load.count=200", "learn_joint.widths=[8]", "learn_joint.depths=[1]", "learn_joint.optimizer.steps=4",
     "learn_joint.batch=16", "compute=float32",
 ]  # fmt: skip
 
@@ -72,14 +72,14 @@ def refusal(capsys, name: str, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def scattered(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "scattered"
-    recovered(out, "load.num=200", "hide.pixels=0.4", "export_recovery.num=4", *TINY)
+    recovered(out, "load.count=200", "hide.pixels=0.4", "export_recovery.num=4", *TINY)
     return out
 
 
 @pytest.fixture(scope="module")
 def known(scattered) -> list[str]:
     """To recover digits by the energy that was learned there."""
-    return ["load.num=200", f"learn_recovery.pretrained={scattered / 'energy'}", *SAMPLED]
+    return ["load.count=200", f"learn_recovery.pretrained={scattered / 'energy'}", *SAMPLED]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, 
     shutil.rmtree(out / "06_export_recovery")
     (out / "metrics.json").unlink()
     capsys.readouterr()
-    arguments = ["load.num=200", "hide.pixels=0.4", "export_recovery.num=4", *TINY]
+    arguments = ["load.count=200", "hide.pixels=0.4", "export_recovery.num=4", *TINY]
     recovered(out, *arguments)
     assert capsys.readouterr().err.count("done before") == 4
     assert metrics_of(out) == metrics_of(scattered)
@@ -197,7 +197,7 @@ def test_pictures_of_lower_resolution_keep_the_means_of_their_blocks(known, fact
 
 
 def test_grey_pictures_are_coloured_and_stay_as_grey(tmp_path):
-    values = recovered(tmp_path, "load.images=scenes", "load.num=60", "hide.grey=true", *TINY)
+    values = recovered(tmp_path, "load.images=scenes", "load.count=60", "hide.grey=true", *TINY)
     weights = torch.tensor([0.299, 0.587, 0.114])
     truth = to_float(values["images"]["validation"])
     assert values["measured"].shape == (6, 1, 24, 24) and truth.shape == (6, 3, 24, 24)
@@ -295,7 +295,7 @@ def test_what_cannot_be_hidden_is_refused_in_one_line(damaged, capsys, tmp_path)
     ]):  # fmt: skip
         out = tmp_path / str(number)
         tiny = [t for t in TINY if t.split("=")[0] not in {a.split("=")[0] for a in arguments}]
-        size = [] if any(a.startswith("load.images") for a in arguments) else ["load.num=40"]
+        size = [] if any(a.startswith("load.images") for a in arguments) else ["load.count=40"]
         assert words in refusal(capsys, "image_recovery", *size, *tiny, *arguments, f"out={out}"), arguments
         assert not list(out.glob("03*/manifest.json")), "nothing was learned"
 
@@ -303,12 +303,12 @@ def test_what_cannot_be_hidden_is_refused_in_one_line(damaged, capsys, tmp_path)
 def test_energies_that_do_not_recover_are_refused_in_one_line(scattered, capsys, tmp_path):
     energies.EncoderEnergy((1, 1, 8, 8), (4,), (1,)).save_pretrained(tmp_path / "other")
     given = f"learn_recovery.pretrained={tmp_path / 'other'}"
-    line = refusal(capsys, "image_recovery", "load.num=40", given, f"out={tmp_path / 'a'}")
+    line = refusal(capsys, "image_recovery", "load.count=40", given, f"out={tmp_path / 'a'}")
     assert "no energy that recovery learned" in line
     given = f"learn_recovery.pretrained={scattered / 'energy'}"
-    line = refusal(capsys, "image_recovery", "load.images=scenes", "load.num=40", given, f"out={tmp_path / 'b'}")
+    line = refusal(capsys, "image_recovery", "load.images=scenes", "load.count=40", given, f"out={tmp_path / 'b'}")
     assert "pretrained" in line
-    more = ["load.num=400", given]
+    more = ["load.count=400", given]
     line = refusal(capsys, "image_recovery", *more, f"out={tmp_path / 'c'}")
     assert "was learned from 20 of the 40 that are to be judged by" in line
 
@@ -337,7 +337,7 @@ def clean(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def joint(classified) -> list[str]:
     """The energies that were learned there."""
-    return ["load.num=200", f"learn_joint.pretrained={classified}", "compute=float32"]
+    return ["load.count=200", f"learn_joint.pretrained={classified}", "compute=float32"]
 
 
 def test_a_classification_says_how_right_and_how_sure_it_is(classified):
@@ -430,7 +430,7 @@ def test_what_joint_energies_cannot_do_is_refused_in_one_line(classified, joint,
     for number, (name, arguments, words) in enumerate([
         ("classification", [f"load.images={unlabelled}"], "needs pictures with labels"),
         ("classification", [f"load.images={tmp_path / 'two.npz'}", joint[1]], "no joint energies of 2 classes"),
-        ("classification", ["load.num=40", f"learn_joint.pretrained={tmp_path / 'none'}"], "none"),
+        ("classification", ["load.count=40", f"learn_joint.pretrained={tmp_path / 'none'}"], "none"),
         ("classification", ["classify.level=0"], "level must be positive"),
         ("classification", ["learn_joint.plain_share=0"], "plain_share"),
         ("classification", ["learn_joint.objective.smoothing=1"], "smoothing"),
@@ -474,6 +474,6 @@ def test_an_energy_and_a_way_to_sample_it_that_do_not_fit_are_refused(
 ):
     given = f"learn_joint.pretrained={classified if of == 'noisy' else clean}"
     line = refusal(
-        capsys, "classification", "load.num=200", given, *arguments, "classify.samples=10", f"out={tmp_path}"
+        capsys, "classification", "load.count=200", given, *arguments, "classify.samples=10", f"out={tmp_path}"
     )
     assert "pretrained" in line or "generator" in line

@@ -26,7 +26,7 @@ TINY = [
     "learn.batch=16", "compute=float32",
 ]  # fmt: skip
 SHORT = [
-    "load.images=digits", "load.num=200", *TINY, "learn.conditional=false", "synthesize.num=12",
+    "load.images=digits", "load.count=200", *TINY, "learn.conditional=false", "synthesize.num=12",
     "synthesize.generator.annealed.levels=4",
     "evaluate_synthesis.curve=32", "export_synthesis.num=5",
 ]  # fmt: skip
@@ -177,7 +177,7 @@ def test_a_learned_energy_makes_more_samples_and_the_first_stay_the_same(digits,
 )  # fmt: skip
 def test_every_way_of_learning_ends_in_samples(learner, tmp_path):
     own = any("energy." in argument for argument in learner)
-    arguments = ["load.num=120", *(TINY[2:] if own else TINY), *learner, "synthesize.num=8"]
+    arguments = ["load.count=120", *(TINY[2:] if own else TINY), *learner, "synthesize.num=8"]
     assert run.main(["image_synthesis", *arguments, "evaluate_synthesis.curve=0", f"out={tmp_path}"]) == 0
     values = values_of(tmp_path / "03_synthesize")
     assert len(values["samples"]) == 8 and values["samples"].isfinite().all() and values["samples"].abs().max() <= 1
@@ -227,7 +227,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_it_starts(capsys, tmp_path
         (["learn.energy.residual.width=4"], "objective must be maximum_likelihood"),
         (["learn.energy.conv_net={}"], "objective must be maximum_likelihood"),
         (["learn.energy.conv_net={}", "learn.objective.maximum_likelihood={}", "learn.conditional=true"], "conv_net"),
-        (["load.num=19"], "num must be 20 or more"),
+        (["load.count=19"], "count must be 20 or more"),
         (["load.size=4"], "size must be 8 to 256"),
         (["load.validation=1.0"], "validation"),
         (["learn.batch=0"], "batch and chains"),
@@ -250,7 +250,7 @@ def test_pictures_that_are_not_there_are_refused_in_one_line(capsys, tmp_path):
 
 
 def test_labels_that_are_not_there_are_refused_in_one_line(digits, by_class, bars, unlabelled, capsys, tmp_path):
-    plain = ["load.num=60", *TINY, f"learn.pretrained={digits / 'energy'}"]
+    plain = ["load.count=60", *TINY, f"learn.pretrained={digits / 'energy'}"]
     assert "not learned by class" in refusal(capsys, *plain, "synthesize.label=3", f"out={tmp_path / 'a'}")
     known = [f"load.images={bars}", "learn.conditional=true", f"learn.pretrained={by_class / 'energy'}"]
     line = refusal(capsys, *known, "synthesize.label=middle", f"out={tmp_path / 'b'}")
@@ -260,15 +260,15 @@ def test_labels_that_are_not_there_are_refused_in_one_line(digits, by_class, bar
 
 
 def test_energies_that_are_no_such_energies_are_refused_in_one_line(digits, capsys, tmp_path):
-    assert "none" in refusal(capsys, "load.num=60", f"learn.pretrained={tmp_path / 'none'}", f"out={tmp_path / 'a'}")
+    assert "none" in refusal(capsys, "load.count=60", f"learn.pretrained={tmp_path / 'none'}", f"out={tmp_path / 'a'}")
     small = f"learn.pretrained={digits / 'energy'}"
-    line = refusal(capsys, "load.num=60", "load.size=16", small, f"out={tmp_path / 'b'}")
+    line = refusal(capsys, "load.count=60", "load.size=16", small, f"out={tmp_path / 'b'}")
     assert "16x16" in line
     damaged = tmp_path / "damaged"
     shutil.copytree(digits / "energy", damaged)
     (damaged / "model.safetensors").write_bytes(b"no")
     assert "no energy can be read" in refusal(
-        capsys, "load.num=60", f"learn.pretrained={damaged}", f"out={tmp_path / 'c'}"
+        capsys, "load.count=60", f"learn.pretrained={damaged}", f"out={tmp_path / 'c'}"
     )
 
 
@@ -306,7 +306,7 @@ def test_an_energy_and_a_way_to_sample_it_that_do_not_fit_are_refused(
     assert "pretrained" in line or "generator" in line
 
 
-@pytest.mark.parametrize("arguments", [["load.num=20"], ["synthesize.num=1"], ["synthesize.num=3"]], ids=str)
+@pytest.mark.parametrize("arguments", [["load.count=20"], ["synthesize.num=1"], ["synthesize.num=3"]], ids=str)
 def test_few_pictures_are_judged_or_refused_in_words(arguments, unlabelled, tmp_path):
     settings = [*TINY, "synthesize.generator.annealed.levels=3", "evaluate_synthesis.curve=0"]
     source = f"load.images={unlabelled}"

@@ -17,7 +17,7 @@ from pipelines import run
 from pipelines.stages.images import Interpolate, Reconstruct, judge
 
 TINY = [
-    "load.num=60", "learn.optimizer.steps=3", "learn.batch=4", "learn.energy.encoder.widths=[8]",
+    "load.count=60", "learn.optimizer.steps=3", "learn.batch=4", "learn.energy.encoder.widths=[8]",
     "learn.energy.encoder.depths=[1]",
 ]  # fmt: skip
 LEVELS = Annealed(levels=12, high=10.0).schedule()

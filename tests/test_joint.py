@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import energies
-from energies import EncoderEnergy, EncoderLogits, JointEnergy, gradient
+from energies import EncoderEnergy, EncoderLogits, JointEnergy, WeightedSum, gradient
 from energies.buffer import ReplayBuffer
 from energies.compute import prepared
-from energies.energy import WeightedSum
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 
 CLASSES = 4

@@ -18,7 +18,7 @@ FILES = {
     "configs/toy.yaml": """\
 # Draw numbers and add them up.
 stages:
-  - draw: {num: 6, way: {normal: {scale: 2}}}
+  - draw: {num: 6, way: {normal: {scale: 2}}, places: {a: runs/a, b: runs/b}}
   - add: {}
 """,
     "maths/__init__.py": "from maths.ways import Normal, Uniform\nWay = Normal | Uniform\n",
@@ -76,6 +76,12 @@ class Draw:
     names: tuple[str, ...] = ("a", "b")
     kind: Literal["x", "y"] = "x"
     """Which."""
+
+    places: dict[str, str] = field(default_factory=dict)
+    """Where."""
+
+    sizes: dict[str, int | None] | None = field(default_factory=lambda: {"a": 1, "b": None})
+    none: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, values: dict[str, Any], run: Any) -> dict[str, Any]:
         if self.kind == "y":
@@ -167,6 +173,16 @@ draw: Draw random numbers.
   draw.names=[a, b]                                 [str, ...]
   draw.kind=x                                       x | y
       Which.
+  draw.places={a: runs/a, b: runs/b}                {NAME: str, ...}
+      Where.
+    draw.places.NAME=...                            str
+        One entry; the others stay.
+  draw.sizes={a: 1, b: null}                        {NAME: int | null, ...} | null
+    draw.sizes.NAME=...                             int | null
+        One entry; the others stay.
+  draw.none={}                                      {NAME: float, ...}
+    draw.none.NAME=...                              float
+        One entry; the others stay.
 
 add: Add them up.
 
@@ -182,6 +198,7 @@ def test_help_and_list_tell_all_in_under_a_second_without_torch(toy):
     listed, overview, told = (r.stdout for r in results)
     assert listed == "toy  Draw numbers and add them up.\n"
     assert "  toy  Draw numbers" in overview and "seed=0" in overview and "130  interrupted" in overview
+    assert "\nThe stage may be left out where only one has such a field" in overview
     assert told.startswith(HELP)
     assert STAGES in told
     assert max(len(line) for line in told.splitlines()) <= 100
@@ -261,6 +278,7 @@ def test_a_full_disk_is_told_in_one_line(toy, capsys, monkeypatch):
     monkeypatch.chdir(toy)
     assert main(["toy", "draw.kind=y"], root=toy, stages="toy") == 2
     assert capsys.readouterr().err == "[1/2] draw\nerror: No space left on device: x.bin\n"
-    assert main(["toy", "draw.num=8"], root=toy, stages="toy") == 0  # nothing was done: no other run to respect
+    assert main(["toy", "num=8"], root=toy, stages="toy") == 0  # nothing was done: no other run to respect
     assert main(["toy", "draw.num=7"], root=toy, stages="toy") == 2
-    assert capsys.readouterr().err.endswith("delete this one\n")
+    told = capsys.readouterr().err
+    assert "with draw.num=8, and this one is with draw.num=7" in told and told.endswith("delete this one\n")

@@ -2,9 +2,12 @@
 
 from pipelines.stages.images.attack import Attack
 from pipelines.stages.images.classify import Classify
+from pipelines.stages.images.compose import Compose
 from pipelines.stages.images.evaluate import EvaluateSynthesis
+from pipelines.stages.images.evaluate_composition import EvaluateComposition
 from pipelines.stages.images.evaluate_recovery import EvaluateRecovery
 from pipelines.stages.images.export import ExportRecovery, ExportSynthesis
+from pipelines.stages.images.export_composition import ExportComposition
 from pipelines.stages.images.export_texture import ExportTexture
 from pipelines.stages.images.hide import Hide
 from pipelines.stages.images.interpolate import ExportInterpolation, Interpolate
@@ -24,5 +27,6 @@ Stage = (
     | LoadTexture | LearnTexture | SynthesizeTexture | ExportTexture
     | Reconstruct | ExportReconstruction | Interpolate | ExportInterpolation
     | LearnJoint | Classify | Score | Attack
+    | Compose | EvaluateComposition | ExportComposition
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

@@ -55,7 +55,7 @@ class EvaluateSynthesis:
         if fewest < FEWEST:
             raise InputError(
                 f"evaluate_synthesis needs {FEWEST} samples and as many pictures to judge by; raise synthesize.num, "
-                f"load.num or load.validation (there are {len(samples)} and {len(validation)})"
+                f"load.count or load.validation (there are {len(samples)} and {len(validation)})"
             )
         by = run.on_main(lambda: judge_of(images, run))
         real = by.features(validation)
@@ -132,7 +132,7 @@ def judge_of(images: dict[str, Any], run: Run) -> judge.Classifier | judge.Compo
         return judge.Components.fit(to_float(images["train"][: judge.MOST]))
     known = labels >= 0
     x, labels = to_float(images["train"][known]), labels[known]
-    return judge.Classifier.fit(x, labels, len(images["classes"]), run.generator("judge"), run)
+    return judge.Classifier.fit(x, [labels], [len(images["classes"])], run.generator("judge"), run)
 
 
 def _nearest(features: Tensor, train: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,17 +28,23 @@ class Judge(Protocol):
 
 
 class Classifier(nn.Module):
-    """A ConvNet that is learned from labelled pictures, only to judge by."""
+    """A ConvNet that is learned from labelled pictures, only to judge by.
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    Args:
+        channels: of the pictures.
+        num_classes: of their labels, one number for each kind of label.
+    """
+
+    def __init__(self, channels: int, *num_classes: int) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.body = nn.Sequential(
             nn.Conv2d(channels, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 32, 3, stride=2, padding=1),
             nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(),
             nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(3),
             nn.Flatten(), nn.Linear(64 * 9, FEATURES), nn.ReLU(),
         )  # fmt: skip
-        self.head = nn.Linear(FEATURES, num_classes)
+        self.head = nn.Linear(FEATURES, sum(num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.respond(x))
@@ -48,18 +55,23 @@ class Classifier(nn.Module):
         return self.body(F.avg_pool2d(x, factor) if factor > 1 else x)
 
     @classmethod
-    def fit(cls, x: Tensor, labels: Tensor, num_classes: int, rng: torch.Generator, run: Run) -> Classifier:
-        """Learned from pictures x [n, C, H, W] with labels [n]; shifts by a pixel and noise make it sturdy."""
+    def fit(
+        cls, x: Tensor, labels: Sequence[Tensor], num_classes: Sequence[int], rng: torch.Generator, run: Run,
+        steps: int | None = None,
+    ) -> Classifier:  # fmt: skip
+        """Learned from pictures x [n, C, H, W] with labels [n] of each kind; shifts and noise make it sturdy."""
         device = run.accelerator.device
-        model = cls(x.shape[1], num_classes).to(device)
-        steps = min(STEPS, max(100, EPOCHS * len(x) // 128))
+        model = cls(x.shape[1], *num_classes).to(device)
+        steps = steps or min(STEPS, max(100, EPOCHS * len(x) // 128))
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
         for _ in run.progress(range(steps), steps, "learning to judge"):
             rows = torch.randint(len(x), (128,), generator=rng)
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
-            loss = F.cross_entropy(model(batch.to(device)), labels[rows].to(device), label_smoothing=0.02)
+            parts = zip(model(batch.to(device)).split(list(num_classes), 1), labels, strict=True)
+            loss = sum(F.cross_entropy(part, of[rows].to(device), label_smoothing=0.02) for part, of in parts)
+            assert isinstance(loss, Tensor)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -71,9 +83,10 @@ class Classifier(nn.Module):
         return torch.cat([self.respond(part) for part in x.split(TOGETHER)])
 
     @torch.no_grad()
-    def probabilities(self, x: Tensor) -> Tensor:
-        """[n, classes]."""
-        return torch.cat([self(part).softmax(1) for part in x.split(TOGETHER)])
+    def probabilities(self, x: Tensor, kind: int = 0) -> Tensor:
+        """[n, classes] of one kind of label."""
+        logits = torch.cat([self(part) for part in x.split(TOGETHER)])
+        return logits.split(list(self.num_classes), 1)[kind].softmax(1)
 
 
 @dataclass(frozen=True)

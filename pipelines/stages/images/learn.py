@@ -146,6 +146,8 @@ class Learn:
 
         kept = {} if buffer is None else buffer.tensors()
         energy = train(energy, self.objective, draw, self.optimizer, run, kept)
+        if labels is not None:
+            energy.classes = tuple(images["classes"])
         return {"energy": energy, "generator": self._generator()}
 
     def _build(self, shape: list[int], num_classes: int, x: Tensor) -> Any:
@@ -190,17 +192,18 @@ def num_levels(shape: list[int], widths: Sequence[int]) -> int:
 
 def weights_of(folder: str | None) -> tuple[str, ...]:
     """The file that an energy's weights are in, of a run's folder or the energy's."""
-    return (str(_inner(Path(folder)) / "model.safetensors"),) if folder else ()
+    return (str(inner(Path(folder)) / "model.safetensors"),) if folder else ()
 
 
 def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
     """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other pictures."""
-    folder = _inner(folder)
+    folder = inner(folder)
     energy = load_energy(folder, stage)
     if list(getattr(energy, "event_shape", ())) != shape:
         raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
     return energy
 
 
-def _inner(folder: Path) -> Path:
+def inner(folder: Path) -> Path:
+    """The folder of the energy in that of a run, or the folder itself."""
     return folder / "energy" if (folder / "energy").is_dir() else folder

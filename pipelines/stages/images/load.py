@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data import images
 from data.errors import InputError
+from data.scenes import ATTRIBUTES, held_out
 from pipelines.pipeline import Run
 
 FEWEST = 20  # pictures that anything can be learned from
@@ -40,11 +41,14 @@ class Load:
     split: str | None = None
     """Which split of the data set; null: train, where there is one."""
 
-    num: int | None = None
+    count: int | None = None
     """Pictures to take, at most, at random; of scenes, how many to make. null: all, or 10,000 scenes."""
 
     label: str = "label"
     """Column that holds the labels; scenes have shape, colour, size and place."""
+
+    held_out: float = 0.0
+    """Share of the combinations of the scenes' attributes, spread among all, that are not to be seen."""
 
     validation: float = 0.1
     """Share of the pictures to judge by."""
@@ -52,8 +56,10 @@ class Load:
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
-        if self.num is not None and self.num < FEWEST:
-            raise ValueError(f"num must be {FEWEST} or more, got {self.num}")
+        if not 0 <= self.held_out <= 0.5 or (self.held_out and self.images != "scenes"):
+            raise ValueError(f"held_out must lie in [0, 0.5], and be 0 but for scenes, got {self.held_out}")
+        if self.count is not None and self.count < FEWEST:
+            raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
         if self.size is not None and not 8 <= self.size <= LARGEST:
             raise ValueError(f"size must be 8 to {LARGEST} pixels, got {self.size}")
 
@@ -61,13 +67,15 @@ class Load:
         return (self.images,) if Path(self.images).is_file() else ()
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        made = {"num": self.num, "seed": run.seed} if self.images == "scenes" else {}
+        made = {"num": self.count, "seed": run.seed} if self.images == "scenes" else {}
         dataset: Any = images.open_dataset(self.images, self.size, self.channels, self.split, **made)
+        if self.held_out:
+            dataset = _without(dataset, held_out(self.held_out))
         total = len(dataset)
         if total < FEWEST:
             raise InputError(f"{self.images} holds {total} pictures; at least {FEWEST} are needed to learn from")
         # Always the same split: an energy learned in another run knows no more.
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[: self.num]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(0))[: self.count]
         num = max(1, math.floor(len(order) * self.validation))
         parts = {"validation": order[:num], "train": order[num:]}
         found: dict[str, Any] = {"classes": []}
@@ -84,11 +92,30 @@ class Load:
             names = getattr(dataset.features[self.label], "names", None)
             most = int(max(found[f"{name}_labels"].max() for name in parts))
             found["classes"] = list(map(str, names or range(most + 1)))
+        found["attributes"] = _attributes(dataset, parts)
         shape = list(found["train"].shape[1:])
         if max(shape[1:]) > LARGEST:
             raise InputError(f"{self.images}: is of {shape[2]}x{shape[1]} pixels; set load.size, at most {LARGEST}")
         run.log(event="loaded", train=len(found["train"]), validation=num, shape=shape)
         return {"images": found, "source": {"name": self.images}}
+
+
+def _without(dataset: Any, combinations: list[dict[str, str]]) -> Any:
+    """The rows whose attributes are none of these combinations."""
+    columns = {name: dataset.features[name].int2str(dataset[name][:]) for name in ATTRIBUTES}
+    out = {tuple(scene.values()) for scene in combinations}
+    rows = zip(*(columns[name] for name in ATTRIBUTES), strict=True)
+    return dataset.select([row for row, values in enumerate(rows) if values not in out])
+
+
+def _attributes(dataset: Any, parts: dict[str, Tensor]) -> dict[str, Any]:
+    """All label columns but `label`: their classes, and the labels of each part."""
+    found: dict[str, Any] = {}
+    for name, feature in dataset.features.items():
+        if name != "label" and hasattr(feature, "names"):
+            labels = torch.tensor(dataset[name][:])
+            found[name] = {"classes": list(feature.names)} | {part: labels[rows] for part, rows in parts.items()}
+    return found
 
 
 def to_bytes(x: Tensor) -> Tensor:

@@ -107,9 +107,9 @@ def generate(
         *_, x = steps
         return x
 
-    return sample_chains(run, num, _share(energy), purpose, monitor or Monitor(), draw)
+    return sample_chains(run, num, share(energy.event_shape), purpose, monitor or Monitor(), draw)
 
 
-def _share(energy: Any) -> int:
+def share(event: Sequence[int]) -> int:
     """Numbers that a sample counts for, so that some hundred are drawn at once: the network holds many more."""
-    return 32 * math.prod(energy.event_shape)
+    return 32 * math.prod(event)

@@ -1,0 +1,245 @@
+"""Energies made of energies over the same x: sums (AND, NOT), mixtures (OR), and what they are at a noise level.
+
+`a + b` is the product of experts (Hinton 2002), `a - w * b` pushes away from b, `any_of(a, b)` is their mixture.
+Families over noise levels compose level by level. At every level but the lowest that is not the energy of the noised
+product (Du et al. 2023): sample it by MCMC steps at each level (`energies.sampling.anneal`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from energies.energy import Energy, check_part
+
+C = TypeVar("C", bound="Composite")
+
+
+class Composite(Energy):
+    """Base of energies made of parts. It is a family over noise levels if a part is one.
+
+    Args:
+        parts: energies, none of them constrained or bounded: condition the whole instead.
+    """
+
+    def __init__(self, parts: Sequence[Energy]) -> None:
+        super().__init__()
+        for part in parts:
+            check_part(part)
+            if part.constrained or part.bounded:
+                raise TypeError("add energies first and bound or condition their sum: it cannot be a term")
+        self.energies = nn.ModuleList(parts)
+
+    @property
+    def parts(self) -> list[Energy]:
+        """What it is made of."""
+        return list(self.energies)  # type: ignore[arg-type]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it is a family over noise levels, to be bound with `at`."""
+        return any(is_family(part) for part in self.parts)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Of one x, where a part fixes it."""
+        return self._of_a_part("event_shape")
+
+    @property
+    def scale(self) -> Tensor:
+        """The unit of the noise levels."""
+        return self._of_a_part("scale")
+
+    @property
+    def mean(self) -> Tensor:
+        """Where noise is centred."""
+        return self._of_a_part("mean")
+
+    @property
+    def spread(self) -> float:
+        """Of the data about it."""
+        return self._of_a_part("spread")
+
+    def at(self: C, noise: float | Tensor) -> C:
+        """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
+        if not self.noisy:
+            raise RuntimeError("no part of this energy knows noise levels")
+        parts = [at_level(part, noise, self.mean, self.spread) for part in self.parts]
+        return self._with(energies=nn.ModuleList(parts))
+
+    def _with(self: C, **modules: nn.Module) -> C:
+        """A copy with other modules."""
+        other = copy.copy(self)
+        other.__dict__["_modules"] = {**self._modules, **modules}
+        return other
+
+    def _of_a_part(self, name: str) -> Any:
+        for part in sorted(self.parts, key=lambda part: not is_family(part)):
+            if hasattr(part, name):
+                return getattr(part, name)
+        raise AttributeError(f"no part of this energy has '{name}'")
+
+    def _settings(self) -> dict[str, Any]:
+        """What its constructor wants besides the parts, as JSON holds it."""
+        return {}
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        for number, part in enumerate(self.parts):
+            part.save_pretrained(save_directory / f"part_{number}")
+        content = {"energy": type(self).__name__, "parts": len(self.energies), "settings": self._settings()}
+        (save_directory / "energy.json").write_text(json.dumps(content))
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **_: Any) -> Energy:
+        from energies import load
+
+        content = json.loads(Path(model_id, "energy.json").read_text())
+        parts = [load(Path(model_id, f"part_{number}")) for number in range(content["parts"])]
+        return cls(parts, **content["settings"])  # type: ignore[call-arg]
+
+
+class WeightedSum(Composite):
+    """Sum of w_i E_i(x): what `a + b`, `a - w * b` and `w * a` make.
+
+    Args:
+        parts: all over the same x.
+        weights: as many.
+    """
+
+    def __init__(self, parts: Sequence[Energy], weights: Sequence[float]) -> None:
+        super().__init__(parts)
+        self.weights = [float(weight) for _, weight in zip(parts, weights, strict=True)]
+
+    @property
+    def terms(self) -> list[tuple[float, Energy]]:
+        """Weights and parts."""
+        return list(zip(self.weights, self.parts, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([w * part(x) for w, part in self.terms]).sum(0)
+
+    @property
+    def binary_values(self) -> tuple[float, float]:
+        return self.parts[0].binary_values
+
+    @property
+    def gibbs_blocks(self) -> list[Tensor]:
+        """Those of the first term; the others' elements must be as independent in them."""
+        return self.parts[0].gibbs_blocks
+
+    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
+        return torch.stack([w * part.log_odds(x, block) for w, part in self.terms]).sum(0)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"weights": self.weights}
+
+
+class AnyOf(Composite):
+    """The mixture of its parts, E(x) = -log mean_k exp(offset_k - E_k(x)): likely is what is likely for any of them.
+
+    Parts count alike where offset_k = log Z_k up to a constant, which `energies.balance` estimates; with offsets of 0
+    the part with the lower energies drowns the others.
+
+    Args:
+        parts: all over the same x.
+        offsets: one a part, for families one a part at each of the `levels` [L, K]; None: 0.
+        levels: falling or rising noise levels; between them offsets are interpolated in the logarithm.
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self,
+        parts: Sequence[Energy],
+        offsets: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        levels: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(parts)
+        values = torch.zeros(len(parts)) if offsets is None else torch.tensor(offsets, dtype=torch.get_default_dtype())
+        wanted = (len(parts),) if levels is None else (len(levels), len(parts))
+        if values.shape != wanted:
+            raise ValueError(f"offsets must be {' x '.join(map(str, wanted))}, got {list(values.shape)}")
+        self.register_buffer("offsets", values)
+        self.levels = None if levels is None else [float(level) for level in levels]
+
+    def at(self, noise: float | Tensor) -> AnyOf:
+        bound = super().at(noise)
+        if self.levels is not None:
+            bound.__dict__["_buffers"] = {**self._buffers, "offsets": self._offsets_at(noise)}
+            bound.levels = None
+        return bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
+        return math.log(len(self.energies)) - (self.offsets.to(energies) - energies).logsumexp(1)
+
+    def _offsets_at(self, noise: float | Tensor) -> Tensor:
+        """[K] or, for a level a sample, [B, K]."""
+        assert self.levels is not None
+        order = sorted(range(len(self.levels)), key=lambda k: self.levels[k])  # type: ignore[index]
+        known = torch.tensor([math.log(self.levels[k]) for k in order])
+        wanted = torch.as_tensor(noise).detach().float().cpu().flatten().log()
+        upper = torch.searchsorted(known, wanted).clamp(1, max(len(known) - 1, 1))
+        if len(known) == 1:
+            return self.offsets[0]
+        share = ((wanted - known[upper - 1]) / (known[upper] - known[upper - 1])).clamp(0, 1)[:, None]
+        table = self.offsets[torch.tensor(order)]
+        found = torch.lerp(table[upper - 1], table[upper], share.to(table))
+        return found[0] if len(found) == 1 else found
+
+    def _settings(self) -> dict[str, Any]:
+        return {"offsets": self.offsets.tolist(), "levels": self.levels}
+
+
+class Expected(Energy):
+    """An energy of clean x where x holds noise: of mean + (x - mean) s^2 / (s^2 + sigma^2).
+
+    That is what a Gaussian reference expects of clean x. So a classifier or a score of one's own, which has never seen
+    noise, steers from the first level on.
+
+    Args:
+        energy: of clean x.
+        mean, spread: of the data, s the root mean square about the mean.
+        noise: sigma, one or one a sample [B].
+    """
+
+    def __init__(self, energy: Energy, mean: Tensor | float, spread: float, noise: float | Tensor) -> None:
+        super().__init__()
+        self.energy, self.mean, self.spread, self.noise = energy, mean, spread, noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        return self.energy(self.mean + (x - self.mean) * (self.spread**2 / (self.spread**2 + sigma**2)))
+
+
+def any_of(*energies: Energy) -> AnyOf:
+    """Their mixture (OR). Give it to `energies.balance.balanced` so that none drowns the others."""
+    return AnyOf(energies)
+
+
+def is_family(energy: Energy) -> bool:
+    """Whether an energy wants a noise level before it is of x."""
+    return bool(getattr(energy, "noisy", hasattr(energy, "at")))
+
+
+def at_level(energy: Energy, noise: float | Tensor, mean: Tensor | float, spread: float) -> Energy:
+    """An energy at a noise level; one of clean x sees what data of that mean and spread let expect."""
+    return energy.at(noise) if is_family(energy) else Expected(energy, mean, spread, noise)  # type: ignore[operator]
+
+
+def terms_of(energy: Energy) -> list[tuple[float, Energy]]:
+    """The terms of a sum; of any other energy itself, with weight 1."""
+    return energy.terms if isinstance(energy, WeightedSum) else [(1.0, energy)]
+
+
+def weighted(terms: Sequence[tuple[float, Energy]]) -> WeightedSum:
+    """The sum of weights times energies; sums among them are taken apart."""
+    flat = [(w * inner, part) for w, energy in terms for inner, part in terms_of(energy)]
+    return WeightedSum([part for _, part in flat], [w for w, _ in flat])

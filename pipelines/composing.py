@@ -1,0 +1,144 @@
+"""From an expression and experts by name to one energy.
+
+An expert that was learned by class knows p(x | label) and p(x). A concept of it is what the label says beyond that:
+the ratio E(x, label) - E(x), whose constant an `AnyOf` balances. Concepts of any experts then share one prior p(x):
+
+    E(x) = E_prior(x) + strength * sum_i w_i (E_i(x, label_i) - E_i(x)),
+
+so that p(x) counts once, and not as often as there are experts (Liu et al. 2022, eq. 11). An expert without classes, a
+score or a classifier is added as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
+
+from energies.composition import AnyOf, WeightedSum, is_family
+from energies.energy import Energy
+from energies.labelled import Labelled
+from pipelines import expression
+from pipelines.expression import Expert, Node, Weighted
+from pipelines.trees import ConfigError, unknown
+
+Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum]], AnyOf]"
+"""(mixture of what parts add to the prior, the whole energy of each part) -> the mixture, its parts counting alike."""
+
+Terms: TypeAlias = "dict[tuple[str, str | None], tuple[float, Energy]]"
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Makes energies of expressions.
+
+    Args:
+        experts: by name.
+        strength: how much concepts count: 1 is Bayes' rule; more insists on them, at a lower temperature.
+        prior: names of the experts whose p(x) is the prior, their energies averaged.
+        balance: of mixtures; None leaves all offsets 0.
+    """
+
+    experts: Mapping[str, Energy]
+    strength: float
+    prior: tuple[str, ...]
+    balance: Balance | None = None
+    made: dict[Node, AnyOf] = field(default_factory=dict)
+
+    def compose(self, node: Node) -> WeightedSum:
+        """The energy of an expression. ConfigError: a name or label is unknown, or `not` has no meaning."""
+        return self._whole(self._terms(node))
+
+    def product(self, labels: Mapping[str, Tensor]) -> WeightedSum:
+        """The energy of x that have all of these labels, numbers [B] of each expert's classes: one a sample."""
+        terms: Terms = {}
+        for name, label in labels.items():
+            energy = self.experts[name]
+            assert isinstance(energy, Labelled)
+            terms[(name, "")] = self.strength, energy.given(label)
+            terms[(name, None)] = -self.strength, energy
+        return self._whole(terms)
+
+    def _whole(self, terms: Terms) -> WeightedSum:
+        share = 1 / max(len(self.prior), 1)
+        prior: Terms = {(name, None): (share, self.experts[name]) for name in self.prior}
+        total = [(w, energy) for w, energy in _sum([(1.0, prior), (1.0, terms)]).values() if abs(w) > 1e-9]
+        return WeightedSum([energy for _, energy in total], [w for w, _ in total])
+
+    def _terms(self, node: Node) -> Terms:
+        """What a node adds to the prior."""
+        if isinstance(node, Expert):
+            return self._concept(node)
+        if isinstance(node, Weighted):
+            return _sum([(weight, self._terms(part)) for weight, part in node.terms])
+        if isinstance(node, expression.Not):
+            return self._terms(self._complement(node.part))
+        if node not in self.made:
+            self.made[node] = self._mixture(node)
+        return {(expression.show(node), None): (1.0, self.made[node])}
+
+    def _concept(self, node: Expert) -> Terms:
+        energy = self.expert(node)
+        if node.label is None:
+            # Of an expert that knows classes, its p(x) says nothing that the prior has not said.
+            return {} if node.name in self.prior else {(node.name, None): (1.0, energy)}
+        assert isinstance(energy, Labelled)
+        concept = (self.strength, energy.given(node.label))
+        return {(node.name, node.label): concept, (node.name, None): (-self.strength, energy)}
+
+    def _mixture(self, node: expression.AnyOf) -> AnyOf:
+        terms = [self._terms(part) for part in node.parts]
+        mixture = AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
+        return mixture if self.balance is None else self.balance(mixture, [self._whole(t) for t in terms])
+
+    def _complement(self, node: Node) -> Node:
+        """What holds where `node` does not: any other label; of a sum any of the complements, of a mixture all."""
+        if isinstance(node, Expert) and node.label is not None:
+            energy = self.expert(node)
+            others = [Expert(node.name, other) for other in labels_of(energy) if other != node.label]
+            return others[0] if len(others) == 1 else expression.AnyOf(tuple(others))
+        if isinstance(node, Weighted) and all(weight == 1 for weight, _ in node.terms):
+            return expression.AnyOf(tuple(self._complement(part) for _, part in node.terms))
+        if isinstance(node, expression.AnyOf):
+            return Weighted(tuple((1.0, self._complement(part)) for part in node.parts))
+        if isinstance(node, expression.Not):
+            return node.part
+        raise ConfigError(
+            f"expr: 'not {expression.show(node)}' has no meaning; `not` is for labels, as in not shape.circle; to push "
+            "away from an energy, subtract it"
+        )
+
+    def expert(self, node: Expert) -> Energy:
+        """The expert of a leaf. ConfigError: there is none of that name, or it does not know that label."""
+        if node.name not in self.experts:
+            unknown("expr: unknown expert", node.name, list(self.experts))
+        energy = self.experts[node.name]
+        if node.label is not None and node.label not in labels_of(energy):
+            known = labels_of(energy)
+            if not known:
+                raise ConfigError(f"expr: {expression.show(node)}: the expert {node.name} was not learned by class")
+            unknown(f"expr: {expression.show(node)}: unknown label", node.label, known)
+        return energy
+
+
+def labels_of(energy: Energy) -> list[str]:
+    """Names of an energy's labels: their numbers, where they have none; empty where it knows no labels."""
+    if not isinstance(energy, Labelled):
+        return []
+    return list(energy.classes) or [str(k) for k in range(energy.num_classes)]
+
+
+def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:
+    """The experts whose p(x) can be the prior: learned by class, at all noise levels."""
+    return tuple(name for name, energy in experts.items() if labels_of(energy) and is_family(energy))
+
+
+def _sum(parts: list[tuple[float, Terms]]) -> Terms:
+    total: Terms = {}
+    for weight, terms in parts:
+        for key, (w, energy) in terms.items():
+            before = total[key][0] if key in total else 0.0
+            total[key] = before + weight * w, energy
+    return total

@@ -1,0 +1,74 @@
+"""Show what a composition made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from data import images
+from pipelines import pictures
+from pipelines.pipeline import Run
+from pipelines.report import Report
+from pipelines.reporting import details
+from pipelines.stages.images.export import write_all
+from pipelines.stages.results import save_energy
+
+
+@dataclass(frozen=True)
+class ExportComposition:
+    """Write the samples as PNG files, a sheet of them, the grid, the report and the composed energy into the run's
+    folder; the experts lie in experts/."""
+
+    needs: ClassVar[tuple[str, ...]] = ("energy", "composition", "samples", "metrics", "verdicts", "sampling", "grid")
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    files: int = 64
+    """Samples to write as PNG files, at most."""
+
+    def __post_init__(self) -> None:
+        if self.files < 0:
+            raise ValueError(f"files must not be negative, got {self.files}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        samples, found = values["samples"], values["metrics"]
+        write_all(samples[: self.files], run, "samples", "sample")
+        composition = values["composition"]
+        report = Report("Composition")
+        report.text(f"{composition['expr']}: strength {composition['strength']:g}.")
+        names = [name for name in found["samples"] if name != "num"]
+        table = {"composed": found["samples"], **found["baselines"]}
+        rows = [[name.replace("_", " "), *(scores[column] for column in names)] for name, scores in table.items()]
+        report.table(["share of the samples", *(name.replace("_", " ") for name in names)], rows)
+        told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found["classifiers"].items())
+        report.text(f"Judged by classifiers that were learned apart; their own accuracy: {told}.")
+        sheet = pictures.grid(samples[:100])
+        images.write(run.root / "samples.png", sheet)
+        report.image(sheet, "samples")
+        wrong = samples[~values["verdicts"]]
+        if len(wrong):
+            report.image(pictures.grid(wrong[:20]), "those that are not all that was asked for")
+        if values["grid"] is not None:
+            self._grid(values["grid"], report, run)
+        details(report, run, values["sampling"])
+        report.write(run.root / "report.html")
+        save_energy(values["energy"], run.root)
+        return {}
+
+    def _grid(self, grid: dict[str, Any], report: Report, run: Run) -> None:
+        learned = torch.tensor(grid["learned"])
+        rows = [
+            [row, *(f"{share:.2f}{'' if seen else ' (unseen)'}" for share, seen in zip(shares, counts, strict=True))]
+            for row, shares, counts in zip(grid["rows"], grid["accuracy"], learned.tolist(), strict=True)
+        ]
+        report.heading("Every pair")
+        report.text(
+            f"Share of samples in which both hold: {grid['mean']:.3f} on average. Pairs that no picture learned from "
+            "shows are marked."
+        )
+        report.table([" x ".join(grid["names"]), *grid["columns"]], rows)
+        sheet: np.ndarray = pictures.grid(grid["samples"], columns=len(grid["columns"]))
+        images.write(run.root / "grid.png", sheet)
+        report.image(sheet, f"rows {', '.join(grid['rows'])}; columns {', '.join(grid['columns'])}")
