@@ -49,10 +49,12 @@ def balanced(
         samples: of each part [n, *event]; for a family, these at every noise level.
         weights: shares of the parts.
     """
+    if weights is not None and (len(weights) != len(mixture.energies) or min(weights) <= 0):
+        raise ValueError(f"weights must be positive and {len(mixture.energies)}, got {list(weights)}")
     shares = torch.tensor(weights or [1.0] * len(mixture.energies)).double().log()
     if isinstance(samples, Mapping):
         rows = [
-            shares - _log_z([at_level(p, level, mixture.mean, mixture.spread) for p in mixture.parts], x)
+            shares - _log_z([at_level(part, level, mixture) for part in mixture.parts], x)
             for level, x in samples.items()
         ]
         return AnyOf(mixture.parts, [row.tolist() for row in rows], list(samples))

@@ -69,10 +69,9 @@ class Composite(Energy):
 
     def at(self: C, noise: float | Tensor) -> C:
         """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
-        if not self.noisy:
-            raise RuntimeError("no part of this energy knows noise levels")
-        parts = [at_level(part, noise, self.mean, self.spread) for part in self.parts]
-        return self._with(energies=nn.ModuleList(parts))
+        if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
+            raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
+        return self._with(energies=nn.ModuleList(at_level(part, noise, self) for part in self.parts))
 
     def _with(self: C, **modules: nn.Module) -> C:
         """A copy with other modules."""
@@ -144,7 +143,7 @@ class WeightedSum(Composite):
 class AnyOf(Composite):
     """The mixture of its parts, E(x) = -log mean_k exp(offset_k - E_k(x)): likely is what is likely for any of them.
 
-    Parts count alike where offset_k = log Z_k up to a constant, which `energies.balance` estimates; with offsets of 0
+    Parts count alike where offset_k = -log Z_k up to a constant, which `energies.balance` estimates; with offsets of 0
     the part with the lower energies drowns the others.
 
     Args:
@@ -166,6 +165,8 @@ class AnyOf(Composite):
         wanted = (len(parts),) if levels is None else (len(levels), len(parts))
         if values.shape != wanted:
             raise ValueError(f"offsets must be {' x '.join(map(str, wanted))}, got {list(values.shape)}")
+        if not parts or (levels is not None and not self.noisy):
+            raise ValueError("a mixture needs a part or more, and levels only where a part is a family over them")
         self.register_buffer("offsets", values)
         self.levels = None if levels is None else [float(level) for level in levels]
 
@@ -195,6 +196,8 @@ class AnyOf(Composite):
         return found[0] if len(found) == 1 else found
 
     def _settings(self) -> dict[str, Any]:
+        if self.levels is None and self.offsets.ndim > 1:
+            raise TypeError("it is bound to a noise level for each sample: save it unbound")
         return {"offsets": self.offsets.tolist(), "levels": self.levels}
 
 
@@ -218,6 +221,9 @@ class Expected(Energy):
         sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         return self.energy(self.mean + (x - self.mean) * (self.spread**2 / (self.spread**2 + sigma**2)))
 
+    def _save_pretrained(self, save_directory: Path) -> None:
+        raise TypeError("it is bound to a noise level: save the composition unbound")
+
 
 def any_of(*energies: Energy) -> AnyOf:
     """Their mixture (OR). Give it to `energies.balance.balanced` so that none drowns the others."""
@@ -229,9 +235,17 @@ def is_family(energy: Energy) -> bool:
     return bool(getattr(energy, "noisy", hasattr(energy, "at")))
 
 
-def at_level(energy: Energy, noise: float | Tensor, mean: Tensor | float, spread: float) -> Energy:
-    """An energy at a noise level; one of clean x sees what data of that mean and spread let expect."""
-    return energy.at(noise) if is_family(energy) else Expected(energy, mean, spread, noise)  # type: ignore[operator]
+def at_level(energy: Energy, noise: float | Tensor, whole: Composite) -> Energy:
+    """An energy at a noise level; one of clean x sees what data of the whole's mean and spread let expect.
+
+    TypeError: they are to be had from no part of the whole.
+    """
+    if is_family(energy):
+        return energy.at(noise)  # type: ignore[operator]
+    mean, spread = getattr(whole, "mean", None), getattr(whole, "spread", None)
+    if not isinstance(mean, Tensor) or spread is None:
+        raise TypeError("an energy of clean x needs a family with mean and spread beside it, to be at a noise level")
+    return Expected(energy, mean, spread, noise)
 
 
 def terms_of(energy: Energy) -> list[tuple[float, Energy]]:

@@ -30,7 +30,14 @@ class Conv3d(nn.Conv3d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         size = input.shape[2:]
-        if max(size) > DENSE or self.kernel_size != (3, 3, 3) or self.stride != (1, 1, 1) or self.padding != (1, 1, 1):
+        plain = input.ndim == 5 and self.groups == 1 and self.dilation == (1, 1, 1) and self.padding_mode == "zeros"
+        if (
+            not plain
+            or max(size) > DENSE
+            or self.kernel_size != (3, 3, 3)
+            or self.stride != (1, 1, 1)
+            or self.padding != (1, 1, 1)
+        ):
             return super()._conv_forward(input, weight, bias)
         cells = list(product(*map(range, size)))
         taps = [

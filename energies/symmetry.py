@@ -82,7 +82,7 @@ class Tiled(Composite):
         self.size, self.stride = tuple(size), tuple(stride)
         self.window = tuple(super().event_shape[1:])
         axes = list(zip(self.size, self.window, self.stride, strict=True))
-        if any(n < w or n % s or w % s for n, w, s in axes):
+        if any(s < 1 or n < w or n % s or w % s for n, w, s in axes):
             raise ValueError(f"size {self.size} and window {self.window} must be multiples of the stride {self.stride}")
         self.share = 1 / math.prod(w // s for _, w, s in axes)  # every element lies in so many windows
 

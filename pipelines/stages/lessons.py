@@ -17,6 +17,7 @@ from energies.refiner import Context
 from pipelines.pipeline import Run
 
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
+UNLABELLED = 0.15  # share of what is learned from without its label
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 
 
@@ -31,6 +32,11 @@ def check_unseen(energy: ReferenceEnergy, validation: Tensor, stage: str, folder
             f"{stage}.pretrained={folder}: was learned from {seen} of the {len(validation)} that are to be judged by; "
             "load the data with the same settings as that run did"
         )
+
+
+def forgotten(labels: Tensor, rng: torch.Generator) -> Tensor:
+    """Labels, of which some are forgotten: an energy by class learns what is true of any class as well."""
+    return torch.where(torch.rand(labels.shape, generator=rng, device=rng.device) < UNLABELLED, -1, labels)
 
 
 class Task(NamedTuple):

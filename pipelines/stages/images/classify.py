@@ -12,6 +12,7 @@ from data import images
 from energies import JointEnergy
 from energies.generators import Annealed, Chain, Stepwise, from_description
 from pipelines import pictures
+from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
@@ -19,7 +20,6 @@ from pipelines.stages.images import judge
 from pipelines.stages.images.certainty import calibration
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.load import to_float
-from pipelines.stages.images.synthesize import generate
 from pipelines.stages.results import save_energy, save_metrics
 
 TOGETHER = 500  # pictures classified at once

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies.generators import from_description
+from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.stages.images import judge
 from pipelines.stages.images.load import to_float
-from pipelines.stages.images.synthesize import generate
 from pipelines.stages.results import save_metrics
 
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve

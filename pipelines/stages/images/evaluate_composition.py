@@ -19,10 +19,10 @@ from pipelines import expression
 from pipelines.chains import sample_chains
 from pipelines.composing import Composer
 from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
+from pipelines.generation import generate, share
 from pipelines.pipeline import Run
 from pipelines.stages.images.judge import Classifier
 from pipelines.stages.images.load import to_float
-from pipelines.stages.images.synthesize import generate, share
 from pipelines.stages.results import load_energy, save_metrics
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from

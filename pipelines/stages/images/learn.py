@@ -18,13 +18,13 @@ from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
+from pipelines.stages.lessons import forgotten
 from pipelines.stages.results import load_energy
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
 
 SAMPLED = 10_000  # pictures whose mean and spread are taken
-UNLABELLED = 0.15  # share of what is learned from without its label
 COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
 
@@ -178,11 +178,6 @@ class Learn:
 
     def _generator(self) -> dict[str, Any]:
         return described(self.objective.generator())
-
-
-def forgotten(labels: Tensor, rng: torch.Generator) -> Tensor:
-    """Labels, of which some are forgotten: an energy by class learns what is true of any class as well."""
-    return torch.where(torch.rand(labels.shape, generator=rng, device=rng.device) < UNLABELLED, -1, labels)
 
 
 def num_levels(shape: list[int], widths: Sequence[int]) -> int:

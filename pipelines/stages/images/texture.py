@@ -17,8 +17,8 @@ from energies.diagnostics import Monitor
 from energies.generators import Annealed, Chain, described, from_description
 from energies.objectives import Batch, MaximumLikelihood, ScoreMatching
 from pipelines.chains import findings
+from pipelines.generation import generate
 from pipelines.pipeline import Run
-from pipelines.stages.images.synthesize import generate
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 

@@ -17,7 +17,7 @@ from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatchi
 from energies.reference import ReferenceEnergy
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
-from pipelines.stages.lessons import Lessons, Task, check_unseen, hides, sees
+from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
 from pipelines.stages.results import load_energy
 from pipelines.stages.settings import check_network
 from pipelines.stages.voxels.grids import averaged
@@ -67,7 +67,7 @@ class DescriptorNet:
 @dataclass(frozen=True)
 class Encoder:
     """A scalar ConvNet at all noise levels that reads every level of a bottom-up network (energies/encoder.py): for
-    features."""
+    features, and for coarse shapes that are refined afterwards."""
 
     widths: tuple[int, ...] = (16, 96, 128, 192)
     """Channels of the levels, from half the resolution on."""
@@ -109,6 +109,9 @@ class Learn:
     batch: int = 8
     """Shapes a step."""
 
+    conditional: bool | None = None
+    """Learn the shapes of each class, to sample them by class, with encoder; null: where there are classes."""
+
     folds: int = 4
     """Parts of the shapes: what one of them teaches is judged by a reference of the others."""
 
@@ -120,6 +123,8 @@ class Learn:
             )
         if self.batch < 1 or not 2 <= self.folds <= MOST_FOLDS:
             raise ValueError(f"batch must be 1 or more and folds 2 to {MOST_FOLDS}, got {self.batch} and {self.folds}")
+        if self.conditional and not isinstance(self.energy, Encoder):
+            raise ValueError("conditional is for the energy encoder")
         if self.size is not None and self.size < 8:
             raise ValueError(f"size must be 8 or more, got {self.size}")
 
@@ -141,7 +146,7 @@ class Learn:
         if isinstance(self.energy, DescriptorNet):
             return {"energy": self._maximum_likelihood(x, run)}
         if isinstance(self.energy, Encoder):
-            return {"energy": self._score_matching(x, run)}
+            return {"energy": self._score_matching(x, *self._labels(values["shapes"]), run)}
         return {"energy": self._denoising(x, run)}
 
     def _denoising(self, x: Tensor, run: Run) -> ReferenceEnergy:
@@ -175,15 +180,25 @@ class Learn:
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 
-    def _score_matching(self, x: Tensor, run: Run) -> EncoderEnergy:
+    def _labels(self, shapes: dict[str, Any]) -> tuple[Tensor | None, list[str]]:
+        """Of what is learned from, and the names of the classes; None: it is not learned by class."""
+        classes, labels = shapes["classes"], shapes.get("train_labels")
+        if self.conditional and (labels is None or len(classes) < 2):
+            raise InputError("learn.conditional needs shapes with labels: put them into folders by class")
+        by_class = self.conditional or (self.conditional is None and labels is not None and len(classes) > 1)
+        return (labels, list(classes)) if by_class else (None, [])
+
+    def _score_matching(self, x: Tensor, labels: Tensor | None, classes: list[str], run: Run) -> EncoderEnergy:
         assert isinstance(self.energy, Encoder)
-        energy = EncoderEnergy(x.shape[1:], self.energy.widths, self.energy.depths)
+        energy = EncoderEnergy(x.shape[1:], self.energy.widths, self.energy.depths, num_classes=len(classes))
         energy.centre(x)
+        energy.classes = tuple(classes)
         device = run.accelerator.device
 
         def draw(energy: EncoderEnergy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
             rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()
-            return energy, Batch(_mirrored(x[rows].to(device), rng))
+            label = None if labels is None else forgotten(labels[rows].to(device), rng)
+            return energy, Batch(_mirrored(x[rows].to(device), rng), label=label)
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 

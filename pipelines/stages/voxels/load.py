@@ -99,5 +99,11 @@ class Load:
             shapes["classes"] = list(map(str, names))
             for name, rows in (("train", train), ("validation", validation)):
                 shapes[f"{name}_labels"] = torch.from_numpy(labels[rows]).long()
+        shapes["attributes"] = {}
+        for name, feature in dataset.features.items():
+            if hasattr(feature, "names"):
+                column = torch.tensor([-1 if label is None else label for label in dataset[name]])
+                own = {"train": column[torch.from_numpy(train)], "validation": column[torch.from_numpy(validation)]}
+                shapes["attributes"]["kind" if name == "label" else name] = {"classes": list(feature.names)} | own
         run.log(event="loaded", train=len(train), validation=len(validation), side=side)
         return {"shapes": shapes, "source": {"name": self.voxels, "up": self.up, "pad": self.pad}}

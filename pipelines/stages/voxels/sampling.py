@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -52,24 +54,44 @@ def sampled(
         specks that little around them speaks for go, and gaps close.
     """
     device = run.accelerator.device
-    num = max(1, TOGETHER // x[0].numel())
-
-    def expect(y: Tensor, mask: Tensor) -> Tensor:
-        parts = zip(y.split(num), mask.split(num), strict=True)
-        return torch.cat([energy.given(Hidden(hides), seen).mean().float() for seen, hides in parts]).clamp(-1, 1)
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         unknown = hidden[chains].to(device)
         with run.accelerator.autocast():
-            states = unmasking.run(expect, x[chains].to(device), unknown, streams)
+            states = unmasking.run(partial(_expect, energy), x[chains].to(device), unknown, streams)
             *_, mean = run.progress(states, unmasking.steps, purpose)
-            for _ in range(polish):
-                kept = likeliest(mean, unknown).float() * 2 - 1
-                chance = [torch.rand(kept.shape[1:], generator=stream, device=stream.device) for stream in streams]
-                mean = expect(kept, unknown & (torch.stack(chance) > POLISHED))
-        return mean
+            return _polished(energy, mean, unknown, polish, streams)
 
     return sample_chains(run, len(x), x[0].numel(), purpose, Monitor(), draw)
+
+
+def polished(energy: ReferenceEnergy, fields: Tensor, rounds: int, run: Run) -> Tensor:
+    """Fields [n, 1, N, N, N] in [-1, 1], on the CPU, most of which is forgotten and expected again, `rounds` times."""
+    device = run.accelerator.device
+
+    def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        own = fields[chains].to(device)
+        with run.accelerator.autocast():
+            return _polished(energy, own, torch.ones_like(own, dtype=torch.bool), rounds, streams)
+
+    return sample_chains(run, len(fields), fields[0].numel(), "polish", Monitor(), draw)
+
+
+def _polished(
+    energy: ReferenceEnergy, mean: Tensor, unknown: Tensor, rounds: int, streams: list[torch.Generator]
+) -> Tensor:
+    for _ in range(rounds):
+        kept = likeliest(mean, unknown).float() * 2 - 1
+        chance = [torch.rand(kept.shape[1:], generator=stream, device=stream.device) for stream in streams]
+        mean = _expect(energy, kept, unknown & (torch.stack(chance) > POLISHED))
+    return mean
+
+
+def _expect(energy: ReferenceEnergy, y: Tensor, mask: Tensor) -> Tensor:
+    """Expected x [n, 1, N, N, N] in [-1, 1] given y but for what is hidden."""
+    num = max(1, TOGETHER // y[0].numel())
+    parts = zip(y.split(num), mask.split(num), strict=True)
+    return torch.cat([energy.given(Hidden(hides), seen).mean().float() for seen, hides in parts]).clamp(-1, 1)
 
 
 def _mirrored(x: Tensor, mirror: bool) -> Tensor:

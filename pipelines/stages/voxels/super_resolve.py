@@ -11,8 +11,8 @@ from data import voxels
 from data.errors import InputError
 from energies import Average, ReferenceEnergy
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.grids import averaged, pack, top_of_blocks
-from pipelines.stages.voxels.sampling import expected
+from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks
+from pipelines.stages.voxels.sampling import expected, polished
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,18 @@ class SuperResolve:
     factor: int | None = None
     """How much finer; null: up to the size of the energy."""
 
+    exact: bool = True
+    """Solids hold as many voxels in every block as was measured; false, for coarse shapes that were made and not
+    measured: the likeliest voxels of the whole."""
+
+    polish: int = 0
+    """Without exact: how often most of a shape is forgotten and expected again; specks go, and gaps close."""
+
     def __post_init__(self) -> None:
         if self.factor is not None and self.factor < 2:
             raise ValueError(f"factor must be 2 or more, got {self.factor}")
+        if self.polish < 0 or (self.polish and self.exact):
+            raise ValueError(f"polish must not be negative, and be 0 where exact, got {self.polish}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, coarse = values["energy"].to(run.accelerator.device), values["coarse"].float()
@@ -94,8 +103,9 @@ class SuperResolve:
             )
         average = Average((factor,) * 3)
         fields = expected(energy, average, coarse, run)
-        return {
-            "coarse": fields,
-            "fields": fields.half(),
-            "solids": top_of_blocks(fields, values["measured"].float()),
-        }
+        if self.exact:
+            solids = top_of_blocks(fields, values["measured"].float())
+        else:
+            fields = polished(energy, fields, self.polish, run)
+            solids = likeliest(fields, torch.ones_like(fields, dtype=torch.bool))
+        return {"coarse": fields, "fields": fields.half(), "solids": solids}

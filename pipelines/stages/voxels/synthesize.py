@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from energies import GenerativeConvNet, ReferenceEnergy
 from energies.diagnostics import Monitor
+from energies.generators import Annealed
 from energies.samplers import Langevin
 from energies.sampling import sample
 from energies.unmasking import Unmasking
 from pipelines.chains import findings, sample_chains
+from pipelines.generation import asked_labels, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import likeliest
 from pipelines.stages.voxels.sampling import sampled
@@ -37,6 +39,15 @@ class Synthesize:
     polish: int = 6
     """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
 
+    generator: Annealed = field(default_factory=lambda: Annealed(24, 20.0, 0.05))
+    """How an encoder is sampled."""
+
+    label: str | None = None
+    """Of an encoder learned by class: the name of one, each, to take turns, or any; null: each where it was."""
+
+    guidance: float | None = None
+    """How much the class counts there: above 1, samples are surer to be of it and less varied; null: 1.5."""
+
     steps: int = 300
     """Langevin steps of the published energy."""
 
@@ -51,8 +62,10 @@ class Synthesize:
             raise ValueError("num, steps and step_size must be positive, polish and noise not negative")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        energy = values["energy"].to(run.accelerator.device)
-        monitor = Monitor(temperature=1.0 if isinstance(energy, ReferenceEnergy) else self.noise**2)
+        energy = values["energy"].to(run.accelerator.device).eval()
+        monitor = Monitor(temperature=self.noise**2 if isinstance(energy, GenerativeConvNet) else 1.0)
+        if getattr(energy, "noisy", False):
+            return self._annealed(energy, values, run, monitor)
         if isinstance(energy, ReferenceEnergy):
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
@@ -65,6 +78,22 @@ class Synthesize:
         return {
             "coarse": fields,
             "measured": torch.where(solids, fields, -1.0),  # refined, what is not solid stays empty
+            "fields": fields.half(),
+            "solids": solids,
+            "sampling": findings(monitor),
+        }
+
+    def _annealed(self, energy: Any, values: dict[str, Any], run: Run, monitor: Monitor) -> dict[str, Any]:
+        """Down the noise levels, as pictures are; what comes out may be coarse, a mean of blocks."""
+        labels = asked_labels(self.label, self.guidance, energy, values["shapes"]["classes"], self.num)
+        guidance = guidance_of(self.guidance, energy, labels)
+        fields = generate(
+            energy, self.generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor
+        )
+        solids = likeliest(fields, torch.ones_like(fields, dtype=torch.bool))
+        return {
+            "coarse": fields,
+            "measured": fields,
             "fields": fields.half(),
             "solids": solids,
             "sampling": findings(monitor),

@@ -1,0 +1,76 @@
+"""Samples of an energy that was learned from data, of a class where it knows classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies.diagnostics import Monitor
+from energies.generators import Chain, Generator
+from energies.samplers.state import normal
+from pipelines.chains import sample_chains
+from pipelines.pipeline import Run
+
+GUIDANCE = 1.5  # of samples of a class, where nothing else is said
+
+
+def asked_labels(
+    label: str | None, guidance: float | None, energy: Any, classes: Sequence[str], num: int
+) -> Tensor | None:
+    """Labels [num] that `synthesize.label` and `.guidance` ask for; None: of any. InputError: there are none."""
+    known = getattr(energy, "num_classes", 0)
+    if guidance not in (None, 1) and (not known or label == "any"):
+        raise InputError("synthesize.guidance needs a class: an energy learned by class, and label not any")
+    if label == "any" or (label is None and not known):
+        return None
+    if not known:
+        raise InputError(f"synthesize.label={label}: the energy was not learned by class; set learn.conditional=true")
+    if label in (None, "each"):
+        return torch.arange(num) % known
+    if label not in classes:
+        raise InputError(f"synthesize.label={label}: the classes are {', '.join(classes)}, each and any")
+    return torch.full((num,), list(classes).index(label))
+
+
+def guidance_of(guidance: float | None, energy: Any, labels: Tensor | None) -> float:
+    """How much the class counts, where nothing is said."""
+    if guidance is None:
+        return GUIDANCE if labels is not None and getattr(energy, "noisy", False) else 1.0
+    return guidance
+
+
+def generate(
+    energy: Any, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str, *,
+    guidance: float = 1.0, monitor: Monitor | None = None, start: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Samples [num, *event] in [-1, 1] on the CPU; sample k has a stream of its own.
+
+    start: x [num, *event] that long chains go on from, in place of noise.
+    """
+    device = run.accelerator.device
+    noisy = getattr(energy, "noisy", False)
+    if noisy == isinstance(generator, Chain):
+        kind = "many noise levels; take annealed or stepwise" if noisy else "clean x; take chain"
+        raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
+
+    def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        bound = energy if labels is None else energy.guided(labels[chains].to(device), guidance)
+        if start is not None:
+            steps = generator.continued(bound, start[chains].to(device), streams, compute=run.compute)
+        else:
+            noise = normal(torch.empty(len(chains), *energy.event_shape, device=device), streams)
+            steps = generator.generate(bound, noise, streams, monitor=monitor, compute=run.compute)
+        *_, x = steps
+        return x
+
+    return sample_chains(run, num, share(energy.event_shape), purpose, monitor or Monitor(), draw)
+
+
+def share(event: Sequence[int]) -> int:
+    """Numbers that a sample counts for, so that some hundred are drawn at once: the network holds many more."""
+    return 32 * math.prod(event)
