@@ -55,6 +55,7 @@ def anneal(
     step_size: float = 0.5,
     heun: bool = False,
     observation: Hidden | None = None,
+    seen_noise: Tensor | None = None,
     monitor: Monitor | None = None,
     compute: Compute = "float32",
 ) -> Iterator[tuple[float, Tensor]]:
@@ -74,17 +75,21 @@ def anneal(
         step_size: of those, in units of the level.
         heun: whether the slope at the level arrived at counts too: twice the gradients, an error of second order.
         observation: elements that are seen, with the values they have in x, and do not move; None: all move.
+        seen_noise: standard normal [B, *event]: what is seen carries that much noise times the level, for energies that
+            were not told what is seen and expect all of x to be as noisy (Song et al. 2021, appendix I.2).
         monitor: is shown every Langevin step.
         compute: as for `sample`.
 
     Yields:
         (the level arrived at, x there), the last at level 0.
     """
-    s, seen = energy.scale, x
+    s, seen, held = energy.scale, x, x
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
         target = energy.at(level)
         if observation is not None:
-            target = Conditioned(target, observation, seen)
+            held = seen if seen_noise is None else seen + level * s * seen_noise
+            x = observation.project(x, held)
+            target = Conditioned(target, observation, held)
         target = prepared(target, compute)  # once bound: a prepared energy cannot be bound again
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
@@ -97,9 +102,11 @@ def anneal(
         if heun and following:
             ahead = energy.at(following)
             if observation is not None:
-                ahead = Conditioned(ahead, observation, seen)
+                ahead = Conditioned(ahead, observation, held)
             _, grad = gradient(prepared(ahead, compute), x)
             x = target.project(state.x - (slope + grad * s**2 * following) / 2 * (level - following))
+        if observation is not None and not following:
+            x = observation.project(x, seen)
         yield following, x
 
 

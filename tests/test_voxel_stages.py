@@ -312,11 +312,45 @@ def test_features_want_the_energy_that_has_them(recovered, capsys, tmp_path):
 
 def test_the_published_energy_learns_and_synthesises(tmp_path):
     settings = [
-        "load.count=30", "load.size=16", "learn.energy=descriptor_net", "learn.objective=maximum_likelihood",
+        "load.count=30", "load.size=16",
         "learn.objective.maximum_likelihood.steps=2", "learn.optimizer.steps=2", "learn.batch=2", "synthesize.num=2",
         "synthesize.steps=3", "export.keep=1", *SHOWN,
     ]  # fmt: skip
-    assert run.main(["voxel_synthesis", *settings, f"out={tmp_path / 'run'}"]) in (0, 2)  # 2: an empty grid is refused
+    status = run.main(["voxel_synthesis_descriptor", *settings, f"out={tmp_path / 'run'}"])
+    assert status in (0, 2)  # 2: an empty grid is refused
+
+
+COARSE = [
+    "load.count=40", "load.size=16", "02_learn.size=8", "02_learn.energy.encoder.widths=[4, 8]",
+    "02_learn.energy.encoder.depths=[1, 1]", "02_learn.optimizer.steps=3", "02_learn.batch=4", "synthesize.num=4",
+    "synthesize.generator.levels=3", "04_learn.optimizer.steps=3", "04_learn.energy.shapes.widths=[8, 12]",
+    "04_learn.energy.shapes.depths=[1, 1]", "04_learn.batch=2", *SHOWN,
+]  # fmt: skip
+
+
+def test_coarse_shapes_of_a_class_are_made_and_refined(tmp_path):
+    out = tmp_path / "run"
+    assert run.main(["voxel_synthesis", *COARSE, "synthesize.label=lamp", f"out={out}"]) in (0, 2)
+    values = checkpoint.load_values(out / "03_synthesize")
+    assert values["coarse"].shape == (4, 1, 8, 8, 8) and torch.equal(values["coarse"], values["measured"])
+    refined = checkpoint.load_values(out / "05_super_resolve")
+    assert refined["solids"].shape == (4, 1, 16, 16, 16) and refined["fields"].abs().max() <= 1
+    energy = checkpoint.load_values(out / "02_learn")["energy"]
+    assert energy.classes == ("chair", "table", "shelf", "lamp") and energy.num_classes == 4
+    assert "in_one_part" in json.loads((out / "metrics.json").read_text())["samples"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["synthesize.label=sofa"], "the classes are chair, table, shelf, lamp"),
+        (["super_resolve.exact=true"], "polish must"),
+        (["02_learn.conditional=false", "synthesize.label=lamp"], "was not learned by class"),
+    ],
+)
+def test_bad_ways_to_make_coarse_shapes_are_told_in_one_line(settings, words, capsys, tmp_path):
+    assert run.main(["voxel_synthesis", *COARSE, *settings, f"out={tmp_path / 'run'}"]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tmp_path):

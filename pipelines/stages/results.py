@@ -22,6 +22,16 @@ def load_energy(folder: Path, stage: str) -> Any:
         raise InputError(f"{stage}.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
 
 
+def weights_of(folder: str | None) -> tuple[str, ...]:
+    """The file that an energy's weights are in, of a run's folder or the energy's."""
+    return (str(inner(Path(folder)) / "model.safetensors"),) if folder else ()
+
+
+def inner(folder: Path) -> Path:
+    """The folder of the energy in that of a run, or the folder itself."""
+    return folder / "energy" if (folder / "energy").is_dir() else folder
+
+
 def save_energy(energy: Any, root: Path, name: str = "energy") -> None:
     """root/name, replaced as a whole."""
     fresh = root / f".{name}.new"

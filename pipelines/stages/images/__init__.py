@@ -10,6 +10,7 @@ from pipelines.stages.images.export import ExportRecovery, ExportSynthesis
 from pipelines.stages.images.export_composition import ExportComposition
 from pipelines.stages.images.export_texture import ExportTexture
 from pipelines.stages.images.hide import Hide
+from pipelines.stages.images.inpaint import Inpaint
 from pipelines.stages.images.interpolate import ExportInterpolation, Interpolate
 from pipelines.stages.images.learn import Learn
 from pipelines.stages.images.learn_joint import LearnJoint
@@ -20,6 +21,7 @@ from pipelines.stages.images.reconstruct import ExportReconstruction, Reconstruc
 from pipelines.stages.images.recover import Recover
 from pipelines.stages.images.synthesize import Synthesize
 from pipelines.stages.images.texture import LearnTexture, LoadTexture, SynthesizeTexture
+from pipelines.stages.images.tile import ExportTiled, Tile
 
 Stage = (
     Load | Learn | Synthesize | EvaluateSynthesis | ExportSynthesis
@@ -27,6 +29,6 @@ Stage = (
     | LoadTexture | LearnTexture | SynthesizeTexture | ExportTexture
     | Reconstruct | ExportReconstruction | Interpolate | ExportInterpolation
     | LearnJoint | Classify | Score | Attack
-    | Compose | EvaluateComposition | ExportComposition
+    | Compose | Inpaint | EvaluateComposition | ExportComposition | Tile | ExportTiled
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

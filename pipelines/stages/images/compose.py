@@ -2,155 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from data.errors import InputError
-from energies import Energy, FunctionEnergy
-from energies.balance import balanced
-from energies.composition import AnyOf, WeightedSum
-from energies.function import SCORES
-from energies.generators import Annealed, described
-from energies.samplers.state import normal
-from energies.sampling import anneal
-from pipelines import expression
-from pipelines.composing import Balance, Composer, priors
+from energies import Energy
 from pipelines.pipeline import Run
-from pipelines.stages.images.learn import Learn, inner, weights_of
-from pipelines.stages.results import load_energy, save_energy
-from pipelines.training import Optimizer
-from pipelines.trees import unknown
-
-SCORE = "score:"
+from pipelines.stages.experts import ComposeExperts
+from pipelines.stages.images.learn import Learn
 
 
 @dataclass(frozen=True)
-class Compose:
-    """Combine experts by an expression into one energy. Experts that are not given are learned first, each from its own
-    labels alone."""
+class Compose(ComposeExperts):
+    """Combine experts by an expression into one energy of pictures. Experts that are not given are learned first, each
+    from its own labels alone."""
 
     needs: ClassVar[tuple[str, ...]] = ("images",)
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "composition")
     distributed: ClassVar[bool] = True
 
-    expr: str = "shape.circle + colour.red"
-    """a + b: both; w * a, a - w * b: more or less of it, and away from it; a | b: either; not a: any other label. An
-    expert is written NAME.LABEL, or NAME where it has no labels."""
-
-    experts: dict[str, str] = field(default_factory=dict)
-    """Folders of the runs that learned them, or of their energies; score:brightness, score:mirror (how asymmetric) and
-    score:contrast need none. Those that are missing are learned from the pictures' labels of that name."""
-
-    strength: float = 2.0
-    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
-
-    prior: str | None = None
-    """The expert whose p(x) is the prior; null: the mean of all that were learned by class."""
-
-    balance: int = 48
-    """Samples of each part of an `|` that tell how to let the parts count alike; 0: they count as they come."""
-
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
-    """How the experts that are missing are learned."""
-
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 6.0, 0.04, 8, 0.45))
-    """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
-
-    def __post_init__(self) -> None:
-        expression.parse(self.expr)
-        if not self.strength > 0 or self.balance < 0:
-            raise ValueError(f"strength must be positive and balance not negative, got {self.strength}, {self.balance}")
-
-    def files(self) -> tuple[str, ...]:
-        return tuple(file for folder in self.experts.values() for file in _weights(folder))
-
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        node = expression.parse(self.expr)
-        names = list(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
         images = values["images"]
-        shape = list(images["train"].shape[1:])
-        experts = {name: read_expert(name, self.experts[name], shape) for name in names if name in self.experts}
-        _check_labels(node, {n: a["classes"] for n, a in images["attributes"].items()}, experts)
-        for name in names:
-            if name not in experts:
-                experts[name] = self._learned(name, values, run)
-        if self.prior is not None and self.prior not in priors(experts):
-            unknown("compose.prior: no expert with classes and noise levels", self.prior, list(priors(experts)))
-        chosen = priors(experts) if self.prior is None else (self.prior,)
-        if not chosen:
-            raise InputError("compose.experts: none of them was learned by class at many noise levels")
-        for energy in experts.values():
-            energy.to(run.accelerator.device).eval()
-        energy = Composer(experts, self.strength, chosen, self._balance(run) if self.balance else None).compose(node)
-        composition = {"expr": expression.show(node), "prior": list(chosen), "strength": self.strength}
-        for name, expert in experts.items():
-            run.on_main(lambda name=name, expert=expert: save_energy(expert.cpu(), run.root / "experts", name))
-        composition["experts"] = {name: str(run.root / "experts" / name) for name in experts}
-        return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
+        return self.composed(values, images["attributes"], images["train"].shape[1:], run)
 
-    def _learned(self, name: str, values: dict[str, Any], run: Run) -> Energy:
+    def learned(self, name: str, values: dict[str, Any], run: Run) -> Energy:
         images = values["images"]
         own = images["attributes"][name]
         labelled = images | {"classes": own["classes"], "train_labels": own["train"]}
         learn = Learn(optimizer=self.optimizer, conditional=True)
-        return learn(values | {"images": labelled}, run.part(name))["energy"]
-
-    def _balance(self, run: Run) -> Balance:
-        """By samples of each part, as noisy as they come by at each level; every process draws the same ones."""
-        device, generator = run.accelerator.device, self.generator
-        levels = generator.schedule()
-
-        def visited(number: int, whole: WeightedSum) -> dict[float, Tensor]:
-            streams = [run.generator("balance", number, chain, device=device) for chain in range(self.balance)]
-            start = normal(torch.empty(self.balance, *whole.event_shape, device=device), streams)
-            chains = anneal(
-                whole, levels, whole.mean + levels[0] * start, streams, steps=generator.steps,
-                step_size=generator.step_size, heun=True, compute=run.compute,
-            )  # fmt: skip
-            return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
-
-        def balance(mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
-            found = [visited(number, whole) for number, whole in enumerate(wholes)]
-            return balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
-
-        return balance
-
-
-def read_expert(name: str, source: str, shape: list[int]) -> Energy:
-    """An expert by what `experts.NAME` says. InputError: there is none, or it is of other pictures."""
-    if source.startswith(SCORE):
-        score = source.removeprefix(SCORE)
-        if score not in SCORES:
-            unknown(f"compose.experts.{name}: unknown score", score, list(SCORES))
-        return FunctionEnergy(score)
-    folder = inner(Path(source))
-    if not folder.is_dir():
-        raise InputError(f"compose.experts.{name}={source}: no such folder; give that of the run that learned it")
-    energy = load_energy(folder, f"compose.experts.{name}")
-    found = list(getattr(energy, "event_shape", shape))
-    if found != shape:
-        raise InputError(
-            f"compose.experts.{name}={source}: is of {'x'.join(map(str, found))} pictures, load.images of "
-            f"{'x'.join(map(str, shape))}; load the pictures that it was learned from"
-        )
-    return energy
-
-
-def _check_labels(node: expression.Node, labels: dict[str, list[str]], experts: dict[str, Energy]) -> None:
-    """What is still to be learned must have labels; told before learning."""
-    for leaf in expression.experts(node):
-        if leaf.name in experts:
-            Composer(experts, 1.0, ()).expert(leaf)
-        elif leaf.name not in labels:
-            unknown("compose.expr: no expert is given, and no label of the pictures is called", leaf.name, list(labels))
-        elif leaf.label is not None and leaf.label not in labels[leaf.name]:
-            unknown(f"compose.expr: {expression.show(leaf)}: unknown label", leaf.label, labels[leaf.name])
-
-
-def _weights(source: str) -> tuple[str, ...]:
-    files = () if source.startswith(SCORE) else weights_of(source)
-    return tuple(file for file in files if Path(file).exists())
+        return learn(values | {"images": labelled}, run)["energy"]

@@ -160,7 +160,7 @@ class Attributes:
 
 def composer_of(composition: dict[str, Any], run: Run) -> Composer:
     """What made a composition, with its experts read again; its mixtures are not balanced."""
-    experts = {name: load_energy(run.root / "experts" / name, "experts") for name in composition["experts"]}
+    experts = {name: load_energy(run.root / "experts" / name, "compose") for name in composition["experts"]}
     device = run.accelerator.device
     return Composer(
         {name: energy.to(device).eval() for name, energy in experts.items()},

@@ -25,16 +25,16 @@ class ExportComposition:
     needs: ClassVar[tuple[str, ...]] = ("energy", "composition", "samples", "metrics", "verdicts", "sampling", "grid")
     gives: ClassVar[tuple[str, ...]] = ()
 
-    files: int = 64
+    pictures: int = 64
     """Samples to write as PNG files, at most."""
 
     def __post_init__(self) -> None:
-        if self.files < 0:
-            raise ValueError(f"files must not be negative, got {self.files}")
+        if self.pictures < 0:
+            raise ValueError(f"pictures must not be negative, got {self.pictures}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         samples, found = values["samples"], values["metrics"]
-        write_all(samples[: self.files], run, "samples", "sample")
+        write_all(samples[: self.pictures], run, "samples", "sample")
         composition = values["composition"]
         report = Report("Composition")
         report.text(f"{composition['expr']}: strength {composition['strength']:g}.")

@@ -19,7 +19,7 @@ from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, Recove
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import forgotten
-from pipelines.stages.results import load_energy
+from pipelines.stages.results import inner, load_energy, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
@@ -185,11 +185,6 @@ def num_levels(shape: list[int], widths: Sequence[int]) -> int:
     return min(len(widths), max(1, int(math.log2(min(shape[1:]) / COARSEST))))
 
 
-def weights_of(folder: str | None) -> tuple[str, ...]:
-    """The file that an energy's weights are in, of a run's folder or the energy's."""
-    return (str(inner(Path(folder)) / "model.safetensors"),) if folder else ()
-
-
 def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
     """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other pictures."""
     folder = inner(folder)
@@ -197,8 +192,3 @@ def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
     if list(getattr(energy, "event_shape", ())) != shape:
         raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
     return energy
-
-
-def inner(folder: Path) -> Path:
-    """The folder of the energy in that of a run, or the folder itself."""
-    return folder / "energy" if (folder / "energy").is_dir() else folder

@@ -1,5 +1,6 @@
 """The stages of voxel pipelines: one piece of work a file, all listed here."""
 
+from pipelines.stages.voxels.compose import Compose
 from pipelines.stages.voxels.evaluate import EvaluateRecovery, EvaluateRefinement, EvaluateSynthesis
 from pipelines.stages.voxels.export import Export
 from pipelines.stages.voxels.features import Features
@@ -14,6 +15,7 @@ from pipelines.stages.voxels.synthesize import Synthesize
 Stage = (
     Load
     | Learn
+    | Compose
     | Hide
     | Recover
     | EvaluateRecovery
