@@ -84,12 +84,16 @@ class Composer:
         if node.label is None:
             # Of an expert that knows classes, its p(x) says nothing that the prior has not said.
             return {} if node.name in self.prior else {(node.name, None): (1.0, energy)}
-        assert isinstance(energy, Labelled)
-        concept = (self.strength, energy.given(node.label))
-        return {(node.name, node.label): concept, (node.name, None): (-self.strength, energy)}
+        return {
+            (node.name, node.label): (self.strength, given(energy, node.label)),
+            (node.name, None): (-self.strength, energy),
+        }
 
     def _mixture(self, node: expression.AnyOf) -> AnyOf:
         terms = [self._terms(part) for part in node.parts]
+        for part, added in zip(node.parts, terms, strict=True):
+            if not added:
+                raise ConfigError(f"expr: {expression.show(part)!r} beside '|' asks for nothing; give it a label")
         mixture = AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
         return mixture if self.balance is None else self.balance(mixture, [self._whole(t) for t in terms])
 
@@ -128,6 +132,12 @@ def labels_of(energy: Energy) -> list[str]:
     if not isinstance(energy, Labelled):
         return []
     return list(energy.classes) or [str(k) for k in range(energy.num_classes)]
+
+
+def given(energy: Energy, label: str) -> Energy:
+    """The energy of x with one of its `labels_of`."""
+    assert isinstance(energy, Labelled)
+    return energy.given(labels_of(energy).index(label))
 
 
 def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:

@@ -344,7 +344,7 @@ def test_a_classification_says_how_right_and_how_sure_it_is(classified):
     found, values = metrics_of(classified), values_of(classified)
     assert found["num"] == 20
     x, labels = to_float(values["images"]["validation"]), values["images"]["validation_labels"]
-    for name, folder, level in (("joint", "energy", 0.1), ("plain", "plain", None)):
+    for name, folder, level in (("joint", "energy", 0.25), ("plain", "plain", None)):
         energy = energies.load(classified / folder)
         assert isinstance(energy, JointEnergy) and energy.num_classes == 10 and energy.noisy == (name == "joint")
         p = (energy if level is None else energy.at(level)).probabilities(x)

@@ -25,7 +25,7 @@ class Joint:
     generative: ScoreMatching | MaximumLikelihood = field(default_factory=ScoreMatching)
     """What is learned besides the classes: score_matching, or maximum_likelihood as published."""
 
-    weight: float = 5.0
+    weight: float = 10.0
     """Of the generative objective, whose gradients are the smaller ones; 0 leaves an ordinary classifier."""
 
     level: float = 0.15

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Energy, FunctionEnergy
+from energies import Energy, FunctionEnergy, Labelled
 from energies.balance import balanced
 from energies.composition import AnyOf, WeightedSum, is_family
 from energies.function import SCORES
@@ -83,14 +83,17 @@ class ComposeExperts(ABC):
         names = list(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
         experts = {name: read_expert(name, self.experts[name], shape) for name in names if name in self.experts}
         _check_labels(node, {n: a["classes"] for n, a in attributes.items()}, experts)
-        for name in names:
-            if name not in experts:
-                experts[name] = self.learned(name, values, run.part(name))
-        if self.prior is not None and self.prior not in priors(experts):
-            unknown("compose.prior: no expert with classes and noise levels", self.prior, list(priors(experts)))
-        chosen = priors(experts) if self.prior is None else (self.prior,)
-        if not any(is_family(energy) for energy in experts.values()):
+        missing = [name for name in names if name not in experts]
+        planned = experts | {name: _ToLearn(attributes[name]["classes"]) for name in missing}
+        known = priors(planned)
+        if self.prior is not None and self.prior not in known:
+            unknown("compose.prior: no expert with classes and noise levels", self.prior, list(known))
+        chosen = known if self.prior is None else (self.prior,)
+        if not any(is_family(energy) for energy in planned.values()):
             raise InputError("compose.experts: none of them was learned at many noise levels")
+        Composer(planned, self.strength, chosen).compose(node)  # tells what has no meaning before anything is learned
+        for name in missing:
+            experts[name] = self.learned(name, values, run.part(name))
         for energy in experts.values():
             energy.to(run.accelerator.device).eval()
         energy = Composer(experts, self.strength, chosen, self._balance(run) if self.balance else None).compose(node)
@@ -123,6 +126,16 @@ class ComposeExperts(ABC):
             return balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
 
         return balance
+
+
+class _ToLearn(Labelled):
+    """Stands for an expert that is still to be learned, while it is checked what it would be part of."""
+
+    noisy = True
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(len(classes))
+        self.classes = tuple(classes)
 
 
 def read_expert(name: str, source: str, shape: Sequence[int]) -> Energy:

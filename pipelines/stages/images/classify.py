@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +22,7 @@ from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_energy, save_metrics
 
+LANGEVIN = 4  # steps at each level, of the samples
 TOGETHER = 500  # pictures classified at once
 
 
@@ -34,16 +35,22 @@ class Classify:
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "samples")
     distributed: ClassVar[bool] = True
 
-    level: float = 0.1
+    level: float = 0.25
     """Noise level that classes are read at, in units of x, where the energy is a family over levels."""
 
     samples: int = 100
     """Pictures to make, the classes in turns; 0: none."""
 
+    guidance: float = 4.0
+    """How much the class counts for them: 1 is the energy given the class; more, surer and less varied samples, at a
+    lower temperature."""
+
     generator: Annealed | Chain | Stepwise | None = None
-    """How they are sampled; null: as it suits the objective that was learned by."""
+    """How they are sampled; null: as it suits the objective that was learned by, with some Langevin steps a level."""
 
     def __post_init__(self) -> None:
+        if not self.guidance >= 0:
+            raise ValueError(f"guidance must not be negative, got {self.guidance}")
         if not self.level > 0 or self.samples < 0:
             raise ValueError(f"level must be positive and samples not negative, got {self.level} and {self.samples}")
 
@@ -58,7 +65,10 @@ class Classify:
             energy = values["energy"].to(run.accelerator.device).eval()
             asked = torch.arange(self.samples) % energy.num_classes
             generator = self.generator or from_description(values["generator"])
-            samples = generate(energy, generator, self.samples, asked, run, "classify")
+            if self.generator is None and isinstance(generator, Annealed):
+                generator = replace(generator, steps=LANGEVIN, step_size=0.5)
+            guidance = self.guidance if energy.noisy else 1.0
+            samples = generate(energy, generator, self.samples, asked, run, "classify", guidance=guidance)
             by = run.on_main(lambda: judge_of(values["images"], run))
             assert isinstance(by, judge.Classifier)
             found["of_their_class"] = float((by.probabilities(samples).argmax(1) == asked).float().mean())

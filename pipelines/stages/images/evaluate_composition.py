@@ -11,13 +11,13 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.scenes import MISFIT, misfit, scenes
-from energies import Energy, Labelled
+from energies import Energy
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, from_description
 from energies.samplers.state import normal
 from pipelines import expression
 from pipelines.chains import sample_chains
-from pipelines.composing import Composer
+from pipelines.composing import Composer, given, labels_of
 from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
 from pipelines.generation import generate, share
 from pipelines.pipeline import Run
@@ -133,29 +133,37 @@ class Attributes:
         holds = self.holds(node, labels, len(x))
         found: dict[str, Any] = {"num": len(x), "all_hold": _share(holds)}
         for leaf in expression.experts(node):
-            if leaf.label is not None and leaf.name in labels:
+            if self._told(leaf):
                 found[show(leaf)] = _share(self.holds(leaf, labels, len(x)))
         if self.of_scenes:
-            valid = misfit(x, labels) <= MISFIT
+            valid = is_scene(x, labels)
             found |= {"valid": _share(valid), "hold_and_valid": _share(valid & holds)}
         return found, holds
 
     def holds(self, node: Node, labels: Labels, num: int) -> Tensor:
         """Which samples are what a node asks for, bool [num]; what no classifier tells holds."""
         if isinstance(node, Expert):
-            if node.label is None or node.name not in labels:
+            if not self._told(node):
                 return torch.ones(num, dtype=torch.bool)
-            return labels[node.name] == self.classes[node.name].index(node.label)
+            return labels[node.name] == self.classes[node.name].index(str(node.label))
         if isinstance(node, Not):
             return ~self.holds(node.part, labels, num)
         if isinstance(node, Weighted):
-            parts = [self.holds(part, labels, num) == (weight >= 0) for weight, part in node.terms if self._told(part)]
+            asked = [(weight, part) for weight, part in node.terms if weight and self._told(part)]
+            parts = [self.holds(part, labels, num) == (weight > 0) for weight, part in asked]
             return torch.stack(parts).all(0) if parts else torch.ones(num, dtype=torch.bool)
         assert isinstance(node, AnyOf)
         return torch.stack([self.holds(part, labels, num) for part in node.parts]).any(0)
 
     def _told(self, node: Node) -> bool:
-        return any(leaf.name in self.classes and leaf.label is not None for leaf in expression.experts(node))
+        return any(leaf.label in self.classes.get(leaf.name, ()) for leaf in expression.experts(node))
+
+
+def is_scene(x: Tensor, labels: Labels) -> Tensor:
+    """Whether pictures x [n, 3, H, W] are a scene of these labels, bool [n]; a blank one, near to all, is none."""
+    varies = (x - x.mean((2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
+    left = misfit(x, labels)
+    return (left <= MISFIT) & (left < varies / 2) & (varies > MISFIT / 2)
 
 
 def composer_of(composition: dict[str, Any], run: Run) -> Composer:
@@ -175,7 +183,7 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
     None where there are no two experts with classes that are judged.
     """
     composer = composer_of(values["composition"], run)
-    names = [n for n, expert in composer.experts.items() if isinstance(expert, Labelled) and n in judge.classes][:2]
+    names = [n for n, expert in composer.experts.items() if labels_of(expert) == judge.classes.get(n)][:2]
     generator = from_description(values["generator"])
     if len(names) < 2 or not num or not isinstance(generator, Annealed):
         return None
@@ -203,7 +211,7 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
         "learned": [[int(((own[0] == r) & (own[1] == c)).sum()) for c in range(shape[1])] for r in range(shape[0])],
         "samples": x.view(*shape, num, *x.shape[1:])[:, :, 0].flatten(0, 1),
     }
-    return grid | ({"valid": _share(misfit(x, found) <= MISFIT)} if judge.of_scenes else {})
+    return grid | ({"valid": _share(is_scene(x, found))} if judge.of_scenes else {})
 
 
 def _plain_sum(composer: Composer, node: Node) -> Energy | None:
@@ -214,7 +222,7 @@ def _plain_sum(composer: Composer, node: Node) -> Energy | None:
     for weight, part in node.terms:
         if not isinstance(part, Expert) or part.label is None:
             return None
-        term = weight * composer.expert(part).given(part.label)  # type: ignore[operator]
+        term = weight * given(composer.expert(part), part.label)
         total = term if total is None else total + term
     return total
 

@@ -42,7 +42,7 @@ class LearnJoint:
     objective: Joint = Joint()
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.99, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1800, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How its weights are found."""
 
     plain_share: float = 0.5

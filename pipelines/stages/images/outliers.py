@@ -32,16 +32,17 @@ BINS = 40  # of the histograms
 
 @dataclass(frozen=True)
 class Score:
-    """Score pictures by E(x), by the length of its gradient and by the largest class probability: those kept to judge
-    by against what is not of their kind; into metrics.json and the report. Your own are listed by energy."""
+    """Score pictures by E(x), by the length of its gradient and by the largest class probability, alone and together:
+    those kept to judge by against what is not of their kind; into metrics.json and the report. Your own are listed by
+    energy."""
 
     needs: ClassVar[tuple[str, ...]] = ("images", "energy", "plain")
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
 
-    level: float = 0.1
+    level: float = 0.7
     """Noise level of the classes, and of the gradient, in units of x, where the energy is a family over levels."""
 
-    levels: tuple[float, ...] = (0.2, 0.5, 1.0)
+    levels: tuple[float, ...] = (0.7, 1.0, 1.5)
     """Noise levels whose energies are added up, each in units of its spread over what was learned from."""
 
     outliers: tuple[str, ...] = ()
@@ -71,6 +72,9 @@ class Score:
         known: dict[float, tuple[float, float]] = {}
         rules = {
             "joint: energy": lambda x: self._energy(joint, x, reference, run, known),
+            "joint: energy and doubt": lambda x: (
+                self._energy(joint, x, reference, run, known) / len(self.levels) + self._doubt(joint, x, reference, run)
+            ),
             "joint: gradient": lambda x: self._slope(joint, x, run),
             "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
             "plain: energy": lambda x: self._energy(plain, x, reference, run, {}),
@@ -123,6 +127,11 @@ class Score:
             mean, std = known[level]
             total += (_values(energy.at(level), x, run) - mean) / std
         return total
+
+    def _doubt(self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run) -> Tensor:
+        """-log of the largest class probability, in units of its spread over the reference."""
+        found = [-probabilities(energy, part, self.level, run).amax(1).log() for part in (x, reference)]
+        return (found[0] - found[1].mean()) / found[1].std().clamp(min=1e-6)
 
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
         energy = prepared(leveled(energy, self.level).to(run.accelerator.device).eval())

@@ -1,0 +1,724 @@
+"""Composition as a pipeline: expressions to energies by hand, and tiny runs from the command line to pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from torch import Tensor
+
+import energies
+from data.scenes import MISFIT, combinations, held_out, misfit, scenes
+from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum
+from energies.diagnostics import Monitor
+from energies.generators import Annealed, described
+from energies.sampling import anneal, karras
+from pipelines import checkpoint, expression, run
+from pipelines.composing import Composer, priors
+from pipelines.pipeline import Run
+from pipelines.stages.images import Inpaint, evaluate_composition
+from pipelines.stages.images.evaluate_composition import Attributes, is_scene
+from pipelines.stages.images.judge import Classifier
+from pipelines.trees import ConfigError
+
+SHAPES, COLOURS, SIZES = ("circle", "square", "triangle", "cross"), ("red", "green", "blue"), ("small", "big")
+LEVEL, STRENGTH = 0.7, 1.5
+TINY = [
+    "load.count=80", "load.size=12", "compose.optimizer.steps=2", "compose.generator.levels=3",
+    "compose.generator.steps=1", "compose.balance=6", "evaluate_composition.baselines=4",
+    "evaluate_composition.cells=1", "compute=float32",
+]  # fmt: skip
+TINY_VOXELS = [
+    "load.count=60", "load.size=16", "compose.size=8", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]",
+    "compose.optimizer.steps=2", "compose.generator.levels=3", "compose.balance=4", "synthesize.num=3",
+    "synthesize.generator.levels=3", "synthesize.generator.steps=1", "learn.energy.shapes.widths=[8]",
+    "learn.energy.shapes.depths=[1]", "learn.energy.shapes.rank=0", "learn.optimizer.steps=2", "learn.batch=2",
+    "super_resolve.polish=1", "export.views=2", "export.num=2", "compute=float32",
+]  # fmt: skip
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judge():
+    """Classifiers of less learning: what is tested is not how well they judge."""
+    before = evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR
+    evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR = 120, 4
+    yield
+    evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR = before
+
+
+def values_of(folder: Path) -> dict:
+    values = checkpoint.load_values(folder)
+    assert values is not None
+    return values
+
+
+def metrics_of(out: Path) -> dict:
+    return json.loads((out / "metrics.json").read_text())
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """The one line that a run ends with."""
+    capsys.readouterr()
+    assert run.main(list(arguments)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return lines[0]
+
+
+# ------------------------------------------------------------------------------- expressions to energies
+
+
+def expert(classes: tuple[str, ...], seed: int, shape: tuple[int, ...] = (3, 4, 4), noisy: bool = True) -> Energy:
+    """Not learned, but its labels matter."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        energy = EncoderEnergy(shape, (4,), (1,), num_classes=len(classes), noisy=noisy)
+    with torch.no_grad():
+        for level in energy.levels:
+            level.weigh.weight *= 30  # type: ignore[union-attr, operator]
+        energy.mean.copy_(0.1 * torch.randn(shape, generator=seeded(seed)))
+    energy.classes = classes
+    return energy.eval()
+
+
+S, C, Z, FLAT = expert(SHAPES, 1), expert(COLOURS, 2), expert(SIZES, 3), FunctionEnergy("contrast")
+PLAIN = expert((), 4)
+X = torch.randn(6, 3, 4, 4, generator=seeded(0))
+
+
+def at(energy: Energy, label: str | None = None) -> Tensor:
+    return (energy if label is None else energy.given(label)).at(LEVEL)(X).detach()  # type: ignore[operator]
+
+
+def ratio(energy: Energy, label: str) -> Tensor:
+    return at(energy, label) - at(energy)
+
+
+def either(*parts: Tensor) -> Tensor:
+    return -torch.stack(parts).neg().exp().mean(0).log()
+
+
+def composer(prior: tuple[str, ...] | None = None, **experts: Energy) -> Composer:
+    experts = experts or {"shape": S, "colour": C}
+    return Composer(experts, STRENGTH, priors(experts) if prior is None else prior)
+
+
+def is_made(text: str, wanted: Tensor, by: Composer | None = None) -> None:
+    found = (by or composer()).compose(expression.parse(text)).at(LEVEL)(X).detach()
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
+
+
+BOTH = (at(S) + at(C)) / 2
+CIRCLE, RED = STRENGTH * ratio(S, "circle"), STRENGTH * ratio(C, "red")
+OTHER_SHAPES = either(*(STRENGTH * ratio(S, label) for label in SHAPES[1:]))
+OTHER_COLOURS = either(*(STRENGTH * ratio(C, label) for label in COLOURS[1:]))
+
+
+def test_labels_of_the_experts_matter():
+    """Else the laws below would hold of anything."""
+    for found in (CIRCLE, RED, OTHER_SHAPES, OTHER_COLOURS, ratio(Z, "big"), at(S) - at(C)):
+        assert found.abs().min() > 1e-3 and found.std() > 0.05
+
+
+def test_what_labels_say_is_added_to_one_prior():
+    """p(x) counts once, however many experts there are; a bare expert says nothing that the prior has not said."""
+    is_made("shape.circle + colour.red", BOTH + CIRCLE + RED)
+    is_made("2 * shape.circle - 0.5 * colour.red", BOTH + 2 * CIRCLE - 0.5 * RED)
+    is_made("shape.circle + shape.circle", BOTH + 2 * CIRCLE)
+    is_made("shape.circle - shape.circle + colour", BOTH)
+    is_made("shape.circle", at(S) + CIRCLE, composer(shape=S))
+
+
+def test_what_is_subtracted_pushes_away():
+    three = composer(shape=S, colour=C, size=Z)
+    prior = (at(S) + at(C) + at(Z)) / 3
+    is_made("shape.circle + colour.red - 0.5 * size.big", prior + CIRCLE + RED - 0.75 * ratio(Z, "big"), three)
+
+
+def test_the_prior_is_that_of_the_expert_chosen():
+    is_made("shape.circle + colour.red", at(C) + CIRCLE + RED, composer(("colour",)))
+    is_made("shape.circle + colour", at(S) + CIRCLE + at(C), composer(("shape",)))
+
+
+def test_an_expert_without_labels_is_added_as_it_is():
+    """A score of clean x at what is expected of it, with the mean and spread of the first family."""
+    first = composer(shape=S, colour=C).compose(expression.parse("shape.circle"))
+    shrunk = first.mean + (X - first.mean) * first.spread**2 / (first.spread**2 + LEVEL**2)
+    three = composer(shape=S, flat=FLAT, plain=PLAIN)
+    assert three.prior == ("shape",)
+    wanted = at(S) + CIRCLE + 0.3 * FLAT(shrunk) - 2 * at(PLAIN)
+    is_made("shape.circle + 0.3 * flat - 2 * plain", wanted, three)
+
+
+def test_labels_without_names_go_by_their_numbers():
+    unnamed = nameless_shapes()
+    is_made("shape.0 + colour.red", BOTH + CIRCLE + RED, composer(shape=unnamed, colour=C))
+    is_made("not shape.0", at(S) + OTHER_SHAPES, composer(shape=unnamed))
+
+
+def nameless_shapes() -> Energy:
+    energy = expert(SHAPES, 1)
+    energy.classes = ()
+    return energy
+
+
+def test_either_is_the_mixture_of_what_its_parts_add():
+    is_made("shape.circle | colour.red", BOTH + either(CIRCLE, RED))
+    is_made("2 * (shape.circle | colour.red - shape.cross)", BOTH + 2 * either(CIRCLE, RED - 1.5 * ratio(S, "cross")))
+
+
+def test_not_is_any_of_the_other_labels():
+    is_made("not shape.circle", BOTH + OTHER_SHAPES)
+    is_made("not shape.circle + colour.red", BOTH + OTHER_SHAPES + RED)
+    two = composer(size=Z)
+    is_made("not size.big", at(Z) + STRENGTH * ratio(Z, "small"), two)
+
+
+def test_not_goes_through_sums_and_mixtures():
+    """De Morgan's laws."""
+    is_made("not (shape.circle | colour.red)", BOTH + OTHER_SHAPES + OTHER_COLOURS)
+    is_made("not (shape.circle + colour.red)", BOTH + either(OTHER_SHAPES, OTHER_COLOURS))
+    is_made("not (not shape.circle + colour.red)", BOTH + either(CIRCLE, OTHER_COLOURS))
+    is_made("not (shape.circle + colour.red | colour.green)", BOTH + either(OTHER_SHAPES, OTHER_COLOURS) + either(
+        STRENGTH * ratio(C, "red"), STRENGTH * ratio(C, "blue")
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not flat", "'not flat' has no meaning"),
+        ("shape.circle + not (flat + colour.red)", "'not flat' has no meaning"),
+        ("not (2 * shape.circle)", "has no meaning"),
+        ("not (shape.circle - colour.red)", "has no meaning"),
+        ("not shape", "'not shape' has no meaning"),
+        ("form.circle", "unknown expert 'form'; known: shape, colour, flat"),
+        ("shap.circle", "did you mean shape?"),
+        ("shape.oval", "shape.oval: unknown label 'oval'; known: circle, square, triangle, cross"),
+        ("shape.circl", "did you mean circle?"),
+        ("flat.red", "the expert flat was not learned by class"),
+        ("shape | colour.red", "'shape' beside '|' asks for nothing"),
+    ],
+)
+def test_what_has_no_meaning_is_said_in_words(text, words):
+    with pytest.raises(ConfigError, match=re.escape(words)) as caught:
+        composer(shape=S, colour=C, flat=FLAT).compose(expression.parse(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_combination_a_sample_is_what_each_is_alone():
+    rows = torch.arange(6) % 4, torch.arange(6) % 3
+    found = composer().product({"shape": rows[0], "colour": rows[1]}).at(LEVEL)(X)
+    for k, (shape, colour) in enumerate(zip(*rows, strict=True)):
+        node = expression.parse(f"shape.{SHAPES[shape]} + colour.{COLOURS[colour]}")
+        alone = composer().compose(node).at(LEVEL)(X[k : k + 1])
+        torch.testing.assert_close(found[k : k + 1], alone, rtol=1e-5, atol=2e-4)
+
+
+def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
+    told: list[Tensor] = []
+
+    def balance(mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
+        told.extend(whole.at(LEVEL)(X).detach() for whole in wholes)
+        return AnyOf(mixture.parts, [0.0, 3.0])
+
+    by = Composer({"shape": S, "colour": C}, STRENGTH, ("shape", "colour"), balance)
+    is_made(
+        "(shape.circle | colour.red) - 0.5 * shape.cross", BOTH + either(CIRCLE, RED - 3) - 0.75 * ratio(S, "cross"), by
+    )
+    for found, wanted in zip(told, (BOTH + CIRCLE, BOTH + RED), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
+
+
+def test_brightness_is_an_expert_that_darkens_and_subtracted_brightens():
+    means = []
+    for sign in "+-":
+        energy = composer(shape=S, bright=FunctionEnergy("brightness")).compose(
+            expression.parse(f"shape.circle {sign} bright")
+        )
+        noise = torch.randn(40, 3, 4, 4, generator=seeded(1))
+        *_, x = Annealed(8, 3.0, 0.05, 4).generate(energy, noise, seeded(2))
+        means.append(x.mean((1, 2, 3)))
+    assert means[0].max() < means[1].min(), "by 2 s^2 = 0.5 on average"
+
+
+# --------------------------------------------------------------------------------------------- judging
+
+
+def judge() -> Attributes:
+    return Attributes({"shape": list(SHAPES), "colour": list(COLOURS)}, Classifier(3, 4, 3).eval(), {}, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),  # of a red circle, a green circle, a red cross, a blue square
+    [
+        ("shape.circle", [1, 1, 0, 0]),
+        ("shape.circle + colour.red", [1, 0, 0, 0]),
+        ("0.3 * shape.circle + 2 * colour.red", [1, 0, 0, 0]),
+        ("shape.circle - 0.5 * colour.red", [0, 1, 0, 0]),
+        ("-shape.circle", [0, 0, 1, 1]),
+        ("shape.circle | colour.red", [1, 1, 1, 0]),
+        ("not shape.circle", [0, 0, 1, 1]),
+        ("not (shape.circle + colour.red)", [0, 1, 1, 1]),
+        ("not (shape.circle | colour.red)", [0, 0, 0, 1]),
+        ("colour.red - (shape.cross | shape.square)", [1, 0, 0, 0]),
+        ("shape.square | shape.circle + colour.green", [0, 1, 0, 1]),
+        ("bright", [1, 1, 1, 1]),  # which no classifier tells
+        ("shape", [1, 1, 1, 1]),
+        ("shape.circle + bright", [1, 1, 0, 0]),
+        ("shape.circle - bright", [1, 1, 0, 0]),
+        ("shape.circle + 0 * colour.red", [1, 1, 0, 0]),
+        ("kind.7 + colour.red", [1, 0, 1, 0]),
+        ("shape.oval + colour.red", [1, 0, 1, 0]),  # of an expert that knows other labels than the data
+        ("-shape.oval + colour.red", [1, 0, 1, 0]),
+    ],
+)
+def test_what_holds_of_an_expression(text, wanted):
+    labels = {"shape": torch.tensor([0, 0, 3, 1]), "colour": torch.tensor([0, 1, 0, 2])}
+    found = judge().holds(expression.parse(text), labels, 4)
+    assert found.dtype == torch.bool and found.int().tolist() == wanted
+
+
+def test_scenes_are_valid_and_what_is_no_single_object_is_not():
+    for side in (12, 24):
+        x, labels = scenes(60, side, 3)
+        assert is_scene(x, labels).all() and misfit(x, labels).max() < MISFIT
+        others = {name: column.roll(1) for name, column in labels.items()}
+        differ = torch.stack([others[name] != labels[name] for name in ("shape", "size", "place")]).any(0)
+        assert is_scene(x, others)[differ].float().mean() < 0.2, "coarse small objects are alike"
+        dark = torch.full((60, 3, side, side), -0.7)
+        assert not is_scene(dark, labels).any(), "blank"
+        for noise in (0.01, 0.06, 0.5):
+            assert not is_scene(dark + noise * torch.randn(dark.shape, generator=seeded(0)), labels).any()
+        apart = labels["place"] != others["place"]
+        two = torch.maximum(x, x.roll(1, 0))[apart]
+        for of in (labels, others):
+            assert not is_scene(two, {name: column[apart] for name, column in of.items()}).any(), "two objects"
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Path:
+    """Experts of shapes and colours, composed."""
+    out = tmp_path_factory.mktemp("runs") / "learned"
+    arguments = [*TINY, "load.held_out=0.5", "synthesize.num=6", "seed=1", f"out={out}"]
+    assert run.main(["compose", *arguments]) == 0
+    return out
+
+
+EXPR = "shape.circle + (colour.red | not shape.cross) - 0.1 * bright"
+
+
+@pytest.fixture(scope="module")
+def given(learned, tmp_path_factory) -> Path:
+    """The same experts, composed anew."""
+    out = tmp_path_factory.mktemp("runs") / "given"
+    experts = [f"experts.{name}={learned / 'experts' / name}" for name in ("shape", "colour")]
+    arguments = [
+        *TINY, *experts, "experts.bright=score:brightness", f"expr={EXPR}", "num=4", "load.count=30",
+        "baselines=0", "cells=0", f"out={out}",
+    ]  # fmt: skip
+    arguments = [a for a in arguments if a not in ("load.count=80", *TINY[-3:-1])]
+    assert run.main(["compose", *arguments]) == 0
+    return out
+
+
+def same_energy(folder: Path, wanted: Energy, level: float) -> Energy:
+    """The energy that is saved there, which is that energy."""
+    found = energies.load(folder)
+    x = torch.randn(3, *found.event_shape, generator=seeded(0))
+    torch.testing.assert_close(found.at(level)(x), wanted.at(level)(x), rtol=1e-4, atol=1e-2)  # type: ignore[operator]
+    return found
+
+
+def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
+    found = metrics_of(learned)
+    assert found.keys() == {"expr", "classifiers", "samples", "baselines", "grid", "sampling"}
+    columns = {"num", "all_hold", "shape.circle", "colour.red", "valid", "hold_and_valid"}
+    assert found["samples"].keys() == columns and found["samples"]["num"] == 6
+    assert set(found["baselines"]) == {"without_langevin_steps", "sum_of_energies"}
+    assert all(row.keys() == columns and row["num"] == 4 for row in found["baselines"].values())
+    assert set(found["classifiers"]) == {"shape", "colour", "size", "place"}
+    assert len(list((learned / "samples").glob("*.png"))) == 6
+    for name in ("samples.png", "grid.png", "report.html", "config.yaml", "log.jsonl"):
+        assert (learned / name).stat().st_size > 0
+    page = (learned / "report.html").read_text()
+    assert "shape.circle + colour.red: strength 1.5" in page and "data:image" in page and "http://" not in page
+    samples = values_of(learned / "03_synthesize")["samples"]
+    assert samples.shape == (6, 3, 12, 12) and samples.isfinite().all() and samples.abs().max() <= 1
+
+
+def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(learned):
+    s, c = (energies.load(learned / "experts" / name) for name in ("shape", "colour"))
+    assert s.classes == SHAPES and c.classes == (*COLOURS, "yellow", "magenta")
+    x = values_of(learned / "01_load")["images"]["train"]
+    for energy in (s, c):
+        torch.testing.assert_close(energy.mean, x.float().mean(0) / 127.5 - 1)
+    by = Composer({"shape": s, "colour": c}, 1.5, ("shape", "colour"))
+    same_energy(learned / "energy", by.compose(expression.parse("shape.circle + colour.red")), 0.4)
+
+
+def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):
+    grid = metrics_of(learned)["grid"]
+    labels = values_of(learned / "01_load")["images"]["attributes"]
+    pairs = set(zip(labels["shape"]["train"].tolist(), labels["colour"]["train"].tolist(), strict=True))
+    assert grid["names"] == ["shape", "colour"] and grid["rows"] == list(SHAPES) and len(grid["columns"]) == 5
+    counts = torch.tensor(grid["learned"])
+    assert counts.shape == (4, 5) and int(counts.sum()) == len(labels["shape"]["train"])
+    assert {tuple(pair) for pair in counts.nonzero().tolist()} == pairs and len(pairs) < 20
+    page = (learned / "report.html").read_text()
+    assert page.count("(unseen)") == 20 - len(pairs)
+
+
+def test_experts_that_are_given_are_not_learned_again(learned, given):
+    for name in ("shape", "colour"):
+        old, new = (energies.load(out / "experts" / name).state_dict() for out in (learned, given))
+        assert all(torch.equal(old[key], new[key]) for key in old)
+    assert {path.name for path in (given / "experts").iterdir()} == {"shape", "colour", "bright"}
+    assert sorted(path.name for path in (given / "02_compose").iterdir() if path.is_dir()) == ["energy"]
+    assert sorted(path.name for path in (learned / "02_compose").iterdir() if path.is_dir()) == [
+        "colour", "energy", "shape"
+    ]  # fmt: skip
+    found = metrics_of(given)
+    assert found["samples"]["num"] == 4 and found["baselines"] == {} and "grid" not in found
+    assert not (given / "grid.png").exists() and "Every pair" not in (given / "report.html").read_text()
+
+
+def test_a_mixture_is_saved_as_balanced_at_every_level(given):
+    s, c = (energies.load(given / "experts" / name) for name in ("shape", "colour"))
+    bright = energies.load(given / "experts" / "bright")
+    by = Composer({"shape": s, "colour": c, "bright": bright}, 1.5, ("shape", "colour"))
+    energy = energies.load(given / "energy")
+    [mixture] = [part for part in energy.parts if isinstance(part, AnyOf)]
+    assert mixture.levels is not None and mixture.offsets.shape == (2, 2) and len(mixture.parts) == 2
+    inner = [part for _, part in mixture.parts[1].terms if isinstance(part, AnyOf)]  # type: ignore[union-attr]
+    assert len(inner) == 1 and len(inner[0].parts) == 3
+    for offsets in (mixture.offsets, inner[0].offsets):
+        assert offsets.isfinite().all() and (offsets.std(1) > 1e-4).all()
+    # The same but for the offsets, as composed by hand.
+    with torch.no_grad():
+        mixture.offsets.zero_()
+        inner[0].offsets.zero_()
+    wanted = by.compose(expression.parse(EXPR))
+    x = torch.randn(3, 3, 12, 12, generator=seeded(0))
+    torch.testing.assert_close(energy.at(0.4)(x), wanted.at(0.4)(x), rtol=1e-4, atol=1e-2)
+
+
+def test_what_is_held_out_is_not_seen(learned):
+    images = values_of(learned / "01_load")["images"]
+    out = {tuple(scene.values()) for scene in held_out(0.5)}
+    assert len(out) == len(combinations()) // 2
+    assert list(images["attributes"]) == ["shape", "colour", "size", "place"]
+    for part in ("train", "validation"):
+        columns = [[own["classes"][k] for k in own[part].tolist()] for own in images["attributes"].values()]
+        assert {len(column) for column in columns} == {len(images[part])}
+        assert not out & set(zip(*columns, strict=True)), part
+        labels = {name: own[part] for name, own in images["attributes"].items()}
+        assert is_scene(images[part].float() / 127.5 - 1, labels).all(), "labels are those of their pictures"
+    assert 25 < len(images["train"]) < 55, "about half of 80, less a tenth"
+
+
+# ------------------------------------------------------------------------------------------- inpainting
+
+
+def test_a_run_fills_holes_under_a_composed_prior(learned, tmp_path):
+    arguments = [*TINY[:-3], "compute=float32", f"experts.colour={learned / 'experts' / 'colour'}", "hide.box=6"]
+    assert run.main(["compose_recovery", *arguments, "hide.num=4", f"out={tmp_path}"]) == 0
+    hide, filled = (values_of(tmp_path / name) for name in ("03_hide", "04_inpaint"))
+    hidden = hide["observation"]["mask"].expand_as(hide["targets"])
+    assert torch.equal(filled["samples"][~hidden], hide["targets"][~hidden]), "bit by bit"
+    assert (filled["samples"] != hide["targets"])[hidden].float().mean() > 0.9
+    assert filled["samples"].abs().max() <= 1
+    assert metrics_of(tmp_path)["samples"]["num"] == 4 and (tmp_path / "report.html").stat().st_size > 0
+
+
+def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3) -> Tensor:
+    measured = torch.full((4, 3, 4, 4), y) * torch.linspace(-1, 1, 4).view(4, 1, 1, 1)
+    mask = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
+    mask[:, :, 1:3, 1:] = True
+    values = {
+        "measured": torch.where(mask, 0.0, measured)[:num],
+        "observation": {"kind": "hidden", "mask": mask[:num]},
+        "energy": composer().compose(expression.parse("shape.circle + colour.red")),
+        "generator": described(Annealed(4, 3.0, 0.05, 2)),
+    }
+    found = Inpaint()(values, Run(folder, folder, seed, "float32"))["samples"]
+    assert torch.equal(torch.where(mask[:num], 0.0, found), values["measured"])
+    return torch.where(mask[:num], found, 0.0)
+
+
+def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):
+    found = inpainted(tmp_path, 4)
+    assert torch.equal(found, inpainted(tmp_path, 4))
+    assert not torch.allclose(found, inpainted(tmp_path, 4, seed=1), atol=0.1)
+    torch.testing.assert_close(found[:2], inpainted(tmp_path, 2), rtol=0, atol=1e-4)
+    assert not torch.allclose(found, inpainted(tmp_path, 4, y=-0.9), atol=0.01), "what is seen matters"
+    assert len({tuple(row.tolist()) for row in found.flatten(1)}) == 4
+
+
+INPAINT = """
+modality: images
+stages:
+  - load: {images: scenes, count: 40, size: 12}
+  - learn: {conditional: false}
+  - hide: {box: 6, num: 4}
+  - inpaint: {}
+"""
+
+
+def test_what_cannot_be_inpainted_is_refused_in_one_line(learned, tmp_path, capsys):
+    file = tmp_path / "fill.yaml"
+    file.write_text(INPAINT)
+    expert((), 0, (3, 12, 12), noisy=False).save_pretrained(tmp_path / "clean")
+    expert((), 0, (3, 12, 12)).save_pretrained(tmp_path / "noisy")
+    clean = [f"learn.pretrained={tmp_path / 'clean'}", "learn.objective.maximum_likelihood={}"]
+    line = refusal(capsys, str(file), *clean, f"out={tmp_path / 'a'}")
+    assert "inpaint needs an energy of many noise levels" in line
+    noisy = f"learn.pretrained={tmp_path / 'noisy'}"
+    file.write_text(INPAINT.replace("box: 6, ", "shrink: 2, "))
+    assert "inpaint fills hidden pixels" in refusal(capsys, str(file), noisy, f"out={tmp_path / 'b'}")
+    file.write_text(INPAINT)
+    assert "many noise levels" in refusal(
+        capsys, str(file), *clean, "inpaint.generator={levels: 3}", f"out={tmp_path / 'c'}"
+    )
+
+
+class GaussianFamily(Energy):
+    """N(mean, covariance) with noise of the level in units of `scale`."""
+
+    noisy = True
+
+    def __init__(self, mean: Tensor, covariance: Tensor, scale: Tensor, noise: float | None = None) -> None:
+        super().__init__()
+        self.mean, self.covariance, self.scale, self.noise = mean, covariance, scale, noise
+
+    def at(self, noise: float) -> GaussianFamily:
+        return GaussianFamily(self.mean, self.covariance, self.scale, noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.noise is not None
+        z = x - self.mean
+        precision = torch.linalg.inv(self.covariance + (self.noise * self.scale) ** 2 * torch.eye(2))
+        return ((z @ precision) * z).sum(1) / 2
+
+
+class Ends(Monitor):
+    """States after the Langevin steps of each level."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps, self.count, self.kept = steps, 0, []
+
+    def update(self, state, info) -> None:
+        self.count += 1
+        if self.count % self.steps == 0:
+            self.kept.append(state.x)
+
+
+def conditioned(noisy_seen: bool) -> tuple[list[float], list[Tensor], Tensor, Tensor]:
+    """(levels, x there, the noise of what is seen, the ends) of a family whose first element is seen to be SEEN."""
+    family = GaussianFamily(MEAN, COVARIANCE, torch.tensor(2.0))
+    levels, rng, steps = karras(2.0, 0.015, 16), seeded(0), 60
+    noise = torch.randn(CHAINS, 2, generator=rng)
+    hidden = torch.tensor([False, True])
+    start = torch.where(hidden, MEAN + levels[0] * 2 * torch.randn(CHAINS, 2, generator=rng), torch.tensor(SEEN))
+    monitor = Ends(steps)
+    *_, (_, x) = anneal(
+        family, levels, start, rng, steps=steps, step_size=0.4, heun=True, observation=Hidden(hidden),
+        seen_noise=noise if noisy_seen else None, monitor=monitor,
+    )  # fmt: skip
+    return levels, monitor.kept, noise, x
+
+
+CHAINS, SEEN = 3000, 2.5
+MEAN, COVARIANCE = torch.tensor([0.5, -0.5]), torch.tensor([[1.0, 0.95], [0.95, 1.2]])
+
+
+def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
+    """In the end, and at each level where chains forget: there what is seen is as noisy as the rest."""
+    levels, kept, noise, x = conditioned(True)
+    assert (x[:, 0] == SEEN).all()
+    mean, std = -0.5 + 0.95 * (SEEN - 0.5), math.sqrt(1.2 - 0.95**2)
+    # On top of the sample's error what Langevin steps of this size leave, and chains that are slow at low levels.
+    assert abs(x[:, 1].mean() - mean) < 0.05 + 5 * std / math.sqrt(CHAINS)
+    assert abs(x[:, 1].std() / std - 1) < 0.05 + 5 / math.sqrt(2 * CHAINS)
+    for level, at_level in zip(levels, kept, strict=True):
+        sigma = 2 * level
+        torch.testing.assert_close(at_level[:, 0], SEEN + sigma * noise[:, 0])
+        if not 0.5 < sigma < 3:
+            continue
+        slope = 0.95 / (1 + sigma**2)
+        left = at_level[:, 1] - (-0.5 + slope * (at_level[:, 0] - 0.5))  # of the hidden given the noisy seen
+        width = math.sqrt(1.2 + sigma**2 - 0.95 * slope)
+        assert abs(left.mean()) < 0.05 + 5 * width / math.sqrt(CHAINS)
+        assert abs(left.std() / width - 1) < 0.04 + 5 / math.sqrt(2 * CHAINS)
+        assert abs((left * noise[:, 0]).mean()) < 0.05 + 5 * width / math.sqrt(CHAINS)
+
+
+def test_without_noise_on_what_is_seen_it_is_cleaner_than_the_rest_at_every_level():
+    levels, kept, noise, x = conditioned(False)
+    assert (x[:, 0] == SEEN).all()
+    for level, at_level in zip(levels, kept, strict=True):
+        sigma = 2 * level
+        assert (at_level[:, 0] == SEEN).all()
+        if 0.5 < sigma < 3:
+            left = at_level[:, 1] + 0.5 - 0.95 / (1 + sigma**2) * (SEEN + sigma * noise[:, 0] - 0.5)
+            bound = 0.05 + 5 * math.sqrt(1.2 + sigma**2) / math.sqrt(CHAINS)
+            assert abs((left * noise[:, 0]).mean()) > bound, "it does not follow the noise"
+
+
+# ----------------------------------------------------------------------------------------- larger pictures
+
+PANORAMA = ["image_panorama", "load.count=40", "load.size=12", "synthesize.generator.annealed={levels: 3, steps: 1}"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """An energy of pictures of 12 pixels a side."""
+    folder = tmp_path_factory.mktemp("small")
+    expert((), 0, (3, 12, 12)).save_pretrained(folder)
+    return folder
+
+
+def test_larger_pictures_are_a_product_over_windows(small, tmp_path):
+    arguments = [f"learn.pretrained={small}", "tile.height=3", "tile.width=5", "tile.stride=4", "synthesize.num=2"]
+    assert run.main([*PANORAMA, *arguments, "compute=float32", f"out={tmp_path}"]) == 0
+    samples = values_of(tmp_path / "04_synthesize")["samples"]
+    assert samples.shape == (2, 3, 12, 20) and samples.abs().max() <= 1
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 2 and (tmp_path / "samples.png").stat().st_size > 0
+    assert "20x12 pixels, by an energy of 12x12" in (tmp_path / "report.html").read_text()
+    same_energy(tmp_path / "energy", energies.tiled(energies.load(small), (12, 20), (4, 4)), 0.5)
+
+
+def test_windows_are_half_a_picture_apart_unless_said(small, tmp_path):
+    arguments = [f"learn.pretrained={small}", "tile.height=2", "tile.width=4", "synthesize.num=1"]
+    assert run.main([*PANORAMA, *arguments, "compute=float32", f"out={tmp_path}"]) == 0
+    assert values_of(tmp_path / "04_synthesize")["samples"].shape == (1, 3, 12, 24)
+    assert energies.load(tmp_path / "energy").stride == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tile.stride=5"], "tile: size (15, 40) and window (12, 12) must be multiples of the stride (5, 5)"),
+        (["tile.height=1"], "tile: size (6, 48)"),
+        (["tile.stride=24"], "set tile.stride"),
+        (["tile.height=0"], "must be 1 or more"),
+        (["tile.stride=0"], "must be 1 or more"),
+    ],
+    ids=str,
+)
+def test_windows_that_do_not_fit_are_refused_in_one_line(arguments, words, small, tmp_path, capsys):
+    line = refusal(capsys, *PANORAMA, f"learn.pretrained={small}", *arguments, f"out={tmp_path}")
+    assert words in line and not (tmp_path / "04_synthesize").exists()
+
+
+# ----------------------------------------------------------------------------------------------- shapes
+
+
+def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
+    expr = "expr=kind.table + drawers.some - 0.5 * legs.splayed"
+    assert run.main(["voxel_compose", *TINY_VOXELS, expr, f"out={tmp_path}"]) == 0
+    assert values_of(tmp_path / "03_synthesize")["coarse"].shape == (3, 1, 8, 8, 8)
+    assert {path.name for path in (tmp_path / "experts").iterdir()} == {"kind", "drawers", "legs"}
+    experts = {name: energies.load(tmp_path / "experts" / name) for name in ("kind", "drawers", "legs")}
+    by = Composer(experts, 1.5, tuple(experts)).compose(expression.parse(expr.removeprefix("expr=")))
+    same_energy(tmp_path / "02_compose" / "energy", by, 0.4)
+    files = sorted((tmp_path / "shapes").glob("*.stl"))
+    assert len(files) == 2
+    for file in files:
+        mesh = trimesh.load_mesh(file)
+        assert mesh.is_watertight and mesh.volume > 0
+    assert (tmp_path / "report.html").stat().st_size > 0
+
+
+def test_coarse_shapes_must_divide_the_shapes(tmp_path, capsys):
+    line = refusal(capsys, "voxel_compose", "load.count=60", "load.size=16", "compose.size=12", f"out={tmp_path}")
+    assert "compose.size=12 does not divide the 16 voxels" in line and not (tmp_path / "experts").exists()
+
+
+# --------------------------------------------------------------------------------------------- refusals
+
+
+def learns_nothing(out: Path) -> bool:
+    """Neither an expert nor a folder of the learning of one."""
+    return not (out / "experts").exists() and not [path for path in out.glob("02_compose/*") if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["expr=shape.circle + + colour.red"], "unexpected '+' at character 16"),
+        (["expr=shape.circle +"], "at character 15"),
+        (["expr="], "expr"),
+        (["compose.strength=0"], "strength must be positive"),
+        (["compose.balance=-1"], "balance not negative"),
+        (["load.held_out=0.9"], "held_out must lie in [0, 0.5]"),
+        (["load.held_out=-0.1"], "held_out must lie in [0, 0.5]"),
+        (["load.images=digits", "load.held_out=0.1"], "be 0 but for scenes"),
+        (["evaluate_composition.baselines=-1"], "must not be negative"),
+        (["export_composition.pictures=-1"], "pictures must not be negative"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_are_refused_before_anything_starts(arguments, words, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert words in refusal(capsys, "compose", "load.count=40", "load.size=12", *arguments, f"out={out}")
+    assert not list(out.glob("0*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["expr=shape.oval"], "shape.oval: unknown label 'oval'; known: circle, square"),
+        (["expr=shape.circl"], "did you mean circle?"),
+        (["expr=form.circle"], "is called 'form'; known: shape, colour, size, place"),
+        (["expr=shape.circle + glow"], "no label of the data is called 'glow'"),
+        (["experts.shape=NONE"], "no such folder"),
+        (["experts.shape=EMPTY"], "no energy can be read there"),
+        (["experts.shape=OTHER"], "is of 3x4x4, what is loaded of 3x12x12"),
+        (["expr=shape.circle + bright", "experts.bright=score:glow"], "unknown score 'glow'; known: brightness"),
+        (["expr=bright", "experts.bright=score:brightness"], "none of them was learned at many noise levels"),
+        (["expr=bright.red", "experts.bright=score:brightness"], "bright was not learned by class"),
+        (["prior=form"], "compose.prior: no expert with classes and noise levels 'form'; known: shape, colour"),
+        (["expr=shape.circle - bright", "experts.bright=score:brightness", "prior=bright"], "compose.prior"),
+        (["expr=shape.circle - not bright", "experts.bright=score:brightness"], "'not bright' has no meaning"),
+        (["expr=shape | colour.red"], "asks for nothing"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_composed_is_refused_before_anything_is_learned(arguments, words, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    expert(SHAPES, 0).save_pretrained(tmp_path / "other")
+    folders = {"NONE": "none", "EMPTY": "empty", "OTHER": "other"}
+    for name, folder in folders.items():
+        arguments = [argument.replace(name, str(tmp_path / folder)) for argument in arguments]
+    out = tmp_path / "out"
+    line = refusal(capsys, "compose", "load.count=20", "load.size=12", "optimizer.steps=1", *arguments, f"out={out}")
+    assert words in line and learns_nothing(out)
+
+
+def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(learned, tmp_path):
+    """By numbers, for one: no classifier tells those, and none of the pairs can be."""
+    energy = energies.load(learned / "experts" / "shape")
+    energy.classes = ()
+    energy.save_pretrained(tmp_path / "shape")
+    experts = [f"experts.shape={tmp_path / 'shape'}", f"experts.colour={learned / 'experts' / 'colour'}"]
+    arguments = [*TINY, *experts, "expr=shape.0 + colour.red", "num=3", f"out={tmp_path / 'out'}"]
+    assert run.main(["compose", *arguments]) == 0
+    found = metrics_of(tmp_path / "out")
+    assert "colour.red" in found["samples"] and "shape.0" not in found["samples"] and "grid" not in found
+    assert found["samples"]["all_hold"] == found["samples"]["colour.red"]
+    assert np.isfinite(found["samples"]["valid"])

@@ -1,0 +1,207 @@
+"""How good compositions are, on scenes: experts of one attribute each, learned apart, against simpler ways to ask.
+
+python tools/benchmark_composition.py --runs runs --num 64
+
+takes runs/shape, runs/colour, runs/size and runs/place, each learned by
+
+python -m pipelines.run image_synthesis load.images=scenes load.count=12000 load.held_out=0.1 load.label=shape \
+    learn.optimizer.steps=1200 seed=1 out=runs/shape
+
+(seeds 1 to 4: every expert has its own scenes; the same tenth of all combinations is kept from all of them), and, where
+it is there, runs/joint, which `--learn-joint` makes: one model of all combinations as labels. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import energies
+from data.scenes import ATTRIBUTES, MISFIT, combinations, held_out, misfit, scenes
+from energies import AnyOf, Energy, WeightedSum
+from energies.balance import balanced
+from energies.generators import Annealed
+from energies.sampling import anneal
+from pipelines import expression
+from pipelines.composing import Composer
+from pipelines.expression import parse
+from pipelines.pipeline import Run
+from pipelines.stages.experts import ComposeExperts
+from pipelines.stages.images import Learn
+from pipelines.stages.images.evaluate_composition import Attributes
+from pipelines.stages.images.load import to_bytes
+from pipelines.training import Optimizer
+
+DEFAULTS = {field.name: field for field in ComposeExperts.__dataclass_fields__.values()}
+STRENGTH: float = DEFAULTS["strength"].default
+GENERATOR: Annealed = DEFAULTS["generator"].default_factory()  # type: ignore[misc]
+SEEN = [c for c in combinations() if c not in held_out(0.1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--num", type=int, default=64)
+    parser.add_argument("--rows", default="")
+    parser.add_argument("--learn-joint", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.learn_joint:
+        learn_joint(arguments.runs / "joint")
+        return
+    experts = {name: energies.load(arguments.runs / name / "energy").eval() for name in ATTRIBUTES}
+    Bench(experts, arguments.runs, arguments.num, arguments.rows.split(",") if arguments.rows else []).table()
+
+
+class Bench:
+    """Samples by each way, judged."""
+
+    def __init__(self, experts: dict[str, Energy], runs: Path, num: int, only: list[str]) -> None:
+        self.experts, self.runs, self.num, self.only = experts, runs, num, only
+        folder = runs / "judge"
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {name: {"classes": list(values)} for name, values in ATTRIBUTES.items()}
+        images = {"attributes": known, "train": torch.zeros(1, 3, 24, 24)}
+        self.judge = Attributes.fit(images, "scenes", parse("shape"), Run(folder, folder))
+
+    def table(self) -> None:
+        print("classifiers:", ", ".join(f"{n} {a:.3f}" for n, a in self.judge.accuracy.items()), flush=True)
+        print("| | all hold | valid | s a sample |\n|---|---|---|---|", flush=True)
+        plain, pair, three = replace(GENERATOR, steps=0), ("shape", "colour"), ("shape", "colour", "size")
+        for name in ATTRIBUTES:
+            self.products(f"one: {name}", (name,), SEEN)
+        self.products("two: averaged scores, no Langevin steps", pair, SEEN, plain, "average")
+        self.products("two: sum of energies, no Langevin steps", pair, SEEN, plain, "sum")
+        self.products("two: strength 1, no Langevin steps", pair, SEEN, plain, 1.0)
+        self.products("two: no Langevin steps", pair, SEEN, plain)
+        self.products("two", pair, SEEN)
+        self.products("three", three, SEEN)
+        self.products("all four, seen", tuple(ATTRIBUTES), SEEN)
+        self.products("all four, unseen", tuple(ATTRIBUTES), held_out(0.1))
+        self.best_of("all four, unseen: best of N by the classifier, as many gradients", held_out(0.1))
+        if (self.runs / "joint").is_dir():
+            self.joint("all four, seen: one model of joint labels", SEEN)
+            self.joint("all four, unseen: one model of joint labels", held_out(0.1))
+        self.expression("or", "shape.circle | colour.red")
+        self.expression("or, of one kind", "shape.cross | shape.square")
+        self.expression("not", "colour.red + not shape.circle")
+        self.expression("not, two", "shape.square + not colour.red + not size.small")
+        self.expression("not, subtracted", "colour.red - shape.circle")
+
+    def wanted(self, row: str) -> bool:
+        return not self.only or any(row.startswith(start) for start in self.only)
+
+    def labels(self, names: tuple[str, ...], combos: list[dict[str, str]]) -> dict[str, Tensor]:
+        pick = torch.randint(len(combos), (self.num,), generator=torch.Generator().manual_seed(1))
+        return {n: torch.tensor([ATTRIBUTES[n].index(combos[k][n]) for k in pick.tolist()]) for n in names}
+
+    def products(
+        self, row: str, names: tuple[str, ...], combos: list[dict[str, str]], generator: Annealed = GENERATOR,
+        way: str | float = STRENGTH,
+    ) -> None:  # fmt: skip
+        if not self.wanted(row):
+            return
+        labels = self.labels(names, combos)
+        own = {name: self.experts[name] for name in names}
+        if isinstance(way, str):
+            share = 1 / len(names) if way == "average" else 1.0
+            parts = [own[name].given(labels[name]) for name in names]  # type: ignore[operator]
+            energy: Energy = WeightedSum(parts, [share] * len(parts))
+        else:
+            energy = Composer(own, way, names).product(labels)
+        self.say(row, *self.draw(energy, generator), labels)
+
+    def expression(self, row: str, text: str) -> None:
+        if not self.wanted(row):
+            return
+        node = parse(text)
+        names = tuple(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
+        own = {name: self.experts[name] for name in names}
+        energy = Composer(own, STRENGTH, names, self.balance).compose(node)
+        x, seconds = self.draw(energy, GENERATOR)
+        found, _ = self.judge.judged(node, x)
+        shares = ", ".join(f"{k} {v:.2f}" for k, v in found.items() if "." in k)
+        print(
+            f"| {row}: {text} | {found['all_hold']:.3f} | {found['valid']:.3f} | {seconds:.2f} | {shares}", flush=True
+        )
+
+    def best_of(self, row: str, combos: list[dict[str, str]]) -> None:
+        """As many pictures of no kind as cost the same, of which the classifier takes the best."""
+        if not self.wanted(row):
+            return
+        labels = self.labels(tuple(ATTRIBUTES), combos)
+        cost = (GENERATOR.steps + 2) * 2 * len(ATTRIBUTES)  # gradients of a network, a level
+        tries = cost // 2
+        generator = replace(GENERATOR, steps=0)
+        pool = torch.cat([self.draw(self.experts["place"], generator, seed)[0] for seed in range(8)])
+        chance = {n: self.judge.model.probabilities(pool, kind) for kind, n in enumerate(self.judge.classes)}
+        rng = torch.Generator().manual_seed(2)
+        chosen = []
+        for k in range(self.num):
+            rows = torch.randperm(len(pool), generator=rng)[:tries]
+            score = sum(chance[n][rows, labels[n][k]].log() for n in labels)
+            assert isinstance(score, Tensor)
+            chosen.append(rows[score.argmax()])
+        self.say(f"{row} (N = {tries})", pool[torch.stack(chosen)], 0.0, labels)
+
+    def joint(self, row: str, combos: list[dict[str, str]]) -> None:
+        if not self.wanted(row):
+            return
+        labels = self.labels(tuple(ATTRIBUTES), combos)
+        energy = energies.load(self.runs / "joint")
+        guided = energy.guided(joined(labels), STRENGTH)  # type: ignore[operator]
+        self.say(row, *self.draw(guided, GENERATOR), labels)
+
+    def balance(self, mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
+        found = []
+        for whole in wholes:
+            noise = torch.randn(48, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+            levels = GENERATOR.schedule()
+            chain = anneal(
+                whole, levels, whole.mean + levels[0] * noise, torch.Generator().manual_seed(4),
+                steps=GENERATOR.steps, step_size=GENERATOR.step_size, heun=True,
+            )  # fmt: skip
+            found.append({level: x for level, x in chain if level})
+        return balanced(mixture, {level: [f[level] for f in found] for level in found[0]})
+
+    def draw(self, energy: Energy, generator: Annealed, seed: int = 0) -> tuple[Tensor, float]:
+        start = time.monotonic()
+        noise = torch.randn(self.num, 3, 24, 24, generator=torch.Generator().manual_seed(seed))
+        *_, x = generator.generate(energy, noise, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        return x, (time.monotonic() - start) / self.num
+
+    def say(self, row: str, x: Tensor, seconds: float, labels: dict[str, Tensor]) -> None:
+        found = self.judge.labels(x)
+        right = torch.stack([found[name] == labels[name] for name in labels]).all(0)
+        valid = misfit(x, found) <= MISFIT
+        print(f"| {row} | {right.float().mean():.3f} | {valid.float().mean():.3f} | {seconds:.2f} |", flush=True)
+
+
+def joined(labels: dict[str, Tensor]) -> Tensor:
+    """One label of all combinations."""
+    code = torch.zeros_like(labels["shape"])
+    for name, values in ATTRIBUTES.items():
+        code = code * len(values) + labels[name]
+    return code
+
+
+def learn_joint(folder: Path) -> None:
+    """One energy by class, the classes all combinations; those held out are in none of its pictures."""
+    x, labels = scenes(12_000, 24, 5, exclude=held_out(0.1))
+    classes = [" ".join(c.values()) for c in combinations()]
+    images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
+    learn = Learn(optimizer=Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"), conditional=True)
+    run = Run(folder, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    learn({"images": images}, run)["energy"].save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
