@@ -83,13 +83,17 @@ def anneal(
     Yields:
         (the level arrived at, x there), the last at level 0.
     """
-    s, seen, held = energy.scale, x, x
+    s, seen = energy.scale, x
+
+    def hold(x: Tensor, target: Energy, level: float) -> tuple[Tensor, Energy]:
+        """x with what is seen at that level, and the energy that keeps it there."""
+        if observation is None:
+            return target.project(x), target
+        held = seen if seen_noise is None else seen + level * s * seen_noise
+        return observation.project(x, held), Conditioned(target, observation, held)
+
     for level, following in zip(levels, [*levels[1:], 0.0], strict=True):
-        target = energy.at(level)
-        if observation is not None:
-            held = seen if seen_noise is None else seen + level * s * seen_noise
-            x = observation.project(x, held)
-            target = Conditioned(target, observation, held)
+        x, target = hold(x, energy.at(level), level)
         target = prepared(target, compute)  # once bound: a prepared energy cannot be bound again
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
@@ -98,15 +102,11 @@ def anneal(
             if monitor is not None:
                 monitor.update(state, info)
         slope = state.grad * s**2 * level
-        x = target.project(state.x - slope * (level - following))
+        ahead = energy.at(following or level)
+        x, ahead = hold(state.x - slope * (level - following), ahead, following)
         if heun and following:
-            ahead = energy.at(following)
-            if observation is not None:
-                ahead = Conditioned(ahead, observation, held)
             _, grad = gradient(prepared(ahead, compute), x)
-            x = target.project(state.x - (slope + grad * s**2 * following) / 2 * (level - following))
-        if observation is not None and not following:
-            x = observation.project(x, seen)
+            x = ahead.project(state.x - (slope + grad * s**2 * following) / 2 * (level - following))
         yield following, x
 
 

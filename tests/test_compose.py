@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from energies.sampling import anneal, karras
 from pipelines import checkpoint, expression, run
 from pipelines.composing import Composer, priors
 from pipelines.pipeline import Run
-from pipelines.stages.images import Inpaint, evaluate_composition
+from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
 from pipelines.stages.images.evaluate_composition import Attributes, is_scene
 from pipelines.stages.images.judge import Classifier
 from pipelines.trees import ConfigError
@@ -368,6 +369,23 @@ def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(le
         torch.testing.assert_close(energy.mean, x.float().mean(0) / 127.5 - 1)
     by = Composer({"shape": s, "colour": c}, 1.5, ("shape", "colour"))
     same_energy(learned / "energy", by.compose(expression.parse("shape.circle + colour.red")), 0.4)
+
+
+def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
+    images = values_of(learned / "01_load")["images"]
+    own = images["attributes"]["colour"]
+    only = {"train": images["train"], "classes": own["classes"], "train_labels": own["train"]}
+    optimizer = replace(Compose().optimizer, steps=2)
+    found = []
+    for name, learn in (
+        ("a", lambda run: Compose(optimizer=optimizer).learned("colour", {"images": images}, run)),
+        ("b", lambda run: Learn(optimizer=optimizer, conditional=True)({"images": only}, run)["energy"]),
+    ):
+        (tmp_path / name).mkdir()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found.append(learn(Run(tmp_path, tmp_path / name, 1, "float32")).state_dict())
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[1])
 
 
 def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):

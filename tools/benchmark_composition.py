@@ -25,7 +25,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import energies
-from data.scenes import ATTRIBUTES, MISFIT, combinations, held_out, misfit, scenes
+from data.scenes import ATTRIBUTES, combinations, held_out, scenes
 from energies import AnyOf, Energy, WeightedSum
 from energies.balance import balanced
 from energies.generators import Annealed
@@ -36,7 +36,7 @@ from pipelines.expression import parse
 from pipelines.pipeline import Run
 from pipelines.stages.experts import ComposeExperts
 from pipelines.stages.images import Learn
-from pipelines.stages.images.evaluate_composition import Attributes
+from pipelines.stages.images.evaluate_composition import Attributes, is_scene
 from pipelines.stages.images.load import to_bytes
 from pipelines.training import Optimizer
 
@@ -180,7 +180,7 @@ class Bench:
     def say(self, row: str, x: Tensor, seconds: float, labels: dict[str, Tensor]) -> None:
         found = self.judge.labels(x)
         right = torch.stack([found[name] == labels[name] for name in labels]).all(0)
-        valid = misfit(x, found) <= MISFIT
+        valid = is_scene(x, found)
         print(f"| {row} | {right.float().mean():.3f} | {valid.float().mean():.3f} | {seconds:.2f} |", flush=True)
 
 
