@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from energies.convnet import Conv3d
+
 Compute = Literal["auto", "float32", "bfloat16"]
 """Number format of convolutions and products; auto: bfloat16 where the processor computes in it, else float32."""
 
@@ -75,7 +77,7 @@ def _frozen(module: Any, dtype: torch.dtype, done: dict[int, nn.Module]) -> Any:
         name: None if p is None else nn.Parameter(p.detach(), requires_grad=False)
         for name, p in module._parameters.items()
     }
-    if isinstance(module, nn.Conv2d | nn.Conv3d) and _is_plain(module):
+    if type(module) in (nn.Conv2d, nn.Conv3d, Conv3d) and _is_plain(module):
         weight = module.weight.detach()
         twin.__dict__["_conv_forward"] = Convolution(module, dtype if weight.dtype == torch.float32 else weight.dtype)
     return twin

@@ -94,6 +94,11 @@ class Composer:
         for part, added in zip(node.parts, terms, strict=True):
             if not added:
                 raise ConfigError(f"expr: {expression.show(part)!r} beside '|' asks for nothing; give it a label")
+            if not any(is_family(energy) for _, energy in added.values()):
+                raise ConfigError(
+                    f"expr: {expression.show(part)!r} beside '|' is no energy of many noise levels, so nothing tells "
+                    "how much it counts; add it to the whole instead"
+                )
         mixture = AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
         return mixture if self.balance is None else self.balance(mixture, [self._whole(t) for t in terms])
 

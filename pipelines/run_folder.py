@@ -104,8 +104,10 @@ def _make_way(root: Path, text: str) -> None:
     """
     old_tree = trees.parse((root / CONFIG).read_bytes(), CONFIG)
     new_tree = trees.parse(text, CONFIG)
-    done = [*root.glob(f"*_*/{checkpoint.MANIFEST}"), *root.glob("*_*/*checkpoint*")]
-    num_done = max((_number(path.parent) for path in done), default=0)
+    # A stage that learns in parts keeps their checkpoints a folder deeper.
+    patterns = f"*_*/{checkpoint.MANIFEST}", "*_*/*checkpoint*", "*_*/*/*checkpoint*"
+    done = [root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)]
+    num_done = max(map(_number, done), default=0)
     old, new = (trees.flat(tree, CONFIG, num_done) for tree in (old_tree, new_tree))
     for address in dict.fromkeys([*old, *new]):
         if num_done and address != "out" and (address in old, old.get(address)) != (address in new, new.get(address)):

@@ -740,3 +740,30 @@ def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(le
     assert "colour.red" in found["samples"] and "shape.0" not in found["samples"] and "grid" not in found
     assert found["samples"]["all_hold"] == found["samples"]["colour.red"]
     assert np.isfinite(found["samples"]["valid"])
+
+
+def test_an_expert_learned_in_part_is_kept_when_a_later_setting_changes(tmp_path):
+    """The checkpoints of experts lie a folder deeper than those of other stages."""
+    from pipelines import run_folder
+
+    stage = tmp_path / "02_compose"
+    (stage / "shape" / "checkpoint").mkdir(parents=True)
+    (stage / run_folder.BEGUN).write_text("{}")
+    (tmp_path / run_folder.CONFIG).write_text("stages:\n- load: {}\n- compose: {}\n- synthesize: {num: 64}\n")
+    run_folder._make_way(tmp_path, "stages:\n- load: {}\n- compose: {}\n- synthesize: {num: 32}\n")
+    assert (stage / "shape" / "checkpoint").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("compose.experts.sahpe=runs/shape", "sahpe is not in expr"),
+        ("compose.expr=shape.circle + (light | shape.cross)", "nothing tells how much it counts"),
+    ],
+)
+def test_experts_that_cannot_count_are_told_before_anything_is_learned(setting, words, capsys, tmp_path):
+    arguments = ["load.count=60", setting, f"out={tmp_path / 'run'}"]
+    if "light" in setting:
+        arguments.append("compose.experts.light=score:brightness")
+    assert run.main(["compose", *arguments]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]

@@ -23,7 +23,7 @@ from energies.sampling import anneal
 from pipelines import expression
 from pipelines.composing import Balance, Composer, priors
 from pipelines.pipeline import Run
-from pipelines.stages.results import inner, load_energy, save_energy, weights_of
+from pipelines.stages.results import inner, load_energy, save_energy
 from pipelines.training import Optimizer
 from pipelines.trees import unknown
 
@@ -40,8 +40,9 @@ class ComposeExperts(ABC):
     expert is written NAME.LABEL, or NAME where it has no labels."""
 
     experts: dict[str, str] = field(default_factory=dict)
-    """Folders of the runs that learned them, or of their energies; score:brightness, score:mirror (how asymmetric) and
-    score:contrast need none. Those that are missing are learned from the data's labels of that name."""
+    """Folders of the runs that learned them, or of their energies; score:brightness, score:mirror and score:contrast
+    need none, and make x darker, more symmetric and flatter where they are added. Those that are missing are learned
+    from the data's labels of that name."""
 
     strength: float = 1.5
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
@@ -59,7 +60,10 @@ class ComposeExperts(ABC):
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:
-        expression.parse(self.expr)
+        known = {leaf.name for leaf in expression.experts(expression.parse(self.expr))}
+        for name in self.experts:
+            if name not in known:
+                raise ValueError(f"experts: {name} is not in expr, whose experts are {', '.join(sorted(known))}")
         if not self.strength > 0 or self.balance < 0:
             raise ValueError(f"strength must be positive and balance not negative, got {self.strength}, {self.balance}")
 
@@ -97,6 +101,7 @@ class ComposeExperts(ABC):
         for energy in experts.values():
             energy.to(run.accelerator.device).eval()
         energy = Composer(experts, self.strength, chosen, self._balance(run) if self.balance else None).compose(node)
+        run.on_main(lambda: save_energy(energy.cpu(), run.root, "composed"))
         for name, expert in experts.items():
             run.on_main(partial(save_energy, expert.cpu(), run.root / "experts", name))
         composition = {
@@ -170,5 +175,7 @@ def _check_labels(node: expression.Node, labels: dict[str, list[str]], experts: 
 
 
 def _weights(source: str) -> tuple[str, ...]:
-    files = () if source.startswith(SCORE) else weights_of(source)
-    return tuple(file for file in files if Path(file).exists())
+    """The files that an expert is read from."""
+    if source.startswith(SCORE):
+        return ()
+    return tuple(sorted(str(file) for file in inner(Path(source)).rglob("*") if file.is_file()))

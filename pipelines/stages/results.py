@@ -14,12 +14,12 @@ from data.errors import InputError
 from pipelines import checkpoint
 
 
-def load_energy(folder: Path, stage: str) -> Any:
-    """The energy in a folder. InputError, naming the stage that asks for it: none can be read."""
+def load_energy(folder: Path, address: str) -> Any:
+    """The energy in a folder. InputError, naming the field that asks for it: none can be read."""
     try:
         return energies.load(folder)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{stage}.pretrained={folder}: no energy can be read there ({type(error).__name__})") from None
+        raise InputError(f"{address}={folder}: no energy can be read there ({type(error).__name__})") from None
 
 
 def weights_of(folder: str | None) -> tuple[str, ...]:

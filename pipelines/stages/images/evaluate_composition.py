@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from data.errors import InputError
 from data.scenes import MISFIT, misfit, scenes
 from energies import Energy
 from energies.diagnostics import Monitor
@@ -53,6 +52,8 @@ class EvaluateComposition:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         composition = values["composition"]
         node = expression.parse(composition["expr"])
+        if not {leaf.name for leaf in expression.experts(node)} & set(values["images"]["attributes"]):
+            return _unjudged(values, run)
         judge = run.on_main(lambda: Attributes.fit(values["images"], values["source"]["name"], node, run))
         found: dict[str, Any] = {"expr": composition["expr"], "classifiers": judge.accuracy}
         found["samples"], verdicts = judge.judged(node, values["samples"])
@@ -103,7 +104,7 @@ class Attributes:
         """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
         known = {name: found["classes"] for name, found in images["attributes"].items()}
         asked = {leaf.name for leaf in expression.experts(node)}
-        of_scenes = source == "scenes"
+        of_scenes = source == "scenes" and images["train"].shape[1] == 3
         names = [name for name in known if name in asked or of_scenes]
         if of_scenes:
             side = images["train"].shape[-1]
@@ -113,14 +114,12 @@ class Attributes:
             x, test = to_float(images["train"]), to_float(images["validation"])
             labels = {name: images["attributes"][name]["train"] for name in names}
             truth = {name: images["attributes"][name]["validation"] for name in names}
-        if not asked & set(names):
-            raise InputError("evaluate_composition: the pictures have labels of no name in the expression to judge by")
         model = Classifier.fit(
             x, [labels[name] for name in names], [len(known[name]) for name in names], run.generator("judge"), run,
             JUDGED_FOR if of_scenes else None,
         )  # fmt: skip
         judge = cls({name: known[name] for name in names}, model, {}, of_scenes)
-        right = {name: _share(found == truth[name]) for name, found in judge.labels(test).items()}
+        right = {name: _share((found == truth[name])[truth[name] >= 0]) for name, found in judge.labels(test).items()}
         return replace(judge, accuracy=right)
 
     def labels(self, x: Tensor) -> dict[str, Tensor]:
@@ -166,9 +165,19 @@ def is_scene(x: Tensor, labels: Labels) -> Tensor:
     return (left <= MISFIT) & (left < varies / 2) & (varies > MISFIT / 2)
 
 
+def _unjudged(values: dict[str, Any], run: Run) -> dict[str, Any]:
+    """What is given where the pictures have labels of no name in the expression."""
+    samples = values["samples"]
+    found: dict[str, Any] = {"expr": values["composition"]["expr"], "classifiers": {}, "baselines": {}}
+    found |= {"samples": {"num": len(samples)}, "sampling": values["sampling"]["summary"]}
+    run.on_main(lambda: save_metrics(found, run.root))
+    summary = f"{len(samples)} samples; the pictures have no labels to judge them by."
+    return {"metrics": found, "summary": summary, "grid": None, "verdicts": torch.ones(len(samples), dtype=torch.bool)}
+
+
 def composer_of(composition: dict[str, Any], run: Run) -> Composer:
     """What made a composition, with its experts read again; its mixtures are not balanced."""
-    experts = {name: load_energy(run.root / "experts" / name, "compose") for name in composition["experts"]}
+    experts = {name: load_energy(run.root / "experts" / name, "compose.experts") for name in composition["experts"]}
     device = run.accelerator.device
     return Composer(
         {name: energy.to(device).eval() for name, energy in experts.items()},
@@ -185,7 +194,7 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
     composer = composer_of(values["composition"], run)
     names = [n for n, expert in composer.experts.items() if labels_of(expert) == judge.classes.get(n)][:2]
     generator = from_description(values["generator"])
-    if len(names) < 2 or not num or not isinstance(generator, Annealed):
+    if not composer.prior or len(names) < 2 or not num or not isinstance(generator, Annealed):
         return None
     rows, columns = (judge.classes[name] for name in names)
     shape, event = (len(rows), len(columns)), composer.product({}).event_shape

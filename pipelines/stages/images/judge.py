@@ -70,7 +70,7 @@ class Classifier(nn.Module):
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
             parts = zip(model(batch.to(device)).split(list(num_classes), 1), labels, strict=True)
-            loss = sum(F.cross_entropy(part, of[rows].to(device), label_smoothing=0.02) for part, of in parts)
+            loss = sum(_loss(part, of[rows].to(device)) for part, of in parts)
             assert isinstance(loss, Tensor)
             optimizer.zero_grad()
             loss.backward()
@@ -87,6 +87,12 @@ class Classifier(nn.Module):
         """[n, classes] of one kind of label."""
         logits = torch.cat([self(part) for part in x.split(TOGETHER)])
         return logits.split(list(self.num_classes), 1)[kind].softmax(1)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of those whose label is known, 0 where none is."""
+    known = labels >= 0
+    return F.cross_entropy(logits[known], labels[known], label_smoothing=0.02) if known.any() else logits.sum() * 0
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def num_levels(shape: list[int], widths: Sequence[int]) -> int:
 def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
     """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other pictures."""
     folder = inner(folder)
-    energy = load_energy(folder, stage)
+    energy = load_energy(folder, f"{stage}.pretrained")
     if list(getattr(energy, "event_shape", ())) != shape:
         raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
     return energy

@@ -103,6 +103,7 @@ class LearnJoint:
         encoder = EncoderEnergy(shape, self.widths[:depth], self.depths[:depth], noisy=noisy, heads=num)
         encoder.centre(x)
         energy = JointEnergy(EncoderLogits(encoder), num, shape).to(device)
+        energy.classes = tuple(images["classes"])
         levels, labels = images["train"], images["train_labels"]
         chains = None
         if isinstance(objective.generative, MaximumLikelihood) and objective.weight:

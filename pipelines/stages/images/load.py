@@ -109,11 +109,12 @@ def _without(dataset: Any, combinations: list[dict[str, str]]) -> Any:
 
 
 def _attributes(dataset: Any, parts: dict[str, Tensor]) -> dict[str, Any]:
-    """All label columns but `label`: their classes, and the labels of each part."""
+    """All label columns: their classes, and the labels of each part, -1 unknown; `label` where it is the only one."""
     found: dict[str, Any] = {}
-    for name, feature in dataset.features.items():
-        if name != "label" and hasattr(feature, "names"):
-            labels = torch.tensor(dataset[name][:])
+    named = {name: feature for name, feature in dataset.features.items() if hasattr(feature, "names")}
+    for name, feature in named.items():
+        if name != "label" or len(named) == 1:
+            labels = torch.tensor([-1 if label is None else label for label in dataset[name]])
             found[name] = {"classes": list(feature.names)} | {part: labels[rows] for part, rows in parts.items()}
     return found
 

@@ -247,7 +247,7 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _pretrained(folder: Path, size: int) -> Any:
-    energy = load_energy(folder, "learn")
+    energy = load_energy(folder, "learn.pretrained")
     shape = (1, size, size, size)
     if getattr(energy, "event_shape", None) != shape or not isinstance(
         energy, ReferenceEnergy | GenerativeConvNet | EncoderEnergy

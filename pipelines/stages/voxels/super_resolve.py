@@ -96,13 +96,14 @@ class SuperResolve:
             raise InputError("super_resolve needs learn.energy=shapes, that of block means")
         side, size = coarse.shape[-1], energy.event_shape[-1]
         factor = self.factor or size // side
-        if factor < 2 or (side * factor != size and (energy.remembers or not self.factor)):
+        if side == size and not self.exact:
+            factor = 1
+        elif factor < 2 or (side * factor != size and (energy.remembers or not self.factor)):
             raise InputError(
                 f"super_resolve: an energy of {size} voxels a side does not refine {side} by {factor}; "
                 "set learn.size, coarsen.size or super_resolve.factor"
             )
-        average = Average((factor,) * 3)
-        fields = expected(energy, average, coarse, run)
+        fields = coarse if factor == 1 else expected(energy, Average((factor,) * 3), coarse, run)
         if self.exact:
             solids = top_of_blocks(fields, values["measured"].float())
         else:

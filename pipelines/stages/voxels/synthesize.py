@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from energies import GenerativeConvNet, ReferenceEnergy
 from energies.diagnostics import Monitor
-from energies.generators import Annealed
+from energies.generators import Annealed, from_description
 from energies.samplers import Langevin
 from energies.sampling import sample
 from energies.unmasking import Unmasking
@@ -20,6 +20,8 @@ from pipelines.generation import asked_labels, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import likeliest
 from pipelines.stages.voxels.sampling import sampled
+
+ANNEALED = Annealed(24, 20.0, 0.05)  # of an encoder, where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Synthesize:
     polish: int = 6
     """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(24, 20.0, 0.05))
-    """How an encoder is sampled."""
+    generator: Annealed | None = None
+    """How an encoder, or a composition, is sampled; null: as `compose` says, else by 24 levels."""
 
     label: str | None = None
     """Of an encoder learned by class: the name of one, each, to take turns, or any; null: each where it was."""
@@ -87,9 +89,10 @@ class Synthesize:
         """Down the noise levels, as pictures are; what comes out may be coarse, a mean of blocks."""
         labels = asked_labels(self.label, self.guidance, energy, values["shapes"]["classes"], self.num)
         guidance = guidance_of(self.guidance, energy, labels)
-        fields = generate(
-            energy, self.generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor
-        )
+        generator = self.generator or ANNEALED
+        if self.generator is None and "generator" in values:
+            generator = from_description(values["generator"])
+        fields = generate(energy, generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor)
         solids = likeliest(fields, torch.ones_like(fields, dtype=torch.bool))
         return {
             "coarse": fields,
