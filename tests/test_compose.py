@@ -597,52 +597,6 @@ def test_without_noise_on_what_is_seen_it_is_cleaner_than_the_rest_at_every_leve
             assert abs((left * noise[:, 0]).mean()) > bound, "it does not follow the noise"
 
 
-# ----------------------------------------------------------------------------------------- larger pictures
-
-PANORAMA = ["image_panorama", "load.count=40", "load.size=12", "synthesize.generator.annealed={levels: 3, steps: 1}"]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Path:
-    """An energy of pictures of 12 pixels a side."""
-    folder = tmp_path_factory.mktemp("small")
-    expert((), 0, (3, 12, 12)).save_pretrained(folder)
-    return folder
-
-
-def test_larger_pictures_are_a_product_over_windows(small, tmp_path):
-    arguments = [f"learn.pretrained={small}", "tile.height=3", "tile.width=5", "tile.stride=4", "synthesize.num=2"]
-    assert run.main([*PANORAMA, *arguments, "compute=float32", f"out={tmp_path}"]) == 0
-    samples = values_of(tmp_path / "04_synthesize")["samples"]
-    assert samples.shape == (2, 3, 12, 20) and samples.abs().max() <= 1
-    assert len(list((tmp_path / "samples").glob("*.png"))) == 2 and (tmp_path / "samples.png").stat().st_size > 0
-    assert "20x12 pixels, by an energy of 12x12" in (tmp_path / "report.html").read_text()
-    same_energy(tmp_path / "energy", energies.tiled(energies.load(small), (12, 20), (4, 4)), 0.5)
-
-
-def test_windows_are_half_a_picture_apart_unless_said(small, tmp_path):
-    arguments = [f"learn.pretrained={small}", "tile.height=2", "tile.width=4", "synthesize.num=1"]
-    assert run.main([*PANORAMA, *arguments, "compute=float32", f"out={tmp_path}"]) == 0
-    assert values_of(tmp_path / "04_synthesize")["samples"].shape == (1, 3, 12, 24)
-    assert energies.load(tmp_path / "energy").stride == (6, 6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["tile.stride=5"], "tile: size (15, 40) and window (12, 12) must be multiples of the stride (5, 5)"),
-        (["tile.height=1"], "tile: size (6, 48)"),
-        (["tile.stride=24"], "set tile.stride"),
-        (["tile.height=0"], "must be 1 or more"),
-        (["tile.stride=0"], "must be 1 or more"),
-    ],
-    ids=str,
-)
-def test_windows_that_do_not_fit_are_refused_in_one_line(arguments, words, small, tmp_path, capsys):
-    line = refusal(capsys, *PANORAMA, f"learn.pretrained={small}", *arguments, f"out={tmp_path}")
-    assert words in line and not (tmp_path / "04_synthesize").exists()
-
-
 # ----------------------------------------------------------------------------------------------- shapes
 
 

@@ -21,7 +21,6 @@ from pipelines.stages.images.reconstruct import ExportReconstruction, Reconstruc
 from pipelines.stages.images.recover import Recover
 from pipelines.stages.images.synthesize import Synthesize
 from pipelines.stages.images.texture import LearnTexture, LoadTexture, SynthesizeTexture
-from pipelines.stages.images.tile import ExportTiled, Tile
 
 Stage = (
     Load | Learn | Synthesize | EvaluateSynthesis | ExportSynthesis
@@ -29,6 +28,6 @@ Stage = (
     | LoadTexture | LearnTexture | SynthesizeTexture | ExportTexture
     | Reconstruct | ExportReconstruction | Interpolate | ExportInterpolation
     | LearnJoint | Classify | Score | Attack
-    | Compose | Inpaint | EvaluateComposition | ExportComposition | Tile | ExportTiled
+    | Compose | Inpaint | EvaluateComposition | ExportComposition
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""
