@@ -107,7 +107,7 @@ class Run:
             # While the main process works alone the others wait for it, however long it takes.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
         )
-        atexit.register(_leave)
+        atexit.register(part_ways)
         if accelerator.num_processes != _world_size():
             raise ConfigError(
                 f"{_world_size()} processes were launched but this one sees "
@@ -292,7 +292,7 @@ def _say(run: Run, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _leave() -> None:
+def part_ways() -> None:
     """Part from the other processes in order: threads that still listen would abort this one as it ends."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -140,12 +140,12 @@ import sys, torch
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 from test_training import Denoise, Likelihood, learn, run_in
-from pipelines.run import main
+from pipelines.run import leave, main
 out = Path(sys.argv[3])
 for kind in (Denoise, Likelihood):
     rank = run_in(out).accelerator.process_index
     torch.save(learn(kind(0), out / kind.__name__), out / f"{kind.__name__}_{rank}.pt")
-sys.exit(main(sys.argv[4:]))
+leave(main(sys.argv[4:]))
 """
 TINY = [
     "load.size=16", "load.frames=8", "learn.optimizer.steps=3", "learn.optimizer.checkpoint_every=2",
