@@ -110,6 +110,17 @@ def batch(
     return _unpack(dataset.with_format("arrow")[rows], label)
 
 
+def label_columns(dataset: Dataset, parts: Mapping[str, Sequence[int] | np.ndarray | Tensor]) -> dict[str, Any]:
+    """Of every column of labels with names: {"classes": the names, part: int64 labels of its rows, -1 unknown}."""
+    found: dict[str, Any] = {}
+    for name, feature in dataset.features.items():
+        if hasattr(feature, "names"):
+            labels = torch.tensor([-1 if label is None else label for label in dataset[name]])
+            own = {part: labels[torch.as_tensor(rows)] for part, rows in parts.items()}
+            found[name] = {"classes": list(feature.names), **own}
+    return found
+
+
 def collate(rows: Sequence[Mapping[str, Any]], *, label: str | None = "label") -> tuple[Tensor, Tensor | None]:
     """Rows of a data set, streamed or not, as `tensors` gives all of it; for a DataLoader's collate_fn."""
     import pyarrow as pa

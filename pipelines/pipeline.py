@@ -121,10 +121,10 @@ class Run:
         return _world_size() == 1 or self.accelerator.is_main_process
 
     def part(self, name: str) -> Run:
-        """The same for a part of the stage's work, with a folder and random streams of its own."""
+        """The same for a part of the stage's work, with a folder of its own: for its checkpoints."""
         folder = self.folder / name
         self.on_main(lambda: folder.mkdir(exist_ok=True))
-        other = replace(self, folder=folder, seed=self._number([name]))
+        other = replace(self, folder=folder)
         other.__dict__["accelerator"] = self.accelerator
         return other
 

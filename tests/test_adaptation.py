@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 
 from energies import Average, Conditioned, Energy, Hidden
 from energies.adaptation import TARGET, warm_up
@@ -25,10 +26,6 @@ class Normal(Energy):
 
 
 MEAN, STD = torch.linspace(-1, 1, 20), torch.logspace(-1.5, 0.5, 20)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("sampler", [MALA(5.0), MALA(1e-5), HMC(3.0, 5), RandomWalk(2.0)], ids=str)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import seeded
 
 from energies.buffer import ReplayBuffer, Start
 
 SHAPES = {"image": (1, 4, 5), "video": (3, 2, 4, 4), "voxels": (1, 3, 3, 3)}
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def numbered(num: int, shape: tuple[int, ...]) -> ReplayBuffer:

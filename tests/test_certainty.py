@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import seeded
 from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,11 +14,6 @@ from energies import JointEnergy
 from pipelines.stages.images.attack import accuracy, pgd
 from pipelines.stages.images.certainty import calibration, detection
 from pipelines.stages.images.outliers import made, windows
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # ----------------------------------------------------------------------------------------- calibration
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from conftest import seeded
 from torch import Tensor
 
 import energies
@@ -42,10 +43,6 @@ TINY_VOXELS = [
     "learn.energy.shapes.depths=[1]", "learn.energy.shapes.rank=0", "learn.optimizer.steps=2", "learn.batch=2",
     "super_resolve.polish=1", "export.views=2", "export.num=2", "compute=float32",
 ]  # fmt: skip
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,6 +10,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 import energies
@@ -44,15 +45,7 @@ STEPPING = HMC(0.4, 2)
 SMALL = {"widths": (4, 6), "depths": (1, 1)}
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def points(*shape: int, seed: int = 9) -> Tensor:

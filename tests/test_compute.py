@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import seeded
 from torch import nn
 
 from energies import Average, Bounded, Conditioned, Context, Energy, GenerativeConvNet, Refiner, gradient
 from energies.compute import in_bfloat16, prepared
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk
 from energies.sampling import anneal, sample
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Net(Energy):

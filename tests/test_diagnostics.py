@@ -8,16 +8,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Energy
 from energies.diagnostics import Monitor, Summary, effective_temperature, ess_bulk, ess_tail, r_hat, saturation
 from energies.samplers import MALA, Langevin, RandomWalk, Sampler, State
 from energies.sampling import sample
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import RBM, Average, Conditioned, Energy, Hidden
@@ -17,15 +18,7 @@ CHAINS = 20_000
 LIMIT = 5.0
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def machine(visible: int = 5, hidden: int = 3) -> RBM:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor, nn
 
 import energies
@@ -18,10 +19,6 @@ from pipelines.muon import Muon
 
 SHAPES = {"image": (2, 5, 6), "video": (1, 3, 4, 5)}
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def encoder(shape: tuple[int, ...], **settings) -> EncoderEnergy:

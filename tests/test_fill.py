@@ -7,14 +7,11 @@ from typing import get_args
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Context, Refiner, fill, interpolation, selfsimilar
 from energies.objectives import Batch, Denoising
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def texture(frames: int, size: int, seed: int = 0, width: float = 1.5, channels: int = 3) -> Tensor:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Energy, Gaussian
@@ -50,10 +51,6 @@ class Family(Energy):
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x - self.mean).square() / (2 * (self.std**2 + self.noise**2))).sum(1)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(num: int = NUM, noise: float = 0.0, seed: int = 9) -> Tensor:

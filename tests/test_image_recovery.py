@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 import energies
@@ -29,10 +30,6 @@ JOINT = [
     "load.count=200", "learn_joint.widths=[8]", "learn_joint.depths=[1]", "learn_joint.optimizer.steps=4",
     "learn_joint.batch=16", "compute=float32",
 ]  # fmt: skip
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 import energies
@@ -30,10 +31,6 @@ SHORT = [
     "synthesize.generator.annealed.levels=4",
     "evaluate_synthesis.curve=32", "export_synthesis.num=5",
 ]  # fmt: skip
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,22 +6,14 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 
 from energies import RBM, Gaussian
 from energies.analytic import Funnel, Ising, Mixture, StudentT, states
 from energies.importance import annealed_importance, reverse_importance
 from energies.samplers import HMC, MALA, Gibbs
 
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def wide(dims: int, std: float) -> Gaussian:

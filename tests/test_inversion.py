@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 
 from data import images
 from energies import EncoderEnergy, Gaussian
@@ -21,10 +22,6 @@ TINY = [
     "learn.energy.encoder.depths=[1]",
 ]  # fmt: skip
 LEVELS = Annealed(levels=12, high=10.0).schedule()
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def rough(seed: int = 0, noisy: bool = True) -> EncoderEnergy:

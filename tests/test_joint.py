@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,10 +19,6 @@ from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 CLASSES = 4
 SHAPES = {"image": (1, 5, 6), "video": (2, 3, 4, 5), "vector": (7,)}
 CENTRES, SPREAD, SHARES = torch.tensor([-0.5, 0.5]), 0.2, torch.tensor([0.3, 0.7])
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def points(shape: tuple[int, ...], num: int, seed: int = 1) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Average, Bounded, Conditioned, Energy, Gaussian, Hidden, gradient
@@ -24,15 +25,7 @@ CHAINS, DRAWS = 20_000, 200_000
 LIMIT = 5.0
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def gaussian(mean: Tensor, precision: Tensor) -> Gaussian:

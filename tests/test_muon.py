@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import seeded
 from torch import nn
 
 from pipelines.muon import Muon, orthogonal
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 30), (30, 6), (1, 9), (5, 1)])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor, nn
 
 from energies import EncoderEnergy, Energy, ResidualEnergy
@@ -23,10 +24,6 @@ OBJECTIVES = {
     "recovery": RecoveryLikelihood(Stepwise(levels=4, steps=2)),
     "flow": EnergyMatching(steps=2, negatives=3),
 }
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Family(Energy):

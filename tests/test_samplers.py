@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Energy, Hidden
@@ -43,10 +44,6 @@ def last(
     for state, _ in sample(sampler, energy, x, steps, rng):
         x = state.x
     return x
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor
 
 from energies import Average, Hidden, gradient
 from energies.subspace import Subspace
 
 NOISE = 0.3
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

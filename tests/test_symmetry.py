@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 import torch
+from conftest import seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,15 +31,7 @@ UPRIGHT = tuple(Turn((-3, -1), k) for k in range(4))  # of voxels, about the axi
 GROUPS = {"turns": (TURNS, (2, 4, 4)), "mirrors": (MIRRORS, (2, 4, 3)), "upright": (UPRIGHT, (1, 3, 4, 3))}
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Lopsided(Energy):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from conftest import seeded
 
 from data import images
 from data.errors import InputError
@@ -29,10 +30,6 @@ from pipelines.stages.images.texture import (
 from pipelines.training import Optimizer
 
 TINY = Encoder((4, 8), (1, 1), optimizer=Optimizer(2))
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def energy_of(shape: list[int]) -> EncoderEnergy:

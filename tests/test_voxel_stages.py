@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from conftest import seeded
 
 from data import furniture, voxels
 from energies import Hidden
@@ -27,10 +28,6 @@ TINY = [
     "learn.energy.shapes.depths=[1, 1]", "learn.batch=2",
 ]  # fmt: skip
 SHOWN = ["export.views=2", "export.num=2"]
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

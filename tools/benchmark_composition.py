@@ -5,7 +5,7 @@ python tools/benchmark_composition.py --runs runs --num 64
 takes runs/shape, runs/colour, runs/size and runs/place, each learned by
 
 python -m pipelines.run image_synthesis load.images=scenes load.count=12000 load.held_out=0.1 load.label=shape \
-    learn.optimizer.steps=1200 seed=1 out=runs/shape
+    learn.optimizer.steps=1200 compute=float32 seed=1 out=runs/shape
 
 (seeds 1 to 4: every expert has its own scenes; the same tenth of all combinations is kept from all of them), and, where
 it is there, runs/joint, which `--learn-joint` makes: one model of all combinations as labels. Prints a table.
@@ -26,23 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import energies
 from data.scenes import ATTRIBUTES, combinations, held_out, scenes
-from energies import AnyOf, Energy, WeightedSum
-from energies.balance import balanced
+from energies import Energy, WeightedSum
 from energies.generators import Annealed
-from energies.sampling import anneal
 from pipelines import expression
 from pipelines.composing import Composer
 from pipelines.expression import parse
 from pipelines.pipeline import Run
-from pipelines.stages.experts import ComposeExperts
-from pipelines.stages.images import Learn
+from pipelines.stages.images import Compose, Learn
 from pipelines.stages.images.evaluate_composition import Attributes, is_scene
 from pipelines.stages.images.load import to_bytes
 from pipelines.training import Optimizer
 
-DEFAULTS = {field.name: field for field in ComposeExperts.__dataclass_fields__.values()}
-STRENGTH: float = DEFAULTS["strength"].default
-GENERATOR: Annealed = DEFAULTS["generator"].default_factory()  # type: ignore[misc]
+STAGE = Compose()
+STRENGTH, GENERATOR = STAGE.strength, STAGE.generator
 SEEN = [c for c in combinations() if c not in held_out(0.1)]
 
 
@@ -69,7 +65,8 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         known = {name: {"classes": list(values)} for name, values in ATTRIBUTES.items()}
         images = {"attributes": known, "train": torch.zeros(1, 3, 24, 24)}
-        self.judge = Attributes.fit(images, "scenes", parse("shape"), Run(folder, folder))
+        self.run = Run(folder, folder, compute="float32")
+        self.judge = Attributes.fit(images, "scenes", parse("shape"), self.run)
 
     def table(self) -> None:
         print("classifiers:", ", ".join(f"{n} {a:.3f}" for n, a in self.judge.accuracy.items()), flush=True)
@@ -124,7 +121,7 @@ class Bench:
         node = parse(text)
         names = tuple(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
         own = {name: self.experts[name] for name in names}
-        energy = Composer(own, STRENGTH, names, self.balance).compose(node)
+        energy = Composer(own, STRENGTH, names, STAGE.balancing(self.run)).compose(node)
         x, seconds = self.draw(energy, GENERATOR)
         found, _ = self.judge.judged(node, x)
         shares = ", ".join(f"{k} {v:.2f}" for k, v in found.items() if "." in k)
@@ -158,18 +155,6 @@ class Bench:
         energy = energies.load(self.runs / "joint")
         guided = energy.guided(joined(labels), STRENGTH)  # type: ignore[operator]
         self.say(row, *self.draw(guided, GENERATOR), labels)
-
-    def balance(self, mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
-        found = []
-        for whole in wholes:
-            noise = torch.randn(48, 3, 24, 24, generator=torch.Generator().manual_seed(3))
-            levels = GENERATOR.schedule()
-            chain = anneal(
-                whole, levels, whole.mean + levels[0] * noise, torch.Generator().manual_seed(4),
-                steps=GENERATOR.steps, step_size=GENERATOR.step_size, heun=True,
-            )  # fmt: skip
-            found.append({level: x for level, x in chain if level})
-        return balanced(mixture, {level: [f[level] for f in found] for level in found[0]})
 
     def draw(self, energy: Energy, generator: Annealed, seed: int = 0) -> tuple[Tensor, float]:
         start = time.monotonic()

@@ -100,7 +100,7 @@ class ComposeExperts(ABC):
             experts[name] = self.learned(name, values, run.part(name))
         for energy in experts.values():
             energy.to(run.accelerator.device).eval()
-        energy = Composer(experts, self.strength, chosen, self._balance(run) if self.balance else None).compose(node)
+        energy = Composer(experts, self.strength, chosen, self.balancing(run) if self.balance else None).compose(node)
         run.on_main(lambda: save_energy(energy.cpu(), run.root, "composed"))
         for name, expert in experts.items():
             run.on_main(partial(save_energy, expert.cpu(), run.root / "experts", name))
@@ -112,7 +112,7 @@ class ComposeExperts(ABC):
         }
         return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
 
-    def _balance(self, run: Run) -> Balance:
+    def balancing(self, run: Run) -> Balance:
         """By samples of each part, as noisy as they come by at each level; every process draws the same ones."""
         device, generator = run.accelerator.device, self.generator
         levels = generator.schedule()

@@ -42,7 +42,7 @@ class LearnJoint:
     objective: Joint = Joint()
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1800, 0.02, 30, 1.0, 0.995, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(1800, 0.02, 30, 1.0, 0.99, 100, "muon"))
     """How its weights are found."""
 
     plain_share: float = 0.5
@@ -117,6 +117,4 @@ class LearnJoint:
             batch = Batch(to_float(levels[rows]).to(device), label=labels[rows].to(device), chains=chains)
             return energy, batch
 
-        part = replace(run, folder=run.folder / name)  # each has its own checkpoints
-        part.folder.mkdir(exist_ok=True)
-        return train(energy, objective, draw, optimizer, part, {} if chains is None else chains.tensors())
+        return train(energy, objective, draw, optimizer, run.part(name), {} if chains is None else chains.tensors())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data import images
 from data.errors import InputError
+from data.packing import label_columns
 from data.scenes import ATTRIBUTES, held_out
 from pipelines.pipeline import Run
 
@@ -109,14 +110,9 @@ def _without(dataset: Any, combinations: list[dict[str, str]]) -> Any:
 
 
 def _attributes(dataset: Any, parts: dict[str, Tensor]) -> dict[str, Any]:
-    """All label columns: their classes, and the labels of each part, -1 unknown; `label` where it is the only one."""
-    found: dict[str, Any] = {}
-    named = {name: feature for name, feature in dataset.features.items() if hasattr(feature, "names")}
-    for name, feature in named.items():
-        if name != "label" or len(named) == 1:
-            labels = torch.tensor([-1 if label is None else label for label in dataset[name]])
-            found[name] = {"classes": list(feature.names)} | {part: labels[rows] for part, rows in parts.items()}
-    return found
+    """All label columns; `label` where it is the only one."""
+    found = label_columns(dataset, parts)
+    return found if len(found) < 2 else {name: own for name, own in found.items() if name != "label"}
 
 
 def to_bytes(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from data import twins, voxels
 from data.errors import InputError
 from data.grids import cube
+from data.packing import label_columns
 from pipelines.pipeline import Run
 
 SIDES = range(8, 129)  # of the cubes
@@ -99,11 +100,7 @@ class Load:
             shapes["classes"] = list(map(str, names))
             for name, rows in (("train", train), ("validation", validation)):
                 shapes[f"{name}_labels"] = torch.from_numpy(labels[rows]).long()
-        shapes["attributes"] = {}
-        for name, feature in dataset.features.items():
-            if hasattr(feature, "names"):
-                column = torch.tensor([-1 if label is None else label for label in dataset[name]])
-                own = {"train": column[torch.from_numpy(train)], "validation": column[torch.from_numpy(validation)]}
-                shapes["attributes"]["kind" if name == "label" else name] = {"classes": list(feature.names)} | own
+        found = label_columns(dataset, {"train": train, "validation": validation})
+        shapes["attributes"] = {"kind" if name == "label" else name: own for name, own in found.items()}
         run.log(event="loaded", train=len(train), validation=len(validation), side=side)
         return {"shapes": shapes, "source": {"name": self.voxels, "up": self.up, "pad": self.pad}}
