@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from energies import JointEnergy
+from pipelines.stages.certainty import calibration, detection
 from pipelines.stages.images.attack import accuracy, pgd
-from pipelines.stages.images.certainty import calibration, detection
 from pipelines.stages.images.outliers import made, windows
 
 # ----------------------------------------------------------------------------------------- calibration

@@ -425,7 +425,7 @@ def test_what_joint_energies_cannot_do_is_refused_in_one_line(classified, joint,
     (texts / "notes.txt").write_text("no picture")
     np.savez(tmp_path / "two.npz", images=np.zeros((50, 8, 8), np.uint8), labels=np.arange(50) % 2)
     for number, (name, arguments, words) in enumerate([
-        ("classification", [f"load.images={unlabelled}"], "needs pictures with labels"),
+        ("classification", [f"load.images={unlabelled}"], "needs data with labels"),
         ("classification", [f"load.images={tmp_path / 'two.npz'}", joint[1]], "no joint energies of 2 classes"),
         ("classification", ["load.count=40", f"learn_joint.pretrained={tmp_path / 'none'}"], "none"),
         ("classification", ["classify.level=0"], "level must be positive"),

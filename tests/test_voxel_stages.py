@@ -13,12 +13,13 @@ import torch
 import trimesh
 from conftest import seeded
 
+import energies
 from data import furniture, voxels
 from energies import Hidden
 from energies.memory import Details
 from pipelines import checkpoint, run
 from pipelines.pipeline import Pipeline, Run
-from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, measures
+from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, Select, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks, unpack
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.stages.voxels.learn import _crop
@@ -334,7 +335,25 @@ def test_coarse_shapes_of_a_class_are_made_and_refined(tmp_path):
     assert refined["solids"].shape == (4, 1, 16, 16, 16) and refined["fields"].abs().max() <= 1
     energy = checkpoint.load_values(out / "02_learn")["energy"]
     assert energy.classes == ("chair", "table", "shelf", "lamp") and energy.num_classes == 4
-    assert "in_one_part" in json.loads((out / "metrics.json").read_text())["samples"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert "in_one_part" in metrics["samples"] and metrics["selection"]["made"] == 4
+
+
+def test_shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do(tmp_path):
+    whole, apart, closer = (torch.zeros(1, 8, 8, 8, dtype=torch.bool) for _ in range(3))
+    whole[0, :4], apart[0, 0], apart[0, 4], closer[0, :4], closer[0, 6, :2] = True, True, True, True, True
+    empty = torch.zeros_like(whole)
+    assert measures.largest_shares(torch.stack([whole, apart, empty])).tolist() == [1.0, 0.5, 0.0]
+    for shapes, kept, found in (
+        ([apart, whole, closer], [1], 1),
+        ([apart, closer, empty], [1], 0),
+        ([whole] * 2, [0, 1], 2),
+    ):
+        solids = torch.stack(shapes)
+        fields = torch.arange(len(shapes)).view(-1, 1, 1, 1, 1).expand(-1, 1, 8, 8, 8).float()
+        given = Select()({"solids": solids, "fields": fields, "coarse": fields}, Run(tmp_path, tmp_path))
+        assert given["fields"][:, 0, 0, 0, 0].tolist() == kept and torch.equal(given["solids"], solids[kept])
+        assert given["selection"] == {"made": len(shapes), "whole": found}
 
 
 @pytest.mark.parametrize(
@@ -342,12 +361,37 @@ def test_coarse_shapes_of_a_class_are_made_and_refined(tmp_path):
     [
         (["synthesize.label=sofa"], "the classes are chair, table, shelf, lamp"),
         (["super_resolve.exact=true"], "polish must"),
+        (["select.whole=2"], "whole must lie in"),
         (["02_learn.conditional=false", "synthesize.label=lamp"], "was not learned by class"),
     ],
 )
 def test_bad_ways_to_make_coarse_shapes_are_told_in_one_line(settings, words, capsys, tmp_path):
     assert run.main(["voxel_synthesis", *COARSE, *settings, f"out={tmp_path / 'run'}"]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+JOINT = [
+    "load.count=60", "load.size=16", "learn_joint.widths=[8, 12]", "learn_joint.depths=[1, 1]",
+    "learn_joint.optimizer.steps=3", "learn_joint.batch=4", "classify.samples=4",
+    "classify.generator.annealed.levels=3",
+]  # fmt: skip
+
+
+def test_one_network_classifies_shapes_and_makes_some_of_each_class(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run.main(["voxel_classification", *JOINT, f"out={out}"]) == 0
+    found, values = metrics_of(out), checkpoint.load_values(out / "03_classify")
+    assert 0 <= found["joint"]["accuracy"] <= 1 and found["judge_accuracy"] > 0.5 and 0 <= found["of_their_class"] <= 1
+    assert values["samples"].shape == (4, 1, 16, 16, 16)
+    energy, plain = (energies.load(out / name) for name in ("energy", "plain"))
+    assert energy.classes == ("chair", "table", "shelf", "lamp") and energy.noisy and not plain.noisy
+    assert (out / "samples.png").exists() and "reliability" in (out / "report.html").read_text()
+    again = ["load.count=60", "load.size=16", f"learn_joint.pretrained={out}", "classify.samples=0"]
+    assert run.main(["voxel_classification", *again, f"out={tmp_path / 'again'}"]) == 0
+    assert metrics_of(tmp_path / "again")["joint"] == found["joint"]
+    other = ["load.count=60", f"learn_joint.pretrained={out}", f"out={tmp_path / 'other'}"]
+    assert run.main(["voxel_classification", *other]) == 2
+    assert "is no energy of such shapes (1x32x32x32)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tmp_path):

@@ -22,6 +22,15 @@ def load_energy(folder: Path, address: str) -> Any:
         raise InputError(f"{address}={folder}: no energy can be read there ({type(error).__name__})") from None
 
 
+def pretrained(folder: Path, shape: list[int], stage: str = "learn", what: str = "pictures") -> Any:
+    """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other x."""
+    folder = inner(folder)
+    energy = load_energy(folder, f"{stage}.pretrained")
+    if list(getattr(energy, "event_shape", ())) != shape:
+        raise InputError(f"{stage}.pretrained={folder}: is no energy of such {what} ({'x'.join(map(str, shape))})")
+    return energy
+
+
 def weights_of(folder: str | None) -> tuple[str, ...]:
     """The file that an energy's weights are in, of a run's folder or the energy's."""
     return (str(inner(Path(folder)) / "model.safetensors"),) if folder else ()

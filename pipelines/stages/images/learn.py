@@ -19,7 +19,7 @@ from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, Recove
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import forgotten
-from pipelines.stages.results import inner, load_energy, weights_of
+from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
@@ -183,12 +183,3 @@ class Learn:
 def num_levels(shape: list[int], widths: Sequence[int]) -> int:
     """Of a network with these widths, the levels that pictures [C, H, W] have pixels for."""
     return min(len(widths), max(1, int(math.log2(min(shape[1:]) / COARSEST))))
-
-
-def pretrained(folder: Path, shape: list[int], stage: str = "learn") -> Any:
-    """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other pictures."""
-    folder = inner(folder)
-    energy = load_energy(folder, f"{stage}.pretrained")
-    if list(getattr(energy, "event_shape", ())) != shape:
-        raise InputError(f"{stage}.pretrained={folder}: is no energy of such pictures ({'x'.join(map(str, shape))})")
-    return energy

@@ -16,10 +16,9 @@ from energies.objectives import Batch, Denoising
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
 from pipelines.stages.images.hide import box, scattered
-from pipelines.stages.images.learn import pretrained
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import Lessons, Task, check_unseen, hides, sees
-from pipelines.stages.results import weights_of
+from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 

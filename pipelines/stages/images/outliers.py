@@ -20,9 +20,9 @@ from pipelines import checkpoint
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.images.certainty import detection
-from pipelines.stages.images.classify import leveled, probabilities
+from pipelines.stages.certainty import detection
 from pipelines.stages.images.load import to_float
+from pipelines.stages.joint import leveled, probabilities
 from pipelines.stages.results import save_energy, save_metrics
 from pipelines.stages.settings import check_there
 

@@ -1,5 +1,6 @@
 """The stages of voxel pipelines: one piece of work a file, all listed here."""
 
+from pipelines.stages.voxels.classify import Classify
 from pipelines.stages.voxels.compose import Compose
 from pipelines.stages.voxels.evaluate import EvaluateRecovery, EvaluateRefinement, EvaluateSynthesis
 from pipelines.stages.voxels.export import Export
@@ -7,14 +8,18 @@ from pipelines.stages.voxels.features import Features
 from pipelines.stages.voxels.hide import Hide
 from pipelines.stages.voxels.interpolate import Interpolate
 from pipelines.stages.voxels.learn import Learn
+from pipelines.stages.voxels.learn_joint import LearnJoint
 from pipelines.stages.voxels.load import Load
 from pipelines.stages.voxels.recover import Recover
+from pipelines.stages.voxels.select import Select
 from pipelines.stages.voxels.super_resolve import Coarsen, SuperResolve
 from pipelines.stages.voxels.synthesize import Synthesize
 
 Stage = (
     Load
     | Learn
+    | LearnJoint
+    | Classify
     | Compose
     | Hide
     | Recover
@@ -23,6 +28,7 @@ Stage = (
     | SuperResolve
     | EvaluateRefinement
     | Synthesize
+    | Select
     | EvaluateSynthesis
     | Interpolate
     | Features

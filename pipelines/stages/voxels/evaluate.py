@@ -73,9 +73,15 @@ class EvaluateSynthesis:
         num = min(len(values["solids"]), len(validation), len(train) // 2)
         found["real"] = measures.collection(train[-num:], train[:-num], validation)
         found["sampling"] = values["sampling"]["summary"]
+        if "selection" in values:
+            found["selection"] = values["selection"]
         save_metrics(found, run.root)
         lines = [f"{'':24}{'samples':>10}{'real':>10}"]
         lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
+        if "selection" in values:
+            lines.append(
+                "made {made} shapes, of which {whole} were in one part and are judged".format(**values["selection"])
+            )
         return {"metrics": found, "summary": "\n".join(lines)}
 
 

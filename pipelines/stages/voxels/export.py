@@ -10,12 +10,12 @@ from torch import Tensor
 
 from data import images, rendering, voxels
 from data.errors import InputError
-from data.frames import from_uint8
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
 from pipelines.stages.results import save_energy
+from pipelines.stages.voxels.grids import rendered
 
 Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]
 VIEWED_FACES = 6000  # of a shape in the report
@@ -73,7 +73,7 @@ class Export:
         solids = values["solids"]
         written, problem = self._write(solids, run)
         rows = _rows(values, values["paths"]["steps"] if "paths" in values else self.num)
-        clips = {label: _clip(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
+        clips = {label: rendered(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
         sheet = pictures.contact_sheet(clips, frames=max(clip.shape[1] for clip in clips.values()), scale=1)
         images.write(run.root / "contact_sheet.png", sheet)
         first = next((k for k, solid in enumerate(solids) if solid.any()), None)
@@ -158,9 +158,3 @@ def _rows(values: dict[str, Any], num: int) -> dict[str, Tensor]:
     if "samples" in values:
         rows["one sample"] = values["samples"] > 0
     return {label: row[:num] for label, row in rows.items()}
-
-
-def _clip(solids: Tensor) -> Tensor:
-    """Renderings of shapes as the frames of a clip."""
-    frames = [rendering.render(solid, size=144) for solid in solids]
-    return from_uint8(np.stack(frames))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data import voxels
+from data import rendering, voxels
 from data.errors import InputError
+from data.frames import from_uint8
 
 
 def check_side(energy: Any, side: int, stage: str) -> None:
@@ -38,7 +39,18 @@ def averaged(bits: Tensor, side: int, size: int) -> Tensor:
     return torch.cat([F.avg_pool3d(part, side // size) if size < side else part for part in parts])
 
 
-def likeliest(field: Tensor, hidden: Tensor) -> Tensor:
+def mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Shapes [n, 1, N, N, N], or their mirror images, at random."""
+    chosen = torch.rand(len(x), generator=rng, device=rng.device) < 0.5
+    return torch.where(chosen.view(-1, 1, 1, 1, 1), x.flip(2), x)
+
+
+def rendered(solids: Tensor) -> Tensor:
+    """Pictures of bool [n, 1, N, N, N], as the frames of a clip [3, n, H, W] in [-1, 1]."""
+    return from_uint8(np.stack([rendering.render(solid, size=144) for solid in solids]))
+
+
+def likeliest(field: Tensor, hidden: Tensor | None = None) -> Tensor:
     """The solid, bool [n, 1, N, N, N], with the highest expected intersection over union on the hidden voxels.
 
     For probabilities p that are right, a set S of voxels has about sum_S p / (|S| + sum_not-S p); the best S of a size
@@ -46,9 +58,10 @@ def likeliest(field: Tensor, hidden: Tensor) -> Tensor:
 
     Args:
         field: expected x in [-1, 1], [n, 1, N, N, N].
-        hidden: bool, the same shape.
+        hidden: bool, the same shape; None: everywhere.
     """
     solid = field > 0
+    hidden = torch.ones_like(solid) if hidden is None else hidden
     for expected, mask, out in zip((field + 1) / 2, hidden, solid, strict=True):
         p, order = expected[mask].clamp(0, 1).double().sort(descending=True)
         if len(p) == 0:

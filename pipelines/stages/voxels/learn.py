@@ -20,7 +20,7 @@ from pipelines.pipeline import Run
 from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
 from pipelines.stages.results import load_energy
 from pipelines.stages.settings import check_network
-from pipelines.stages.voxels.grids import averaged
+from pipelines.stages.voxels.grids import averaged, mirrored
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train
 
@@ -169,7 +169,7 @@ class Learn:
             return Memory(x[: settings.remembered], settings.rank, settings.noise)
 
         def varied(x: Tensor, rng: torch.Generator) -> Tensor:
-            x = _mirrored(x, rng)
+            x = mirrored(x, rng)
             return x if settings.rank else torch.stack([_crop(shape, rng) for shape in x])
 
         lessons = Lessons(x, self.batch, tasks, reference if settings.rank else None, self.folds, run, varied)
@@ -198,7 +198,7 @@ class Learn:
         def draw(energy: EncoderEnergy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
             rows = torch.randint(len(x), (self.batch,), generator=rng, device=rng.device).cpu()
             label = None if labels is None else forgotten(labels[rows].to(device), rng)
-            return energy, Batch(_mirrored(x[rows].to(device), rng), label=label)
+            return energy, Batch(mirrored(x[rows].to(device), rng), label=label)
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 
@@ -229,12 +229,6 @@ def _tasks(side: int, whole: bool) -> dict[str, Task]:
         tasks["box"] = Task(1, hides(lambda rng: box(side, int(side * (0.3 + 0.4 * uniform(rng))), rng)))
     shares = {2: 2, 4: 2 if whole else 1}
     return tasks | {f"coarse{k}": Task(share, sees(Average((k,) * 3))) for k, share in shares.items() if side % k == 0}
-
-
-def _mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Shapes, or their mirror images."""
-    mirrored = torch.rand(len(x), generator=rng, device=rng.device) < 0.5
-    return torch.where(mirrored.view(-1, 1, 1, 1, 1), x.flip(2), x)
 
 
 def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:

@@ -108,5 +108,5 @@ class SuperResolve:
             solids = top_of_blocks(fields, values["measured"].float())
         else:
             fields = polished(energy, fields, self.polish, run)
-            solids = likeliest(fields, torch.ones_like(fields, dtype=torch.bool))
+            solids = likeliest(fields)
         return {"coarse": fields, "fields": fields.half(), "solids": solids}

@@ -72,7 +72,7 @@ class Synthesize:
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
             fields = sampled(energy, nothing, hidden, self.unmasking, self.polish, run, "synthesize")
-            solids = likeliest(fields, hidden)
+            solids = likeliest(fields)
         else:
             fields = self._published(energy, run, monitor)
             solids = fields > 0
@@ -93,7 +93,7 @@ class Synthesize:
         if self.generator is None and "generator" in values:
             generator = from_description(values["generator"])
         fields = generate(energy, generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor)
-        solids = likeliest(fields, torch.ones_like(fields, dtype=torch.bool))
+        solids = likeliest(fields)
         return {
             "coarse": fields,
             "measured": fields,

@@ -1,0 +1,46 @@
+"""Classify shapes, say how sure, and make some of each class with the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from data import images
+from pipelines import pictures
+from pipelines.pipeline import Run
+from pipelines.report import Report
+from pipelines.stages.joint import Classification, Examples
+from pipelines.stages.voxels.grids import likeliest, rendered
+from pipelines.stages.voxels.learn_joint import labelled
+from pipelines.stages.voxels.measures import distances
+
+
+@dataclass(frozen=True)
+class Classify(Classification):
+    """Accuracy and calibration of the joint energy beside the same network by cross-entropy alone, and samples of each
+    class, judged by the nearest shape that was learned from; into metrics.json and the report."""
+
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy", "plain", "generator")
+    gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "samples")
+    distributed: ClassVar[bool] = True
+
+    level: float = 0.5
+    """Noise level that classes are read at, in units of x, where the energy is a family over levels."""
+
+    samples: int = 40
+    """Samples to make, the classes in turns; 0: none."""
+
+    def examples(self, values: dict[str, Any]) -> Examples:
+        return labelled(values["shapes"], "validation")
+
+    def judged(self, values: dict[str, Any], run: Run) -> Callable[[Tensor], Tensor]:
+        x, labels = labelled(values["shapes"], "train").known()
+        return lambda new: labels[distances(likeliest(new), x > 0).argmin(1)]
+
+    def show(self, samples: Tensor, report: Report, run: Run) -> None:
+        sheet = pictures.grid(rendered(likeliest(samples)).movedim(1, 0))
+        images.write(run.root / "samples.png", sheet)
+        report.image(sheet, "samples of the joint energy, the classes in turns")
