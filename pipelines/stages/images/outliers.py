@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,23 +28,28 @@ from pipelines.stages.results import save_energy, save_metrics
 from pipelines.stages.settings import check_there
 
 TOGETHER = 250  # pictures scored at once
+MARGIN = 2.0  # what the margin counts beside the energy
 BINS = 40  # of the histograms
 
 
 @dataclass(frozen=True)
 class Score:
-    """Score pictures by E(x), by the length of its gradient and by the largest class probability, alone and together:
-    those kept to judge by against what is not of their kind; into metrics.json and the report. Your own are listed by
-    energy."""
+    """Score pictures by E(x), by the margin by which it lies below the mean energy of a class, by both, by the length
+    of its gradient and by the largest class probability: those kept to judge by against what is not of their kind; into
+    metrics.json and the report. Your own are listed by energy."""
 
     needs: ClassVar[tuple[str, ...]] = ("images", "energy", "plain")
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
 
     level: float = 0.7
-    """Noise level of the classes, and of the gradient, in units of x, where the energy is a family over levels."""
+    """Noise level of the largest probability and of the gradient, in units of x, where the energy is a family over
+    levels."""
 
     levels: tuple[float, ...] = (0.7, 1.0, 1.5)
     """Noise levels whose energies are added up, each in units of its spread over what was learned from."""
+
+    margins: tuple[float, ...] = (0.15, 0.25, 0.4, 0.7, 1.0)
+    """Those whose margins are."""
 
     outliers: tuple[str, ...] = ()
     """Further folders, files or data sets of pictures that are not of the kind."""
@@ -55,8 +61,9 @@ class Score:
     """A folder of pictures of your own, to be listed by energy in scores.csv and the report."""
 
     def __post_init__(self) -> None:
-        if not self.level > 0 or not self.levels or min(self.levels) <= 0 or self.num < 20:
-            raise ValueError("level and levels must be positive, num 20 or more")
+        levels = (self.level, *self.levels, *self.margins)
+        if not self.levels or not self.margins or min(levels) <= 0 or self.num < 20:
+            raise ValueError("level, levels and margins must be positive, num 20 or more")
         check_there(input=self.input)
 
     def files(self) -> tuple[str, ...]:
@@ -69,15 +76,16 @@ class Score:
         for number, name in enumerate(self.outliers, 1):
             kinds[f"{number}: {Path(name).name}"] = self._read(name, inside)
         joint, plain = values["energy"], values["plain"]
-        known: dict[float, tuple[float, float]] = {}
+        energy = _summed(_energies, joint, self.levels, reference, run)
+        margin = _summed(_margins, joint, self.margins, reference, run)
         rules = {
-            "joint: energy": lambda x: self._energy(joint, x, reference, run, known),
-            "joint: energy and doubt": lambda x: (
-                self._energy(joint, x, reference, run, known) / len(self.levels) + self._doubt(joint, x, reference, run)
-            ),
+            "joint: energy": energy,
+            "joint: margin": margin,
+            "joint: energy and margin": lambda x: energy(x) + MARGIN * margin(x),
             "joint: gradient": lambda x: self._slope(joint, x, run),
             "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
-            "plain: energy": lambda x: self._energy(plain, x, reference, run, {}),
+            "plain: energy": _summed(_energies, plain, self.levels, reference, run),
+            "plain: margin": _summed(_margins, plain, self.margins, reference, run),
             "plain: largest probability": lambda x: 1 - probabilities(plain, x, self.level, run).amax(1),
         }
         scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
@@ -100,7 +108,7 @@ class Score:
         save_energy(joint, run.root)
         save_energy(plain, run.root, "plain")
         if self.input is not None:
-            self._list(lambda x: self._energy(joint, x, reference, run, known), energies["inside"], inside, run, report)
+            self._list(energy, energies["inside"], inside, run, report)
         details(report, run, None)
         report.write(run.root / "report.html")
         return {"metrics": found, "summary": _summary(found)}
@@ -112,27 +120,6 @@ class Score:
             return windows(images.read(name, channels=channels), height, width, self.num)
         dataset: Any = images.open_dataset(name, (height, width), channels)
         return images.batch(dataset, range(min(self.num, len(dataset))))[0]
-
-    def _energy(
-        self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run, known: dict[float, tuple[float, float]]
-    ) -> Tensor:
-        """known: mean and spread of the reference's energies by level, found once."""
-        if not energy.noisy:
-            values, own = _values(energy, x, run), _values(energy, reference, run)
-            return len(self.levels) * (values - own.mean()) / own.std()
-        total = torch.zeros(len(x))
-        for level in self.levels:
-            if level not in known:
-                values = _values(energy.at(level), reference, run)
-                known[level] = float(values.mean()), float(values.std())
-            mean, std = known[level]
-            total += (_values(energy.at(level), x, run) - mean) / std
-        return total
-
-    def _doubt(self, energy: JointEnergy, x: Tensor, reference: Tensor, run: Run) -> Tensor:
-        """-log of the largest class probability, in units of its spread over the reference."""
-        found = [-probabilities(energy, part, self.level, run).amax(1).log() for part in (x, reference)]
-        return (found[0] - found[1].mean()) / found[1].std().clamp(min=1e-6)
 
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
         energy = prepared(leveled(energy, self.level).to(run.accelerator.device).eval())
@@ -196,10 +183,36 @@ def windows(photograph: Tensor, height: int, width: int, num: int) -> Tensor:
     )
 
 
-def _values(energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
+def _summed(
+    of: Callable[[Tensor], Tensor], energy: JointEnergy, levels: Sequence[float], reference: Tensor, run: Run
+) -> Callable[[Tensor], Tensor]:
+    """A score of x [n, *shape]: what `of` makes of the logits, added up over noise levels, each of mean 0 and spread 1
+    over the reference, as their sum is."""
+    members = [energy.at(level) for level in levels] if energy.noisy else [energy]
+    parts = [_standardised(partial(_score, of, member, run), reference) for member in members]
+    return _standardised(lambda x: torch.stack([part(x) for part in parts]).sum(0), reference)
+
+
+def _standardised(score: Callable[[Tensor], Tensor], reference: Tensor) -> Callable[[Tensor], Tensor]:
+    own = score(reference)
+    mean, spread = own.mean(), own.std().clamp(min=1e-6)
+    return lambda x: (score(x) - mean) / spread
+
+
+def _score(of: Callable[[Tensor], Tensor], energy: JointEnergy, run: Run, x: Tensor) -> Tensor:
     energy = energy.to(run.accelerator.device).eval()
     with torch.no_grad():
-        return torch.cat([energy(part.to(run.accelerator.device)).cpu() for part in x.split(TOGETHER)])
+        return torch.cat([of(energy.logits(part.to(run.accelerator.device))).cpu() for part in x.split(TOGETHER)])
+
+
+def _energies(logits: Tensor) -> Tensor:
+    """E(x) [n] of logits -E(x, y) [n, classes]."""
+    return -logits.logsumexp(1)
+
+
+def _margins(logits: Tensor) -> Tensor:
+    """E(x) less the mean of E(x, y) over y: what all classes share, the strokes say, is gone from it."""
+    return logits.mean(1) - logits.logsumexp(1)
 
 
 def _histogram(values: Tensor, every: dict[str, Tensor]) -> tuple[list[float], list[float]]:
