@@ -56,7 +56,7 @@ def scenes(
     _check(num, side, seed, start)
     possible = combinations(exclude=exclude, allowed=allowed)
     codes = torch.tensor([[ATTRIBUTES[name].index(value) for name, value in scene.items()] for scene in possible])
-    draws = _uniform(num, seed, start)  # [num, DRAWS]
+    draws = uniform(num, seed, start)  # [num, DRAWS]
     chosen = codes[(draws[:, 0] * len(codes)).long()]  # [num, attributes]
     parts = zip(chosen.split(CHUNK), draws[:, 1:].float().split(CHUNK), strict=True)
     x = torch.cat([_paint(*part, side) for part in parts])
@@ -93,7 +93,7 @@ def held_out(share: float, seed: int = 0) -> list[dict[str, str]]:
     if not 0 < share <= 0.5:
         raise InputError(f"share={share} is out of range; it must be above 0, at most 0.5")
     every = combinations()
-    order = _uniform(len(every), seed, 0)[:, 0].argsort().tolist()
+    order = uniform(len(every), seed, 0)[:, 0].argsort().tolist()
     kept: list[dict[str, str]] = []
     seen: dict[tuple[str, str], int] = {}
     pairs = {index: _pairs(every[index]) for index in order}
@@ -118,9 +118,9 @@ def misfit(x: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
     for picture, shape, size, place in zip(x, labels["shape"], labels["size"], labels["place"], strict=True):
         room = torch.where(PLACES[place] != 0, 0.02, 0.05)
         radius = RADII[size] * (1 + 0.06 * tries[:, 0])
-        cover = _cover(shape.expand(len(tries)), radius, 0.5 + PLACES[place] + tries[:, 1:] * room, side).flatten(1)
-        # Least squares: every channel is ground + contrast * cover.
-        c = cover - cover.mean(1, keepdim=True)  # [tries, pixels]
+        covered = cover(shape.expand(len(tries)), radius, 0.5 + PLACES[place] + tries[:, 1:] * room, side).flatten(1)
+        # Least squares: every channel is ground + contrast * covered.
+        c = covered - covered.mean(1, keepdim=True)  # [tries, pixels]
         v = picture.flatten(1) - picture.flatten(1).mean(1, keepdim=True)  # [3, pixels]
         explained = (c @ v.T).square() / c.square().sum(1, keepdim=True)
         left = (v.square().sum(1) - explained).clamp(min=0).sum(1).amin()
@@ -137,11 +137,11 @@ def _paint(chosen: Tensor, draws: Tensor, side: int) -> Tensor:
     centre = 0.5 + PLACES[place] + jitter[:, 1:3] * torch.where(along, 0.02, 0.05)
     hue = (COLOURS[colour] + 0.05 * jitter[:, 3:6]).clamp(0, 1)
     ground = 0.14 + 0.06 * jitter[:, 6:7] + 0.015 * jitter[:, 7:10]
-    cover = _cover(shape, radius, centre, side)[:, None]
-    return torch.lerp(ground[:, :, None, None], hue[:, :, None, None], cover) * 2 - 1
+    covered = cover(shape, radius, centre, side)[:, None]
+    return torch.lerp(ground[:, :, None, None], hue[:, :, None, None], covered) * 2 - 1
 
 
-def _cover(shape: Tensor, radius: Tensor, centre: Tensor, side: int) -> Tensor:
+def cover(shape: Tensor, radius: Tensor, centre: Tensor, side: int) -> Tensor:
     """Share of every pixel that the object covers [n, side, side]; shape, radius [n] and centre (x, y) [n, 2]."""
     axis = (torch.arange(side) + 0.5) / side
     x = (axis - centre[:, :1])[:, None, :].expand(-1, side, -1)  # [n, side, side]
@@ -177,7 +177,7 @@ def _cross(x: Tensor, y: Tensor, r: Tensor) -> Tensor:
     return torch.maximum(long - 1.05 * r, short - 0.33 * r)
 
 
-def _uniform(num: int, seed: int, start: int) -> Tensor:
+def uniform(num: int, seed: int, start: int) -> Tensor:
     """float64 [num, DRAWS] in [0, 1): row k depends on the seed and on start + k only."""
     bits = np.random.Philox(key=seed).advance(start * DRAWS // 4).random_raw(num * DRAWS)
     return torch.from_numpy((bits >> np.uint64(11)) * 2.0**-53).reshape(num, DRAWS)

@@ -378,7 +378,7 @@ def test_what_does_not_belong_is_told_and_ones_own_pictures_listed(classified, j
     out = tmp_path / "out"
     assert run.main(["out_of_distribution", *joint, f"score.input={folder}", f"out={out}"]) == 0
     found = metrics_of(out)
-    assert found["num"] == 20 and len(found["detection"]) == 6
+    assert found["num"] == 20 and len(found["detection"]) == 8
     for by_kind in found["detection"].values():
         assert by_kind.keys() == {"rotated", "mirrored", "blank", "noise", "bricks"}
         assert all(0 <= v <= 1 for kind in by_kind.values() for v in kind.values())

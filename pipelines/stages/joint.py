@@ -84,7 +84,7 @@ class JointLearning(ABC):
     """Chains in the replay buffer, for maximum likelihood."""
 
     def __post_init__(self) -> None:
-        check_network(self.widths, self.depths)
+        check_network(self.widths, self.depths, least=0)
         if self.batch < 2 or self.chains < 1 or not 0 < self.plain_share <= 1:
             raise ValueError("batch must be 2 or more, chains 1 or more, plain_share above 0, at most 1")
 

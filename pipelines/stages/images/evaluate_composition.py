@@ -115,15 +115,16 @@ class Attributes:
             labels = {name: images["attributes"][name]["train"] for name in names}
             truth = {name: images["attributes"][name]["validation"] for name in names}
         model = Classifier.fit(
-            x, [labels[name] for name in names], [len(known[name]) for name in names], run.generator("judge"), run,
-            JUDGED_FOR if of_scenes else None,
+            _flat(x), [labels[name] for name in names], [len(known[name]) for name in names], run.generator("judge"),
+            run, JUDGED_FOR if of_scenes else None,
         )  # fmt: skip
         judge = cls({name: known[name] for name in names}, model, {}, of_scenes)
         right = {name: _share((found == truth[name])[truth[name] >= 0]) for name, found in judge.labels(test).items()}
         return replace(judge, accuracy=right)
 
     def labels(self, x: Tensor) -> dict[str, Tensor]:
-        """What the classifiers find in x [n, C, H, W], [n] each."""
+        """What the classifiers find in x [n, C, H, W] or [n, C, T, H, W], [n] each."""
+        x = _flat(x)
         return {name: self.model.probabilities(x, kind).argmax(1) for kind, name in enumerate(self.classes)}
 
     def judged(self, node: Node, x: Tensor) -> tuple[dict[str, Any], Tensor]:
@@ -156,6 +157,11 @@ class Attributes:
 
     def _told(self, node: Node) -> bool:
         return any(leaf.label in self.classes.get(leaf.name, ()) for leaf in expression.experts(node))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Pictures as they are, of clips [n, C, T, H, W] the frames as channels: [n, C T, H, W]."""
+    return x.flatten(1, -3)
 
 
 def is_scene(x: Tensor, labels: Labels) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data import images
 from pipelines import pictures
@@ -34,7 +35,7 @@ class ExportComposition:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         samples, found = values["samples"], values["metrics"]
-        write_all(samples[: self.pictures], run, "samples", "sample")
+        self.write(samples[: self.pictures], run)
         composition = values["composition"]
         report = Report("Composition")
         report.text(f"{composition['expr']}: strength {composition['strength']:g}.")
@@ -44,18 +45,26 @@ class ExportComposition:
         report.table(["share of the samples", *(name.replace("_", " ") for name in names)], rows)
         told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found["classifiers"].items())
         report.text(f"Judged by classifiers that were learned apart; their own accuracy: {told}.")
-        sheet = pictures.grid(samples[:100])
+        sheet = self.sheet(samples[:100], 10)
         images.write(run.root / "samples.png", sheet)
         report.image(sheet, "samples")
         wrong = samples[~values["verdicts"]]
         if len(wrong):
-            report.image(pictures.grid(wrong[:20]), "those that are not all that was asked for")
+            report.image(self.sheet(wrong[:20], 10), "those that are not all that was asked for")
         if values["grid"] is not None:
             self._grid(values["grid"], report, run)
         details(report, run, values["sampling"])
         report.write(run.root / "report.html")
         save_energy(values["energy"], run.root)
         return {}
+
+    def write(self, samples: Tensor, run: Run) -> None:
+        """The samples as files."""
+        write_all(samples, run, "samples", "sample")
+
+    def sheet(self, x: Tensor, columns: int) -> np.ndarray:
+        """Some of them in one picture."""
+        return pictures.grid(x, columns)
 
     def _grid(self, grid: dict[str, Any], report: Report, run: Run) -> None:
         learned = torch.tensor(grid["learned"])
@@ -69,6 +78,6 @@ class ExportComposition:
             "shows are marked."
         )
         report.table([" x ".join(grid["names"]), *grid["columns"]], rows)
-        sheet: np.ndarray = pictures.grid(grid["samples"], columns=len(grid["columns"]))
+        sheet = self.sheet(grid["samples"], len(grid["columns"]))
         images.write(run.root / "grid.png", sheet)
         report.image(sheet, f"rows {', '.join(grid['rows'])}; columns {', '.join(grid['columns'])}")

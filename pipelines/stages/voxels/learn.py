@@ -76,8 +76,7 @@ class Encoder:
     """Residual blocks there."""
 
     def __post_init__(self) -> None:
-        if not self.widths or len(self.widths) != len(self.depths) or min(self.widths) < 1 or min(self.depths) < 0:
-            raise ValueError(f"widths must be positive and as many as depths, got {self.widths} and {self.depths}")
+        check_network(self.widths, self.depths, least=0)
 
 
 ALLOWED: dict[type, type] = {Shapes: Denoising, DescriptorNet: MaximumLikelihood, Encoder: ScoreMatching}

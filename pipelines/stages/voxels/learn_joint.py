@@ -20,16 +20,16 @@ class LearnJoint(JointLearning):
     gives: ClassVar[tuple[str, ...]] = ("energy", "plain", "generator")
     distributed: ClassVar[bool] = True
 
-    widths: tuple[int, ...] = (16, 96, 128, 192)
+    widths: tuple[int, ...] = (16, 64, 128, 192)
     """Channels of the levels, from half the resolution on."""
 
-    depths: tuple[int, ...] = (1, 1, 2, 1)
+    depths: tuple[int, ...] = (0, 1, 2, 1)
     """Residual blocks there."""
 
-    objective: Joint = Joint(ScoreMatching(1.0), level=0.5)
+    objective: Joint = Joint(ScoreMatching(1.0), weight=50.0, level=0.5, spread=0.5)
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.02, 30, 1.0, 0.99, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.01, 30, 1.0, 0.99, 100, "muon"))
     """How its weights are found."""
 
     batch: int = 24

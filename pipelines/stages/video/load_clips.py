@@ -1,0 +1,90 @@
+"""Read many short clips with labels, or make them, and set some aside to judge by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import moving, video
+from data.errors import InputError
+from pipelines.pipeline import Run
+from pipelines.stages.images.load import to_bytes
+
+FEWEST = 20  # clips that anything can be learned from
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
+
+
+@dataclass(frozen=True)
+class LoadClips:
+    """Read short clips of one length and size, and part them into those to learn from and those to judge by. To the
+    stages of compositions a clip is a picture with an axis of time."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("images", "source")
+
+    clips: str = "moving"
+    """A folder of videos (mp4, mkv, webm, avi, mov, gif), one folder a class, the label called kind; or moving, made
+    from the seed: a shape of a colour in motion."""
+
+    size: int = 16
+    """Pixels a side."""
+
+    frames: int = 8
+    """Length of a clip; of longer videos as many clips are taken as they hold."""
+
+    count: int = 6000
+    """Clips to make, or to take at most, at random."""
+
+    validation: float = 0.1
+    """Share of the clips to judge by."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
+        if self.count < FEWEST or self.frames < 4 or not moving.SMALLEST <= self.size <= 64:
+            raise ValueError(
+                f"count must be {FEWEST} or more, frames 4 or more and size {moving.SMALLEST} to 64, "
+                f"got {self.count}, {self.frames} and {self.size}"
+            )
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        if self.clips == "moving":
+            x, labels = moving.clips(self.count, self.size, self.frames, run.seed)
+            classes = {name: list(names) for name, names in moving.ATTRIBUTES.items()}
+        else:
+            x, labels, classes = self._read(Path(self.clips))
+        # Always the same split: an energy learned in another run knows no more.
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
+        num = max(1, math.floor(len(order) * self.validation))
+        parts = {"validation": order[:num], "train": order[num:]}
+        found: dict[str, Any] = {name: to_bytes(x[rows]) for name, rows in parts.items()}
+        found["classes"] = []
+        found["attributes"] = {
+            name: {"classes": classes[name], **{part: own[rows] for part, rows in parts.items()}}
+            for name, own in labels.items()
+        }
+        run.log(event="loaded", train=len(order) - num, validation=num, shape=list(x.shape[1:]))
+        return {"images": found, "source": {"name": self.clips}}
+
+    def _read(self, folder: Path) -> tuple[Tensor, dict[str, Tensor], dict[str, list[str]]]:
+        """Clips [n, 3, T, H, W] of every video in a folder of folders, and the label kind."""
+        files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+        kinds = sorted({file.parent.name for file in files})
+        if len(kinds) < 2:
+            raise InputError(f"load_clips.clips={folder}: needs two folders or more with videos, a folder a class")
+        x, labels = [], []
+        for file in files:
+            clip, _ = video.read(file, size=self.size, frames=None)
+            for low in range(0, clip.shape[1] - self.frames + 1, self.frames):
+                x.append(clip[:, low : low + self.frames])
+                labels.append(kinds.index(file.parent.name))
+        if len(x) < FEWEST:
+            raise InputError(
+                f"{folder} holds {len(x)} clips of {self.frames} frames; at least {FEWEST} are needed to learn from"
+            )
+        return torch.stack(x), {"kind": torch.tensor(labels)}, {"kind": kinds}
