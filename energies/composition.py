@@ -181,6 +181,14 @@ class AnyOf(Composite):
         energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
         return math.log(len(self.energies)) - (self.offsets.to(energies) - energies).logsumexp(1)
 
+    def shares(self, x: Tensor) -> Tensor:
+        """Of clean x, or at a bound level: how likely each part is that x [B, *event] came from it, [B, K]."""
+        return (self.offsets.to(x) - torch.stack([part(x) for part in self.parts], 1)).softmax(1)
+
+    def shifted(self, change: Tensor) -> AnyOf:
+        """The same mixture with `change` [K] added to the offsets, at every level."""
+        return AnyOf(self.energies, (self.offsets.cpu() + change.to(self.offsets).cpu()).tolist(), self.levels)  # type: ignore[arg-type]
+
     def _offsets_at(self, noise: float | Tensor) -> Tensor:
         """[K] or, for a level a sample, [B, K]."""
         assert self.levels is not None

@@ -24,7 +24,7 @@ from energies.labelled import Labelled
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
-PLACES = 256  # of a level; where there are more, their sum counts as that of so many for the heads of classes
+PLACES = {2: 256, 3: 16}  # of a level by dimensions; the sum over more counts as that of so many for the heads
 
 
 class EncoderEnergy(Labelled):
@@ -197,7 +197,7 @@ class _Level(nn.Module):
         with torch.autocast(g.device.type, enabled=False):  # sums over all places are no matter for a short format
             weights = self.weigh(condition).view(len(condition), self.heads, 2, g.shape[1])
             if self.heads > 1:  # what tells classes apart does not grow with the size of x
-                weights = weights * min(1.0, PLACES / g.shape[2])
+                weights = weights * min(1.0, PLACES[h.ndim - 2] / g.shape[2])
             read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
             return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
 

@@ -24,8 +24,9 @@ from pipelines import expression
 from pipelines.expression import Expert, Node, Weighted
 from pipelines.trees import ConfigError, unknown
 
-Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum]], AnyOf]"
-"""(mixture of what parts add to the prior, the whole energy of each part) -> the mixture, its parts counting alike."""
+Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum], Callable[[AnyOf], WeightedSum]], AnyOf]"
+"""(mixture of what parts add to the prior, the whole energy of each part, what makes that of a mixture) -> the mixture,
+its parts counting alike."""
 
 Terms: TypeAlias = "dict[tuple[str, str | None], tuple[float, Energy]]"
 
@@ -100,7 +101,9 @@ class Composer:
                     "how much it counts; add it to the whole instead"
                 )
         mixture = AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
-        return mixture if self.balance is None else self.balance(mixture, [self._whole(t) for t in terms])
+        if self.balance is None:
+            return mixture
+        return self.balance(mixture, [self._whole(t) for t in terms], lambda m: self._whole({("", ""): (1.0, m)}))
 
     def _complement(self, node: Node) -> Node:
         """What holds where `node` does not: any other label; of a sum any of the complements, of a mixture all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,15 +227,15 @@ def test_one_combination_a_sample_is_what_each_is_alone():
 def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
     told: list[Tensor] = []
 
-    def balance(mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
-        told.extend(whole.at(LEVEL)(X).detach() for whole in wholes)
+    def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum]) -> AnyOf:
+        told.extend(whole.at(LEVEL)(X).detach() for whole in [*wholes, whole_of(mixture)])
         return AnyOf(mixture.parts, [0.0, 3.0])
 
     by = Composer({"shape": S, "colour": C}, STRENGTH, ("shape", "colour"), balance)
     is_made(
         "(shape.circle | colour.red) - 0.5 * shape.cross", BOTH + either(CIRCLE, RED - 3) - 0.75 * ratio(S, "cross"), by
     )
-    for found, wanted in zip(told, (BOTH + CIRCLE, BOTH + RED), strict=True):
+    for found, wanted in zip(told, (BOTH + CIRCLE, BOTH + RED, BOTH + either(CIRCLE, RED)), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
 
 
@@ -443,6 +444,20 @@ def test_what_is_held_out_is_not_seen(learned):
         labels = {name: own[part] for name, own in images["attributes"].items()}
         assert is_scene(images[part].float() / 127.5 - 1, labels).all(), "labels are those of their pictures"
     assert 25 < len(images["train"]) < 55, "about half of 80, less a tenth"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("shape.circle + not colour.red", ["shape.circle", "not colour.red"]),
+        ("not (shape.circle | colour.red)", ["not shape.circle", "not colour.red"]),
+        ("shape.circle - 0.5 * (colour.red - size.big)", ["shape.circle", "not colour.red", "size.big"]),
+        ("not (shape.circle - not colour.red)", ["not shape.circle", "not colour.red"]),
+    ],
+)
+def test_concepts_are_told_as_they_were_asked_for(text, wanted):
+    found = evaluate_composition._concepts(expression.parse(text))
+    assert [("" if asked else "not ") + expression.show(leaf) for leaf, asked in found] == wanted
 
 
 # ------------------------------------------------------------------------------------------- inpainting

@@ -200,6 +200,15 @@ def test_the_gradient_of_a_mixture_is_that_of_its_parts_by_their_responsibilitie
     assert 0.05 < share.max(1).values.min() < 0.9, "more than one counts somewhere"
 
 
+def test_a_mixture_tells_where_x_comes_from_and_can_be_shifted():
+    laws, offsets, x = unbalanced()[0], [0.3, -1.0, 2.0], points(50, 2)
+    mixture, change = AnyOf(laws, offsets), torch.tensor([1.0, 0.0, -2.0])
+    wanted = torch.tensor(offsets) - torch.stack([law(x) for law in laws], 1)
+    torch.testing.assert_close(mixture.shares(x), wanted.softmax(1))
+    torch.testing.assert_close(mixture.shifted(change).shares(x), (wanted + change).softmax(1))
+    assert torch.equal(mixture.offsets, torch.tensor(offsets)), "the first stays as it is"
+
+
 def test_normalising_constants_are_those_known():
     """The estimates of 24 small sets scatter about the truth; samples need not be as many of each."""
     laws, parts, log_z = unbalanced()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from pipelines.training import Optimizer
 from pipelines.trees import unknown
 
 SCORE = "score:"
+TUNED = 2  # how often a mixture is sampled to set its offsets right
+LEAST = 0.1  # share of a part there, in units of its due, that is taken at its word
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class ComposeExperts(ABC):
         return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
 
     def balancing(self, run: Run) -> Balance:
-        """By samples of each part, as noisy as they come by at each level; every process draws the same ones."""
+        """By samples of each part, as noisy as they come by at each level, and then by some of the mixture itself,
+        which are to come from every part alike; every process draws the same ones."""
         device, generator = run.accelerator.device, self.generator
         levels = generator.schedule()
 
@@ -126,9 +129,16 @@ class ComposeExperts(ABC):
             )  # fmt: skip
             return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
 
-        def balance(mixture: AnyOf, wholes: list[WeightedSum]) -> AnyOf:
+        def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum]) -> AnyOf:
             found = [visited(number, whole) for number, whole in enumerate(wholes)]
-            return balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
+            mixture = balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
+            for number in range(TUNED):  # chains that are this short keep to a part early: what they do counts
+                samples = visited(len(wholes) + number, whole_of(mixture))
+                lowest = min(samples)
+                with torch.no_grad():
+                    share = mixture.at(lowest).shares(samples[lowest]).mean(0).cpu()
+                mixture = mixture.shifted(-(share * len(share)).clamp(min=LEAST).log())
+            return mixture
 
         return balance
 

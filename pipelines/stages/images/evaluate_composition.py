@@ -132,9 +132,10 @@ class Attributes:
         labels = self.labels(x)
         holds = self.holds(node, labels, len(x))
         found: dict[str, Any] = {"num": len(x), "all_hold": _share(holds)}
-        for leaf in expression.experts(node):
+        for leaf, wanted in _concepts(node):
             if self._told(leaf):
-                found[show(leaf)] = _share(self.holds(leaf, labels, len(x)))
+                name = show(leaf) if wanted else f"not {show(leaf)}"
+                found[name] = _share(self.holds(leaf, labels, len(x)) == wanted)
         if self.of_scenes:
             valid = is_scene(x, labels)
             found |= {"valid": _share(valid), "hold_and_valid": _share(valid & holds)}
@@ -157,6 +158,17 @@ class Attributes:
 
     def _told(self, node: Node) -> bool:
         return any(leaf.label in self.classes.get(leaf.name, ()) for leaf in expression.experts(node))
+
+
+def _concepts(node: Node, wanted: bool = True) -> list[tuple[Expert, bool]]:
+    """The labels of an expression, and whether each is asked for or ruled out."""
+    if isinstance(node, Expert):
+        return [(node, wanted)]
+    if isinstance(node, Not):
+        return _concepts(node.part, not wanted)
+    if isinstance(node, Weighted):
+        return [found for weight, part in node.terms for found in _concepts(part, wanted == (weight >= 0))]
+    return [found for part in node.parts for found in _concepts(part, wanted)]
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -14,8 +14,10 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.images.export import write_all
+from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.results import save_energy
+
+FILLED = 16  # pictures on the sheet of a recovery
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,13 @@ class ExportComposition:
         report.table(["share of the samples", *(name.replace("_", " ") for name in names)], rows)
         told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found["classifiers"].items())
         report.text(f"Judged by classifiers that were learned apart; their own accuracy: {told}.")
-        sheet = self.sheet(samples[:100], 10)
+        if "observation" in values:  # what was filled, above it what it was and what was seen of it
+            rows = {"truth": values["targets"], "seen": values["measured"], "filled": samples}
+            sheet, words = rows_sheet(rows, FILLED), ", ".join(rows) + ": a row each"
+        else:
+            sheet, words = self.sheet(samples[:100], 10), "samples"
         images.write(run.root / "samples.png", sheet)
-        report.image(sheet, "samples")
+        report.image(sheet, words)
         wrong = samples[~values["verdicts"]]
         if len(wrong):
             report.image(self.sheet(wrong[:20], 10), "those that are not all that was asked for")

@@ -26,10 +26,10 @@ class LearnJoint(JointLearning):
     depths: tuple[int, ...] = (0, 1, 2, 1)
     """Residual blocks there."""
 
-    objective: Joint = Joint(ScoreMatching(1.0), weight=50.0, level=0.5, spread=0.5)
+    objective: Joint = Joint(ScoreMatching(1.0), level=0.5, spread=0.5)
     """How it learns."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.01, 30, 1.0, 0.99, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(600, 0.02, 30, 1.0, 0.99, 100, "muon"))
     """How its weights are found."""
 
     batch: int = 24
