@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from energies.energy import Energy, check_part
+from energies.energy import Energy, check_part, gradient
 
 C = TypeVar("C", bound="Composite")
 
@@ -36,6 +36,7 @@ class Composite(Energy):
             if part.constrained or part.bounded:
                 raise TypeError("add energies first and bound or condition their sum: it cannot be a term")
         self.energies = nn.ModuleList(parts)
+        self.noise: float | Tensor | None = None  # the level that it is bound to
 
     @property
     def parts(self) -> list[Energy]:
@@ -71,7 +72,16 @@ class Composite(Energy):
         """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
         if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
             raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
-        return self._with(energies=nn.ModuleList(at_level(part, noise, self) for part in self.parts))
+        bound = self._with(energies=nn.ModuleList(at_level(part, noise, self) for part in self.parts))
+        bound.__dict__["noise"] = noise
+        return bound
+
+    def denoise(self, x: Tensor) -> Tensor:
+        """At a noise level: expected clean x given x [B, *event] with noise of it (Tweedie's formula)."""
+        if self.noise is None:
+            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
+        sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        return x - sigma**2 * gradient(self, x)[1]
 
     def _with(self: C, **modules: nn.Module) -> C:
         """A copy with other modules."""

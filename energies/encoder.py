@@ -24,7 +24,7 @@ from energies.labelled import Labelled
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
-PLACES = {2: 256, 3: 16}  # of a level by dimensions; the sum over more counts as that of so many for the heads
+PLACES = {2: 256, 3: 2}  # of a level by dimensions; the sum over more counts as that of so many for the heads
 
 
 class EncoderEnergy(Labelled):

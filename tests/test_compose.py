@@ -460,6 +460,17 @@ def test_concepts_are_told_as_they_were_asked_for(text, wanted):
     assert [("" if asked else "not ") + expression.show(leaf) for leaf, asked in found] == wanted
 
 
+def test_a_composition_is_walked_from_one_of_its_samples_to_another(learned, tmp_path):
+    experts = [f"experts.{name}={learned / 'experts' / name}" for name in ("shape", "colour")]
+    rest = [a for a in TINY if not a.startswith("evaluate")]
+    arguments = [*rest, *experts, "synthesize.num=4", "pairs=2", "interpolate.steps=4", f"out={tmp_path}"]
+    assert run.main(["compose_interpolation", *arguments]) == 0
+    samples, paths = values_of(tmp_path / "03_synthesize")["samples"], values_of(tmp_path / "04_interpolate")["paths"]
+    assert paths.shape == (2, 4, 3, 12, 12) and paths.isfinite().all()
+    torch.testing.assert_close(paths[:, [0, -1]], samples.clamp(-1, 1).unflatten(0, (2, 2)))
+    assert (tmp_path / "contact_sheet.png").exists()
+
+
 # ------------------------------------------------------------------------------------------- inpainting
 
 

@@ -290,6 +290,18 @@ def seen(family: Family, x: Tensor, t: float) -> Tensor:
     return family.mean + (x - family.mean) * family.spread**2 / (family.spread**2 + t**2)
 
 
+def test_a_composition_expects_clean_x_as_the_gaussian_that_it_is():
+    f, g = families()
+    both, x, t = f + g, points(20, 2), 0.6
+    slope = (x - f.mean) / (f.spread**2 + t**2) + (x - g.mean) / (g.spread**2 + t**2)
+    torch.testing.assert_close(both.at(t).denoise(x), x - t**2 * slope)
+    levels = torch.tensor([0.3, 0.9]).repeat(10)
+    found = both.at(levels).denoise(x)
+    torch.testing.assert_close(found[1::2], both.at(0.9).denoise(x[1::2]))
+    with pytest.raises(RuntimeError, match="needs a noise level"):
+        both.denoise(x)
+
+
 # Compositions of families f, g and energies of clean x, c, d; and what they are at a level.
 LEVELLED = {
     "sum": lambda f, g, c, d: (0.7 * f - 0.2 * g, lambda x, t: 0.7 * f.at(t)(x) - 0.2 * g.at(t)(x)),

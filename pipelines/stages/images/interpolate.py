@@ -46,8 +46,8 @@ class Interpolate:
     gives: ClassVar[tuple[str, ...]] = ("paths", "cross_fades", "metrics", "summary")
 
     images: str | None = None
-    """A folder of pictures or a data set as in load, the first and second a pair and so on; null: of those to judge
-    by."""
+    """A folder of pictures or a data set as in load, the first and second a pair and so on; null: what `synthesize`
+    made, where it came before, else of those to judge by."""
 
     pairs: int = 16
     """Pairs of pictures, at most."""
@@ -87,7 +87,10 @@ class Interpolate:
             raise InputError(
                 "interpolate.walk=chosen and interpolate.level need noise levels: learn.objective=score_matching"
             )
-        ends = pictures_of(self.images, values["images"], 2 * self.pairs, "interpolate")
+        if self.images is None and "samples" in values:
+            ends = values["samples"][: 2 * self.pairs].clamp(-1, 1)
+        else:
+            ends = pictures_of(self.images, values["images"], 2 * self.pairs, "interpolate")
         ends = ends[: len(ends) // 2 * 2].unflatten(0, (-1, 2))
         if not len(ends):
             raise InputError("interpolate.images: holds one picture; a path needs two")
