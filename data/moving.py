@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from data.frames import check_memory
+from data.frames import MAX_BYTES
 from data.scenes import ATTRIBUTES as OF_SCENES
 from data.scenes import COLOURS, cover, uniform
 
@@ -41,13 +41,22 @@ def clips(
         raise InputError(f"num={num}, frames={frames}, seed={seed} and start={start} must be 1, 2, 0 and 0 or more")
     if side < SMALLEST:
         raise InputError(f"side={side} is too small; moving shapes need {SMALLEST} pixels or more")
-    check_memory(num * frames, side, side)
+    check_clips(num, frames, side)
     draws = uniform(num, seed, start)  # [num, DRAWS]
     counts = torch.tensor([len(values) for values in ATTRIBUTES.values()])
     chosen = (draws[:, : len(counts)] * counts).long()
     parts = zip(chosen.split(CHUNK), draws[:, len(counts) :].float().split(CHUNK), strict=True)
     x = torch.cat([_paint(*part, side, frames) for part in parts])
     return x, {name: chosen[:, index].clone() for index, name in enumerate(ATTRIBUTES)}
+
+
+def check_clips(num: int, frames: int, side: int) -> None:
+    """InputError if float32 clips [num, 3, frames, side, side] would take more than 2 GiB."""
+    if num * frames * side**2 * 12 > MAX_BYTES:
+        raise InputError(
+            f"{num} clips of {frames} frames of {side}x{side} take more than {MAX_BYTES >> 30} GiB; "
+            "ask for fewer, shorter or smaller ones"
+        )
 
 
 def _paint(chosen: Tensor, draws: Tensor, side: int, frames: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +59,30 @@ def balanced(
         ]
         return AnyOf(mixture.parts, [row.tolist() for row in rows], list(samples))
     return AnyOf(mixture.parts, (shares - _log_z(mixture.parts, samples)).tolist())
+
+
+def tuned(mixture: AnyOf, draw: Callable[[AnyOf, int], tuple[float | None, Tensor]], rounds: int = 3) -> AnyOf:
+    """The mixture with offsets that let a sampler's own samples come from every part alike.
+
+    Chains that are too short to change from part to part keep to the one that they fell to early; then constants that
+    are right do not give shares that are. Every round samples the mixture as corrected so far, and the correction is
+    the mean of what all rounds tell.
+
+    Args:
+        mixture: of clean x, or a family over noise levels.
+        draw: from a mixture and the number of the round to a low noise level, None of clean x, and x [n, *event] there.
+        rounds: how often it is sampled.
+    """
+    num = len(mixture.parts)
+    change, told = torch.zeros(num), []
+    for number in range(rounds):
+        level, x = draw(mixture.shifted(change), number)
+        now = mixture.shifted(change)
+        with torch.no_grad():
+            share = (now if level is None else now.at(level)).shares(x).cpu().sum(0)
+        told.append(((share + 1) / (len(x) + num) * num).log() - change)
+        change = -torch.stack(told).mean(0)
+    return mixture.shifted(change)
 
 
 def _log_z(parts: Sequence[torch.nn.Module], samples: Sequence[Tensor]) -> Tensor:

@@ -77,7 +77,7 @@ class Composite(Energy):
         return bound
 
     def denoise(self, x: Tensor) -> Tensor:
-        """At a noise level: expected clean x given x [B, *event] with noise of it (Tweedie's formula)."""
+        """At a noise level: what Tweedie's formula makes of x [B, *event], clean x as far as such a sum knows it."""
         if self.noise is None:
             raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
         sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
@@ -188,16 +188,19 @@ class AnyOf(Composite):
         return bound
 
     def forward(self, x: Tensor) -> Tensor:
-        energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
-        return math.log(len(self.energies)) - (self.offsets.to(energies) - energies).logsumexp(1)
+        return math.log(len(self.energies)) - self._logits(x).logsumexp(1)
 
     def shares(self, x: Tensor) -> Tensor:
         """Of clean x, or at a bound level: how likely each part is that x [B, *event] came from it, [B, K]."""
-        return (self.offsets.to(x) - torch.stack([part(x) for part in self.parts], 1)).softmax(1)
+        return self._logits(x).softmax(1)
 
     def shifted(self, change: Tensor) -> AnyOf:
         """The same mixture with `change` [K] added to the offsets, at every level."""
-        return AnyOf(self.energies, (self.offsets.cpu() + change.to(self.offsets).cpu()).tolist(), self.levels)  # type: ignore[arg-type]
+        return AnyOf(self.energies, (self.offsets.cpu() + change.cpu()).tolist(), self.levels)  # type: ignore[arg-type]
+
+    def _logits(self, x: Tensor) -> Tensor:
+        energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
+        return self.offsets.to(energies) - energies
 
     def _offsets_at(self, noise: float | Tensor) -> Tensor:
         """[K] or, for a level a sample, [B, K]."""

@@ -24,7 +24,6 @@ from energies.labelled import Labelled
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
-PLACES = {2: 256, 3: 2}  # of a level by dimensions; the sum over more counts as that of so many for the heads
 
 
 class EncoderEnergy(Labelled):
@@ -39,6 +38,8 @@ class EncoderEnergy(Labelled):
         num_classes: of labels, to be bound with `given`; 0: none.
         spread: s, root mean square of x - mean.
         heads: energies that are read out, those of as many classes (`energies.joint`).
+        places: of a level whose responses count whole for what tells heads apart; where there are more each counts
+            less. None: all count whole.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class EncoderEnergy(Labelled):
         num_classes: int = 0,
         spread: float = 0.5,
         heads: int = 1,
+        places: float | None = None,
     ) -> None:
         super().__init__(num_classes)
         dims = len(shape) - 1
@@ -68,7 +70,7 @@ class EncoderEnergy(Labelled):
         self.levels = nn.ModuleList()
         c_in = shape[0]
         for width, depth in zip(widths, depths, strict=True):
-            self.levels.append(_Level(c_in * cells, width, depth, conv, heads))
+            self.levels.append(_Level(c_in * cells, width, depth, conv, heads, places))
             c_in = width
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED))
         self.labels = nn.Embedding(num_classes + 1, EMBEDDED)  # the last one: no label
@@ -168,14 +170,17 @@ class EncoderEnergy(Labelled):
 class _Level(nn.Module):
     """Residual blocks at one resolution, each shifted and scaled by the condition, and what the energy reads there."""
 
-    def __init__(self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int) -> None:
+    def __init__(
+        self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int,
+        places: float | None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.enter = conv(c_in, width, 1)
         self.first = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
         self.second = nn.ModuleList(conv(width, width, 3, padding=1) for _ in range(depth))
         self.modulate = nn.ModuleList(nn.Linear(EMBEDDED, 2 * width) for _ in range(depth))
         self.head = conv(width, width, 1)
-        self.heads = heads
+        self.heads, self.places = heads, places
         self.weigh = nn.Linear(EMBEDDED, heads * 2 * width)
         with torch.no_grad():
             for layer in self.second:
@@ -196,8 +201,8 @@ class _Level(nn.Module):
         g = self.head(h).flatten(2).to(condition.dtype)
         with torch.autocast(g.device.type, enabled=False):  # sums over all places are no matter for a short format
             weights = self.weigh(condition).view(len(condition), self.heads, 2, g.shape[1])
-            if self.heads > 1:  # what tells classes apart does not grow with the size of x
-                weights = weights * min(1.0, PLACES[h.ndim - 2] / g.shape[2])
+            if self.places is not None:
+                weights = weights * min(1.0, self.places / g.shape[2])
             read = torch.stack([0.5 * g.square().sum(2), F.silu(g).sum(2)], 1)  # [B, 2, width]
             return (weights * read[:, None]).sum((2, 3)) + read[:, 1].sum(1, keepdim=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import seeded
@@ -11,7 +13,9 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from energies import JointEnergy
+from pipelines.pipeline import Run
 from pipelines.stages.certainty import calibration, detection
+from pipelines.stages.images import outliers
 from pipelines.stages.images.attack import accuracy, pgd
 from pipelines.stages.images.outliers import made, windows
 
@@ -92,6 +96,24 @@ def test_detection_at_its_ends():
 
 BALLS = [("linf", 0.1), ("linf", 0.6), ("l2", 0.5), ("l2", 3.0)]
 balls = pytest.mark.parametrize(("norm", "size"), BALLS)
+
+
+def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_reference(tmp_path):
+    logits = torch.tensor([[2.0, 0.0, 1.0], [7.0, 5.0, 6.0]])
+    found = outliers._margins(logits)
+    assert found[0] == pytest.approx(1 - math.log(math.e**2 + 1 + math.e)) and found[1] == pytest.approx(
+        float(found[0])
+    )
+    torch.testing.assert_close(outliers._energies(logits), -logits.logsumexp(1))
+    energy, run = JointEnergy(classifier(), 4), Run(tmp_path, tmp_path)
+    reference, x = torch.rand(60, 1, 6, 6, generator=seeded(1)), torch.rand(9, 1, 6, 6, generator=seeded(2))
+    for of in (outliers._margins, outliers._energies):
+        score = outliers._summed(of, energy, (0.5,), reference, run)
+        assert abs(score(reference).mean()) < 1e-4 and score(reference).std() == pytest.approx(1, abs=1e-4)
+        own = of(energy.logits(reference)).detach()
+        torch.testing.assert_close(
+            score(x), (of(energy.logits(x)).detach() - own.mean()) / own.std(), rtol=1e-2, atol=1e-3
+        )
 
 
 def classifier() -> nn.Sequential:

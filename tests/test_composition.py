@@ -34,7 +34,7 @@ from energies import (
     tiled,
 )
 from energies.analytic import Mixture
-from energies.balance import balanced, log_normalizers
+from energies.balance import balanced, log_normalizers, tuned
 from energies.function import SCORES
 from energies.samplers import HMC, Sampler
 from energies.sampling import anneal, karras, sample
@@ -251,6 +251,22 @@ def test_a_balanced_mixture_gives_its_parts_their_shares(weights):
     has_mean(chance(share), share)
     x = ends(any_of(*parts), laws[0].draw(CHAINS, seeded(0)), 60)
     assert chance(wanted).mean(0)[1] < 0.2, "unbalanced, the first drowns the second"
+
+
+def test_a_sampler_that_favours_a_part_is_tuned_by_its_own_samples():
+    """One that draws the second part three times as often as its weight says."""
+    laws = unbalanced()[0][:2]
+    mixture = AnyOf(laws, (-torch.tensor([law.log_z() for law in laws])).tolist())
+
+    def draw(mixture: AnyOf, number: int) -> tuple[None, Tensor]:
+        odds = mixture.offsets + torch.tensor([law.log_z() for law in laws]) + torch.tensor([0.0, math.log(3)])
+        num = int((odds.softmax(0)[0] * 2000).round())
+        parts = zip(laws, (num, 2000 - num), strict=True)
+        return None, torch.cat([law.draw(n, seeded(10 * number + k)) for k, (law, n) in enumerate(parts) if n])
+
+    found = tuned(mixture, draw)
+    share = found.shares(draw(found, 9)[1]).mean(0)
+    assert (share - 0.5).abs().max() < 0.05 and mixture.shares(draw(mixture, 9)[1]).mean(0)[1] > 0.65
 
 
 # --- noise levels -----------------------------------------------------------------------------------------------------

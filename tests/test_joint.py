@@ -164,6 +164,20 @@ def test_a_label_bound_to_any_comes_back_from_disk(tmp_path):
 # -------------------------------------------------------------------------------------------- the heads
 
 
+def test_what_tells_heads_apart_counts_so_many_places_and_the_rest_all():
+    """The difference of two heads shrinks by places over those there are; what all have in common stays."""
+    x = points((1, 8, 8), 3)  # of 4x4 and 2x2 places
+    found = {}
+    for places in (None, 64.0, 2.0, 1.0):
+        torch.manual_seed(0)
+        found[places] = encoder((1, 8, 8), places=places, noisy=False).energies(x)
+        assert EncoderEnergy((1, 8, 8), (6, 8), (1, 1), places=places)._hub_mixin_config["places"] == places
+    torch.testing.assert_close(found[64.0], found[None])
+    apart = {places: e - e.mean(1, keepdim=True) for places, e in found.items()}
+    torch.testing.assert_close(apart[1.0], apart[2.0] / 2)
+    assert (apart[2.0].abs().mean() < 0.6 * apart[None].abs().mean()).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 5, 6), (2, 3, 4, 5)], ids=["image", "video"])
 @pytest.mark.parametrize("noisy", [True, False])
 def test_heads_together_are_the_sum_of_their_densities(shape, noisy):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import energies
-from data import moving, video
+from data import images, moving, video
 from data.errors import InputError
 from data.scenes import COLOURS
 from pipelines import checkpoint, run
@@ -91,7 +92,8 @@ def test_a_motion_and_an_appearance_are_combined(tmp_path, capsys):
     assert set(found["samples"]) == {"num", "all_hold", "motion.right", "colour.red"}
     assert set(found["baselines"]) == {"without_langevin_steps", "sum_of_energies"}
     assert found["grid"]["rows"] == list(moving.ATTRIBUTES["motion"]) and len(found["grid"]["accuracy"][0]) == 5
-    assert (out / "samples.png").exists() and (out / "grid.png").exists()
+    height, width = images.read(out / "grid.png", channels=3).shape[1:]
+    assert (out / "samples.png").exists() and width > 2 * height, "five columns of strips, four rows"
     clip, _ = video.read(out / "samples" / "sample_000.mp4", size=None, frames=None)
     assert clip.shape == (3, 4, 12, 12)
     expert = energies.load(out / "experts" / "motion")
@@ -139,6 +141,22 @@ def test_bad_clips_and_expressions_are_told_in_one_line(settings, words, capsys,
     rest = [a for a in TINY if a.split("=")[0] not in [s.split("=")[0] for s in settings]]
     assert run.main(["video_compose", *rest, *settings, f"out={tmp_path / 'run'}"]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_video_is_on_one_side_and_a_class_without_clips_is_told(own, tmp_path):
+    x, _ = moving.clips(4, 16, 5, seed=2)
+    (tmp_path / "short" / "short").mkdir(parents=True)
+    for kind in ("along", "upright"):
+        shutil.copytree(own / kind, tmp_path / "short" / kind)
+    video.write(tmp_path / "short" / "short" / "0.mp4", x[0, :, :3], 8.0)
+    with pytest.raises(InputError, match="to learn kind short from"):
+        LoadClips(clips=str(tmp_path / "short"), frames=4)({}, Run(tmp_path, tmp_path))
+    given = LoadClips(clips=str(own), frames=4, validation=0.3)({}, Run(tmp_path, tmp_path))["images"]
+    assert len(given["validation"]) == 6, "three videos of two clips each"
+    first, second = given["validation"][::2].float(), given["validation"][1::2].float()
+    other = given["train"].float().mean((2, 3, 4))
+    for a, b in zip(first.mean((2, 3, 4)), second.mean((2, 3, 4)), strict=True):
+        assert (a - b).norm() < (a - other).norm(dim=1).amax()
 
 
 def test_too_few_clips_of_ones_own_are_told(own, tmp_path):

@@ -15,6 +15,7 @@ from conftest import seeded
 
 import energies
 from data import furniture, voxels
+from data.errors import InputError
 from energies import Hidden
 from energies.memory import Details
 from pipelines import checkpoint, run
@@ -351,9 +352,13 @@ def test_shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do(
     ):
         solids = torch.stack(shapes)
         fields = torch.arange(len(shapes)).view(-1, 1, 1, 1, 1).expand(-1, 1, 8, 8, 8).float()
-        given = Select()({"solids": solids, "fields": fields, "coarse": fields}, Run(tmp_path, tmp_path))
+        values = {"solids": solids, "fields": fields, "coarse": fields, "measured": fields}
+        given = Select()(values, Run(tmp_path, tmp_path))
+        assert torch.equal(given["measured"], fields[kept])
         assert given["fields"][:, 0, 0, 0, 0].tolist() == kept and torch.equal(given["solids"], solids[kept])
-        assert given["selection"] == {"made": len(shapes), "whole": found}
+        assert given["selection"] == {"made": len(shapes), "whole": found, "least": 0.95, "kept": len(kept)}
+    with pytest.raises(InputError, match="select is for new shapes"):
+        Select()(values | {"targets": fields}, Run(tmp_path, tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import Energy, FunctionEnergy, Labelled
-from energies.balance import balanced
+from energies.balance import balanced, tuned
 from energies.composition import AnyOf, WeightedSum, is_family
 from energies.function import SCORES
 from energies.generators import Annealed, described
@@ -28,8 +28,6 @@ from pipelines.training import Optimizer
 from pipelines.trees import unknown
 
 SCORE = "score:"
-TUNED = 2  # how often a mixture is sampled to set its offsets right
-LEAST = 0.1  # share of a part there, in units of its due, that is taken at its word
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,8 @@ class ComposeExperts(ABC):
     """The expert whose p(x) is the prior; null: the mean of all that were learned by class."""
 
     balance: int = 48
-    """Samples of each part of an `|` that tell how to let the parts count alike; 0: they count as they come."""
+    """Samples of each part of an `|` or a `not`, and three times as many of the whole, that tell how to let the parts
+    count alike; few tell it badly. 0: they count as they come."""
 
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
@@ -132,13 +131,12 @@ class ComposeExperts(ABC):
         def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum]) -> AnyOf:
             found = [visited(number, whole) for number, whole in enumerate(wholes)]
             mixture = balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
-            for number in range(TUNED):  # chains that are this short keep to a part early: what they do counts
+
+            def draw(mixture: AnyOf, number: int) -> tuple[float | None, Tensor]:
                 samples = visited(len(wholes) + number, whole_of(mixture))
-                lowest = min(samples)
-                with torch.no_grad():
-                    share = mixture.at(lowest).shares(samples[lowest]).mean(0).cpu()
-                mixture = mixture.shifted(-(share * len(share)).clamp(min=LEAST).log())
-            return mixture
+                return min(samples), samples[min(samples)]
+
+            return tuned(mixture, draw)
 
         return balance
 

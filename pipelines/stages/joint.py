@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -80,6 +80,8 @@ class JointLearning(ABC):
     batch: int = 64
     """Examples a step."""
 
+    places: ClassVar[float | None] = None  # of `EncoderEnergy`
+
     chains: int = 2048
     """Chains in the replay buffer, for maximum likelihood."""
 
@@ -136,7 +138,9 @@ class JointLearning(ABC):
     ) -> JointEnergy:  # fmt: skip
         shape, num, device = examples.shape, len(classes), run.accelerator.device
         depth = self.num_levels(shape)
-        encoder = EncoderEnergy(shape, self.widths[:depth], self.depths[:depth], noisy=noisy, heads=num)
+        encoder = EncoderEnergy(
+            shape, self.widths[:depth], self.depths[:depth], noisy=noisy, heads=num, places=self.places
+        )
         sampled = examples.x(torch.arange(min(len(examples.labels), SAMPLED)))
         encoder.centre(sampled)
         energy = JointEnergy(EncoderLogits(encoder), num, shape).to(device)
@@ -187,8 +191,8 @@ class Classification(ABC):
         """What is judged by."""
 
     @abstractmethod
-    def judged(self, values: dict[str, Any], run: Run) -> Callable[[Tensor], Tensor]:
-        """What tells the classes [n] of x [n, *shape], learned apart from the energy."""
+    def judged(self, collections: list[Tensor], values: dict[str, Any], run: Run) -> list[Tensor]:
+        """The classes [n] of collections of x [n, *shape], by what was learned apart from the energy."""
 
     @abstractmethod
     def show(self, samples: Tensor, report: Report, run: Run) -> None:
@@ -211,9 +215,9 @@ class Classification(ABC):
                 generator = replace(generator, steps=LANGEVIN, step_size=0.5)
             guidance = self.guidance if energy.noisy else 1.0
             samples = generate(energy, generator, self.samples, asked, run, "classify", guidance=guidance)
-            classes = run.on_main(lambda: self.judged(values, run))
-            found["of_their_class"] = float((classes(samples) == asked).float().mean())
-            found["judge_accuracy"] = float((classes(x) == labels).float().mean())
+            told, own = run.on_main(lambda: self.judged([samples, x], values, run))
+            found["of_their_class"] = float((told == asked).float().mean())
+            found["judge_accuracy"] = float((own == labels).float().mean())
         if run.is_main:
             save_metrics(found, run.root)
             save_energy(values["energy"], run.root)

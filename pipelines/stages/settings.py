@@ -9,8 +9,7 @@ from pathlib import Path
 def check_network(widths: Sequence[int], depths: Sequence[int], least: int = 1) -> None:
     """ValueError unless a network's levels have as many widths as depths, positive and `least` or more."""
     if not widths or len(widths) != len(depths) or min(widths) < 1 or min(depths) < least:
-        lowest = "be positive" if least else "not be negative"
-        raise ValueError(f"widths must be positive, depths {lowest} and as many, got {widths} and {depths}")
+        raise ValueError(f"widths must be positive, depths as many and {least} or more, got {widths} and {depths}")
 
 
 def check_there(**paths: str | None) -> None:

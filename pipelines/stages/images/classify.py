@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,12 +29,12 @@ class Classify(Classification):
     def examples(self, values: dict[str, Any]) -> Examples:
         return labelled(values["images"], "validation")
 
-    def judged(self, values: dict[str, Any], run: Run) -> Callable[[Tensor], Tensor]:
+    def judged(self, collections: list[Tensor], values: dict[str, Any], run: Run) -> list[Tensor]:
         by = judge_of(values["images"], run)
         assert isinstance(by, judge.Classifier)
-        return lambda x: by.probabilities(x).argmax(1)
+        return [by.probabilities(x).argmax(1) for x in collections]
 
     def show(self, samples: Tensor, report: Report, run: Run) -> None:
         sheet = pictures.grid(samples)
         images.write(run.root / "samples.png", sheet)
-        report.image(sheet, "samples of the joint energy, a class a column")
+        report.image(sheet, "samples of the joint energy, the classes in turns")

@@ -104,7 +104,7 @@ class Attributes:
         """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
         known = {name: found["classes"] for name, found in images["attributes"].items()}
         asked = {leaf.name for leaf in expression.experts(node)}
-        of_scenes = source == "scenes" and images["train"].shape[1] == 3
+        of_scenes = source == "scenes" and images["train"].ndim == 4 and images["train"].shape[1] == 3
         names = [name for name in known if name in asked or of_scenes]
         if of_scenes:
             side = images["train"].shape[-1]

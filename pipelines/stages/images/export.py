@@ -96,7 +96,7 @@ class ExportRecovery:
         write_all(values["recovered"][: self.num], run, "recovered", "picture")
         found, rival = values["metrics"], values["rivals"]
         rows = {"truth": values["targets"]} if values["truth_known"] else {}
-        rows |= {"seen": self._seen(values), rival["name"].replace("_", " "): rival["pictures"]}
+        rows |= {"seen": seen_of(values), rival["name"].replace("_", " "): rival["pictures"]}
         rows |= {"recovered": values["recovered"], "one sample": values["samples"]}
         sheet = rows_sheet(rows, self.shown)
         images.write(run.root / "contact_sheet.png", sheet)
@@ -116,15 +116,14 @@ class ExportRecovery:
         save_energy(values["energy"], run.root)
         return {}
 
-    def _seen(self, values: dict[str, Any]) -> Tensor:
-        """What is seen, at the size of the pictures; hidden pixels in a colour of their own."""
-        y, kind = values["measured"].expand(-1, 3, -1, -1), values["observation"]
-        if kind["kind"] == "hidden":
-            return torch.stack(
-                [pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, kind["mask"], strict=True)]
-            )
-        factor = kind.get("factor", 1)
-        return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+def seen_of(values: dict[str, Any]) -> Tensor:
+    """What is seen, at the size of the pictures; hidden pixels in a colour of their own."""
+    y, kind = values["measured"].expand(-1, 3, -1, -1), values["observation"]
+    if kind["kind"] == "hidden":
+        return torch.stack([pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, kind["mask"], strict=True)])
+    factor = kind.get("factor", 1)
+    return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:

@@ -14,7 +14,7 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.images.export import rows_sheet, write_all
+from pipelines.stages.images.export import rows_sheet, seen_of, write_all
 from pipelines.stages.results import save_energy
 
 FILLED = 16  # pictures on the sheet of a recovery
@@ -27,6 +27,7 @@ class ExportComposition:
 
     needs: ClassVar[tuple[str, ...]] = ("energy", "composition", "samples", "metrics", "verdicts", "sampling", "grid")
     gives: ClassVar[tuple[str, ...]] = ()
+    columns: ClassVar[int] = 10  # of a sheet of samples
 
     pictures: int = 64
     """Samples to write as PNG files, at most."""
@@ -48,15 +49,16 @@ class ExportComposition:
         told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in found["classifiers"].items())
         report.text(f"Judged by classifiers that were learned apart; their own accuracy: {told}.")
         if "observation" in values:  # what was filled, above it what it was and what was seen of it
-            rows = {"truth": values["targets"], "seen": values["measured"], "filled": samples}
+            rows = {"truth": values["targets"]} if values["truth_known"] else {}
+            rows |= {"seen": seen_of(values), "filled": samples}
             sheet, words = rows_sheet(rows, FILLED), ", ".join(rows) + ": a row each"
         else:
-            sheet, words = self.sheet(samples[:100], 10), "samples"
+            sheet, words = self.sheet(samples[:100], self.columns), "samples"
         images.write(run.root / "samples.png", sheet)
         report.image(sheet, words)
         wrong = samples[~values["verdicts"]]
         if len(wrong):
-            report.image(self.sheet(wrong[:20], 10), "those that are not all that was asked for")
+            report.image(self.sheet(wrong[:20], self.columns), "those that are not all that was asked for")
         if values["grid"] is not None:
             self._grid(values["grid"], report, run)
         details(report, run, values["sampling"])

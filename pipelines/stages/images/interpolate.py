@@ -46,8 +46,8 @@ class Interpolate:
     gives: ClassVar[tuple[str, ...]] = ("paths", "cross_fades", "metrics", "summary")
 
     images: str | None = None
-    """A folder of pictures or a data set as in load, the first and second a pair and so on; null: what `synthesize`
-    made, where it came before, else of those to judge by."""
+    """A folder of pictures or a data set as in load, the first and second a pair and so on; null: the samples
+    of an earlier stage, where there are some, else of those to judge by."""
 
     pairs: int = 16
     """Pairs of pictures, at most."""
@@ -93,7 +93,7 @@ class Interpolate:
             ends = pictures_of(self.images, values["images"], 2 * self.pairs, "interpolate")
         ends = ends[: len(ends) // 2 * 2].unflatten(0, (-1, 2))
         if not len(ends):
-            raise InputError("interpolate.images: holds one picture; a path needs two")
+            raise InputError("interpolate: a path needs two pictures, and there is one; see interpolate.images")
         num = max(1, TOGETHER // (self.steps * ends[0, 0].numel()))
         paths = []
         batches = ends.to(run.accelerator.device).split(num)

@@ -181,5 +181,5 @@ class Learn:
 
 
 def num_levels(shape: list[int], widths: Sequence[int]) -> int:
-    """Of a network with these widths, the levels that pictures [C, H, W] have pixels for."""
+    """Of a network with these widths, the levels that pictures [C, H, W], or clips [C, T, H, W], have places for."""
     return min(len(widths), max(1, int(math.log2(min(shape[1:]) / COARSEST))))

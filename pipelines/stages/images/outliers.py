@@ -46,7 +46,8 @@ class Score:
     levels."""
 
     levels: tuple[float, ...] = (0.7, 1.0, 1.5)
-    """Noise levels whose energies are added up, each in units of its spread over what was learned from."""
+    """Noise levels whose energies are added up, each in units of its spread over what was learned from; of no matter
+    where the energy is of clean x."""
 
     margins: tuple[float, ...] = (0.15, 0.25, 0.4, 0.7, 1.0)
     """Those whose margins are."""
@@ -77,11 +78,9 @@ class Score:
             kinds[f"{number}: {Path(name).name}"] = self._read(name, inside)
         joint, plain = values["energy"], values["plain"]
         energy = _summed(_energies, joint, self.levels, reference, run)
-        margin = _summed(_margins, joint, self.margins, reference, run)
         rules = {
             "joint: energy": energy,
-            "joint: margin": margin,
-            "joint: energy and margin": lambda x: energy(x) + MARGIN * margin(x),
+            "joint: margin": _summed(_margins, joint, self.margins, reference, run),
             "joint: gradient": lambda x: self._slope(joint, x, run),
             "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
             "plain: energy": _summed(_energies, plain, self.levels, reference, run),
@@ -89,9 +88,11 @@ class Score:
             "plain: largest probability": lambda x: 1 - probabilities(plain, x, self.level, run).amax(1),
         }
         scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
+        parts = zip(scores["joint: energy"].items(), scores["joint: margin"].values(), strict=True)
+        scores["joint: energy and margin"] = {name: e + MARGIN * m for (name, e), m in parts}
         found: dict[str, Any] = {"num": len(inside)}
         found["detection"] = {
-            rule: {name: detection(by["inside"], by[name]) for name in kinds} for rule, by in scores.items()
+            rule: {name: detection(by["inside"], by[name]) for name in kinds} for rule, by in sorted(scores.items())
         }
         report = Report("What does not belong")
         report.text(
@@ -100,8 +101,8 @@ class Score:
             "the known ones do (0 is best). Joint: the network that also generates; plain: by cross-entropy alone."
         )
         for key in ("auroc", "fpr95"):
-            rows = [[name, *(found["detection"][rule][name][key] for rule in rules)] for name in kinds]
-            report.table([key, *rules], rows)
+            rows = [[name, *(by[name][key] for by in found["detection"].values())] for name in kinds]
+            report.table([key, *found["detection"]], rows)
         energies = scores["joint: energy"]
         report.curves({name: _histogram(v, energies) for name, v in energies.items()}, "energy", "energy", "share")
         save_metrics(found, run.root)

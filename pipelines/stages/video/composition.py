@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -58,6 +59,8 @@ class ExportComposition(images.ExportComposition):
     """Write the samples as MP4 files, a sheet of them, frames side by side, the grid, the report and the composed
     energy into the run's folder; the experts lie in experts/."""
 
+    columns: ClassVar[int] = 2  # strips of frames beside each other
+
     pictures: int = 16
     """Samples to write as MP4 files, at most."""
 
@@ -70,4 +73,4 @@ class ExportComposition(images.ExportComposition):
     def sheet(self, x: Tensor, columns: int) -> np.ndarray:
         """Every clip a strip of its frames."""
         scale = -(-48 // x.shape[-2])
-        return pictures.grid(x.transpose(2, 3).flatten(3), min(columns, 2), scale)
+        return pictures.grid(x.transpose(2, 3).flatten(3), columns, scale)

@@ -29,13 +29,13 @@ class LoadClips:
 
     clips: str = "moving"
     """A folder of videos (mp4, mkv, webm, avi, mov, gif), one folder a class, the label called kind; or moving, made
-    from the seed: a shape of a colour in motion."""
+    from the seed: a shape of a colour in motion (a folder of that name is ./moving)."""
 
     size: int = 16
     """Pixels a side."""
 
     frames: int = 8
-    """Length of a clip; of longer videos as many clips are taken as they hold."""
+    """Length of a clip; of longer videos as many clips are taken as they hold. Fewer than 8 make a shallow network."""
 
     count: int = 6000
     """Clips to make, or to take at most, at random."""
@@ -52,39 +52,59 @@ class LoadClips:
                 f"got {self.count}, {self.frames} and {self.size}"
             )
 
+    def files(self) -> tuple[str, ...]:
+        return () if self.clips == "moving" else tuple(map(str, videos(Path(self.clips))))
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if self.clips == "moving":
             x, labels = moving.clips(self.count, self.size, self.frames, run.seed)
+            origin = torch.arange(len(x))
             classes = {name: list(names) for name, names in moving.ATTRIBUTES.items()}
         else:
-            x, labels, classes = self._read(Path(self.clips))
-        # Always the same split: an energy learned in another run knows no more.
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
-        num = max(1, math.floor(len(order) * self.validation))
-        parts = {"validation": order[:num], "train": order[num:]}
-        found: dict[str, Any] = {name: to_bytes(x[rows]) for name, rows in parts.items()}
-        found["classes"] = []
+            x, origin, labels, classes = self._read(Path(self.clips))
+        # Always the same split, clips of one video on one side: an energy learned in another run knows no more.
+        order = torch.randperm(int(origin.max()) + 1, generator=torch.Generator().manual_seed(0))
+        aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])
+        found: dict[str, Any] = {"classes": []}
+        parts = {"validation": aside.nonzero()[:, 0], "train": (~aside).nonzero()[:, 0]}
+        found |= {part: to_bytes(x[rows]) for part, rows in parts.items()}
         found["attributes"] = {
             name: {"classes": classes[name], **{part: own[rows] for part, rows in parts.items()}}
             for name, own in labels.items()
         }
-        run.log(event="loaded", train=len(order) - num, validation=num, shape=list(x.shape[1:]))
+        for name, own in found["attributes"].items():
+            missing = [of for k, of in enumerate(own["classes"]) if not (own["train"] == k).any()]
+            if missing:
+                raise InputError(
+                    f"load_clips.clips={self.clips}: no clip of {self.frames} frames to learn {name} "
+                    f"{missing[0]} from; give more or longer videos of it"
+                )
+        run.log(event="loaded", **{part: len(rows) for part, rows in parts.items()}, shape=list(x.shape[1:]))
         return {"images": found, "source": {"name": self.clips}}
 
-    def _read(self, folder: Path) -> tuple[Tensor, dict[str, Tensor], dict[str, list[str]]]:
-        """Clips [n, 3, T, H, W] of every video in a folder of folders, and the label kind."""
-        files = sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    def _read(self, folder: Path) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, list[str]]]:
+        """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, and the label kind."""
+        files = videos(folder)
         kinds = sorted({file.parent.name for file in files})
         if len(kinds) < 2:
             raise InputError(f"load_clips.clips={folder}: needs two folders or more with videos, a folder a class")
-        x, labels = [], []
-        for file in files:
+        x, origin, labels = [], [], []
+        for number, file in enumerate(files):
             clip, _ = video.read(file, size=self.size, frames=None)
             for low in range(0, clip.shape[1] - self.frames + 1, self.frames):
                 x.append(clip[:, low : low + self.frames])
+                origin.append(number)
                 labels.append(kinds.index(file.parent.name))
+            moving.check_clips(len(x), self.frames, self.size)
         if len(x) < FEWEST:
             raise InputError(
                 f"{folder} holds {len(x)} clips of {self.frames} frames; at least {FEWEST} are needed to learn from"
             )
-        return torch.stack(x), {"kind": torch.tensor(labels)}, {"kind": kinds}
+        taken = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
+        kind = torch.tensor(labels)[taken]
+        return torch.stack(x)[taken], torch.tensor(origin)[taken], {"kind": kind}, {"kind": kinds}
+
+
+def videos(folder: Path) -> list[Path]:
+    """Of the folders in a folder."""
+    return sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,9 +35,9 @@ class Classify(Classification):
     def examples(self, values: dict[str, Any]) -> Examples:
         return labelled(values["shapes"], "validation")
 
-    def judged(self, values: dict[str, Any], run: Run) -> Callable[[Tensor], Tensor]:
+    def judged(self, collections: list[Tensor], values: dict[str, Any], run: Run) -> list[Tensor]:
         x, labels = labelled(values["shapes"], "train").known()
-        return lambda new: labels[distances(likeliest(new), x > 0).argmin(1)]
+        return [labels[distances(likeliest(new), x > 0).argmin(1)] for new in collections]
 
     def show(self, samples: Tensor, report: Report, run: Run) -> None:
         sheet = pictures.grid(rendered(likeliest(samples)).movedim(1, 0))

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from data.errors import InputError
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.measures import largest_shares
+
+SELECTED = ("coarse", "measured", "fields", "solids")
 
 
 @dataclass(frozen=True)
 class Select:
     """Keep the shapes that are one part: rejection, which samples the product of p(x) and an expert that knows only
-    "whole" and "not". Where none is, the one that is closest stays."""
+    "whole" and "not". Where none is, the one that is closest stays. It is for shapes that were made, not recovered."""
 
-    needs: ClassVar[tuple[str, ...]] = ("coarse", "fields", "solids")
-    gives: ClassVar[tuple[str, ...]] = ("coarse", "fields", "solids", "selection")
+    needs: ClassVar[tuple[str, ...]] = SELECTED
+    gives: ClassVar[tuple[str, ...]] = (*SELECTED, "selection")
 
     whole: float = 0.95
     """Share of a shape's voxels that its largest part must hold; 0: all shapes are kept."""
@@ -25,10 +28,13 @@ class Select:
             raise ValueError(f"whole must lie in [0, 1], got {self.whole}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        if "targets" in values:
+            raise InputError("select is for new shapes; those that are recovered or refined each have a truth")
         shares = largest_shares(values["solids"])
         kept = (shares >= self.whole).nonzero()[:, 0]
-        selection = {"made": len(shares), "whole": len(kept)}
-        run.log(event="selected", **selection)
         if not len(kept):
             kept = shares.argmax()[None]
-        return {name: values[name][kept] for name in ("coarse", "fields", "solids")} | {"selection": selection}
+        whole = int((shares >= self.whole).sum())
+        selection = {"made": len(shares), "whole": whole, "least": self.whole, "kept": len(kept)}
+        run.log(event="selected", **selection)
+        return {name: values[name][kept] for name in SELECTED} | {"selection": selection}
