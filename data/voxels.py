@@ -78,6 +78,7 @@ def write(
     *,
     level: float = 0.0,
     keep: Literal["largest"] | int = "largest",
+    seen: Tensor | None = None,
     solid: bool = False,
     smoothing: int = 10,
     faces: int | None = None,
@@ -88,17 +89,17 @@ def write(
 
     `grid` is [D, H, W] or [1, D, H, W]: bool, 0 and 1, or a float field whose inside is > `level`
     (0 for [-1, 1]; probabilities want 0.5). `keep` is "largest" part or the least number of voxels
-    of the parts kept; solid=True fills cavities inside them. Meshes are watertight with positive
-    volume: `smoothing` rounds even out the steps, and about `faces` triangles are left where that
-    can be done soundly. `millimetres` is the length of the grid's longest side, None for one unit a
-    voxel; .glb counts in metres.
+    of the parts kept, and those stay that hold a voxel of `seen`, bool as the grid; solid=True fills
+    cavities inside them. Meshes are watertight with positive volume: `smoothing` rounds even out the
+    steps, and about `faces` triangles are left where that can be done soundly. `millimetres` is the
+    length of the grid's longest side, None for one unit a voxel; .glb counts in metres.
     The file appears whole or not at all. InputError if there is nothing to write or it cannot be
     written so, OSError if the disk does not take it.
     """
     path = Path(path)
     _check_options(path, keep, smoothing, faces, millimetres, up)
     kind = path.suffix.lower()
-    values, counts = _kept(path, field(grid, level), keep)
+    values, counts = _kept(path, field(grid, level), keep, seen)
     values, notes = _cavities(values, solid)
     upright = (up or default_up(path)) == "z"
     longest = max(values.shape)
@@ -189,7 +190,7 @@ def unpack(bits: Sequence[bytes], size: int | None = None) -> Tensor:
 
 
 def _kept(
-    path: Path, values: np.ndarray, keep: Literal["largest"] | int
+    path: Path, values: np.ndarray, keep: Literal["largest"] | int, seen: Tensor | None
 ) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """The field with the parts that are not kept put outside; voxels, parts, and the same dropped."""
     if not (values > 0).any():
@@ -200,6 +201,9 @@ def _kept(
     good = sizes >= max(least, 1)
     if keep == "largest":  # of equals the first
         good &= np.arange(len(sizes)) == np.argmax(sizes)
+    if seen is not None:
+        good[np.unique(numbers[seen.reshape(numbers.shape).numpy()])] = True
+        good[0] = False
     if not good.any():
         raise InputError(f"{path}: no part has keep={keep} voxels, the largest has {sizes.max()}; lower it")
     dropped = ~good

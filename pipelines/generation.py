@@ -32,9 +32,16 @@ def asked_labels(
         raise InputError(f"synthesize.label={label}: the energy was not learned by class; set learn.conditional=true")
     if label in (None, "each"):
         return torch.arange(num) % known
-    if label not in classes:
-        raise InputError(f"synthesize.label={label}: the classes are {', '.join(classes)}, each and any")
     return torch.full((num,), list(classes).index(label))
+
+
+def check_label(label: str | None, data: dict[str, Any] | None) -> None:
+    """InputError if `synthesize.label` is none of the classes of data that are loaded."""
+    if data is None or label in (None, "each", "any") or label in data["classes"]:
+        return
+    classes = ", ".join(data["classes"])
+    known = f"the classes are {classes}, each and any" if classes else "what is loaded has no classes"
+    raise InputError(f"synthesize.label={label}: {known}")
 
 
 def guidance_of(guidance: float | None, energy: Any, labels: Tensor | None) -> float:

@@ -13,9 +13,10 @@ and adds:
         def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
             return {"blurred": blur(values["clip"], self.width)}
 
-Two things are optional: `distributed: ClassVar[bool] = True` runs it on every process, where
+Three things are optional: `distributed: ClassVar[bool] = True` runs it on every process, where
 otherwise the main one runs it and the others read what it gave; `files()` names its input files, so
-that a resumed run notices a changed one.
+that a resumed run notices a changed one; `check(values)` is called after every earlier stage, and raises
+InputError as soon as what is known rules its settings out: better before learning than after.
 """
 
 from __future__ import annotations
@@ -252,6 +253,9 @@ class Pipeline:
                 raise ConfigError(f"cannot read {run.folder}; all processes need the same file system")
             values |= given
             previous = run.folder
+            for later in self.stages[number:]:
+                if hasattr(later, "check"):
+                    later.check(values)  # type: ignore[attr-defined]
         if run.is_main:
             if "summary" in values:
                 print(values["summary"])

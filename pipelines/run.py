@@ -8,6 +8,7 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) 
     Returns:
         The exit status: 0 done, 2 an error of the user's or the disk's, 130 interrupted.
     """
+    warnings.showwarning = _warn
     try:
         _run(arguments, root, stages)
         return 0
@@ -98,6 +100,11 @@ def _file(name: str, configs: Path) -> Path:
     if name not in names:
         trees.unknown("unknown pipeline", name, names)
     return configs / f"{name}.yaml"
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+    """A warning as a person wants it: one line, without the place in our code."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _tell(line: str, status: int) -> int:

@@ -130,7 +130,7 @@ def test_what_moves_is_told_by_the_judge():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["load_clips.clips=/nowhere"], "two folders or more"),
+        (["load_clips.clips=/nowhere"], "no such folder"),
         (["load_clips.size=8"], "size 12 to 64"),
         (["load_clips.validation=1"], "validation must lie"),
         (["expr=motion.sideways"], "unknown label"),

@@ -356,7 +356,7 @@ def test_shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do(
         given = Select()(values, Run(tmp_path, tmp_path))
         assert torch.equal(given["measured"], fields[kept])
         assert given["fields"][:, 0, 0, 0, 0].tolist() == kept and torch.equal(given["solids"], solids[kept])
-        assert given["selection"] == {"made": len(shapes), "whole": found, "least": 0.95, "kept": len(kept)}
+        assert given["selection"] == {"made": len(shapes), "whole": found, "kept": len(kept)}
     with pytest.raises(InputError, match="select is for new shapes"):
         Select()(values | {"targets": fields}, Run(tmp_path, tmp_path))
 
@@ -397,6 +397,39 @@ def test_one_network_classifies_shapes_and_makes_some_of_each_class(tmp_path, ca
     other = ["load.count=60", f"learn_joint.pretrained={out}", f"out={tmp_path / 'other'}"]
     assert run.main(["voxel_classification", *other]) == 2
     assert "is no energy of such shapes (1x32x32x32)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_own_coarse_grid_is_refined_as_it_is(recovered, tmp_path):
+    solid = furniture.make("chair", seed=9, index=0, size=8)[0]
+    np.savez(tmp_path / "coarse.npz", solid)
+    arguments = [
+        *TINY[:2],
+        f"learn.pretrained={recovered}",
+        f"coarsen.shape={tmp_path / 'coarse.npz'}",
+        "coarsen.size=8",
+    ]
+    out = tmp_path / "run"
+    assert run.main(["voxel_super_resolution", *arguments, *SHOWN, f"out={out}"]) == 0
+    measured = checkpoint.load_values(next(out.glob("*_coarsen")))["measured"]
+    assert torch.equal(measured[0, 0] > 0, torch.as_tensor(solid)) and measured.abs().min() == 1
+    assert not metrics_of(out)["truth_known"]
+    wrong = [*TINY[:2], f"learn.pretrained={recovered}", f"coarsen.shape={tmp_path / 'coarse.npz'}", "coarsen.size=4"]
+    assert run.main(["voxel_super_resolution", *wrong, f"out={tmp_path / 'wrong'}"]) == 2
+
+
+def test_what_was_seen_is_written_though_it_hangs_in_the_air(tmp_path):
+    solid = torch.zeros(1, 12, 12, 12, dtype=torch.bool)
+    solid[0, :6, :6, :6], solid[0, 8:10, 8:10, 8:10], solid[0, 8:10, :2, 8:10] = True, True, True
+    seen = torch.zeros_like(solid)
+    seen[0, 8, 8, 8] = True
+    for given, voxels_left in ((None, 216), (seen, 224)):
+        assert voxels.write(solid, tmp_path / "x.npz", seen=given).voxels == voxels_left
+
+
+def test_a_label_that_there_is_not_is_told_before_anything_is_learned(capsys, tmp_path):
+    assert run.main(["voxel_synthesis", *COARSE, "synthesize.label=lmap", f"out={tmp_path}"]) == 2
+    assert "the classes are chair, table, shelf, lamp" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "02_learn").exists()
 
 
 def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 def check_network(widths: Sequence[int], depths: Sequence[int], least: int = 1) -> None:
     """ValueError unless a network's levels have as many widths as depths, positive and `least` or more."""
     if not widths or len(widths) != len(depths) or min(widths) < 1 or min(depths) < least:
-        raise ValueError(f"widths must be positive, depths as many and {least} or more, got {widths} and {depths}")
+        words = f"widths and depths must be as many, widths positive, depths {least} or more"
+        raise ValueError(f"{words}; got {widths} and {depths}")
 
 
 def check_there(**paths: str | None) -> None:

@@ -53,7 +53,8 @@ class Hide:
     def __post_init__(self) -> None:
         made = [name for name in ("pixels", "box", "shrink") if getattr(self, name) is not None] + ["grey"] * self.grey
         if len(made) > 1 or (made and self.mask):
-            raise ValueError(f"{' and '.join([*made, *['mask'] * bool(self.mask)])} cannot be combined; give one")
+            names = " and ".join([*made, *["mask"] * bool(self.mask)])
+            raise ValueError(f"{names} cannot be combined; give one, and null to a pipeline's own, as hide.box=null")
         if self.pixels is not None and not 0 < self.pixels < 1:
             raise ValueError(f"pixels must lie between 0 and 1, got {self.pixels}")
         if self.box is not None and self.box < 1:

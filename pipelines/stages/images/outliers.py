@@ -108,11 +108,14 @@ class Score:
         save_metrics(found, run.root)
         save_energy(joint, run.root)
         save_energy(plain, run.root, "plain")
+        left_out: list[str] = []
         if self.input is not None:
-            self._list(energy, energies["inside"], inside, run, report)
+            margin = rules["joint: margin"]
+            left_out = self._list(energy, margin, energies["inside"], inside, run, report)
         details(report, run, None)
         report.write(run.root / "report.html")
-        return {"metrics": found, "summary": _summary(found)}
+        words = [f"{len(left_out)} files of score.input are left out: {left_out[0]}"] if left_out else []
+        return {"metrics": found, "summary": "\n".join([_summary(found), *words])}
 
     def _read(self, name: str, like: Tensor) -> Tensor:
         """Pictures of a source, at most num, as large and as colourful as those; of one photograph, windows."""
@@ -130,28 +133,38 @@ class Score:
         return torch.cat(parts).cpu()
 
     def _list(
-        self, energy: Callable[[Tensor], Tensor], known: Tensor, inside: Tensor, run: Run, report: Report
-    ) -> None:
-        """Files of the user's, the strangest first, with the share of known pictures that have less energy."""
+        self, energy: Callable[[Tensor], Tensor], margin: Callable[[Tensor], Tensor], known: Tensor, inside: Tensor,
+        run: Run, report: Report,
+    ) -> list[str]:  # fmt: skip
+        """Files of the user's, those of most energy first, with the share of known pictures that have less, and with
+        energy and margin together; gives what was left out, and why."""
         assert self.input is not None
         folder = Path(self.input)
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
-        x, names, channels = [], [], inside.shape[1]
+        x, names, left_out, channels = [], [], [], inside.shape[1]
         for path in files:
             try:
                 x.append(images.read(path, (inside.shape[2], inside.shape[3]), channels))
                 names.append(str(path))
             except InputError as error:
+                left_out.append(str(error))
                 run.log(event="left out", reason=str(error))
         if not x:
             raise InputError(f"score.input={self.input}: holds no pictures; give a folder with png or jpg files")
         energies = energy(torch.stack(x))
+        both = energies + MARGIN * margin(torch.stack(x))
         order = energies.argsort(descending=True).tolist()
-        rows = [[names[k], float(energies[k]), float((known < energies[k]).float().mean())] for k in order]
+        rows = [
+            [names[k], float(energies[k]), float((known < energies[k]).float().mean()), float(both[k])] for k in order
+        ]
+        columns = ["file", "energy", "share of known pictures below", "energy and margin"]
         text = io.StringIO()
-        csv.writer(text).writerows([["file", "energy", "share of known pictures below"], *rows])
+        csv.writer(text).writerows([columns, *rows])
         checkpoint.write_file(run.root / "scores.csv", text.getvalue().encode())
-        report.table(["file", "energy", "share of known pictures below"], rows[:200])
+        report.table(columns, rows[:200])
+        if left_out:
+            report.text("Left out: " + "; ".join(left_out[:20]))
+        return left_out
 
 
 def made(x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from energies.diagnostics import Monitor, saturation
 from energies.generators import Annealed, Chain, Stepwise, described, from_description
 from pipelines.chains import findings
-from pipelines.generation import asked_labels, generate, guidance_of
+from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 
@@ -37,6 +37,9 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.num < 1 or not (self.guidance is None or self.guidance >= 0):
             raise ValueError(f"num must be 1 or more and guidance not negative, got {self.num} and {self.guidance}")
+
+    def check(self, values: dict[str, Any]) -> None:
+        check_label(self.label, values.get("images"))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device).eval()

@@ -84,6 +84,8 @@ class LoadClips:
 
     def _read(self, folder: Path) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, list[str]]]:
         """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, and the label kind."""
+        if not folder.is_dir():
+            raise InputError(f"load_clips.clips={folder}: no such folder")
         files = videos(folder)
         kinds = sorted({file.parent.name for file in files})
         if len(kinds) < 2:
@@ -107,4 +109,4 @@ class LoadClips:
 
 def videos(folder: Path) -> list[Path]:
     """Of the folders in a folder."""
-    return sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    return sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES)

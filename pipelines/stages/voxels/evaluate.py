@@ -79,9 +79,7 @@ class EvaluateSynthesis:
         lines = [f"{'':24}{'samples':>10}{'real':>10}"]
         lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
         if "selection" in values:
-            words = (
-                "made {made} shapes; {whole} had {least:.0%} of their voxels in one part; {kept} are kept and judged"
-            )
+            words = "made {made} shapes; {whole} had 95 % of their voxels in one part; {kept} are kept and judged"
             lines.append(words.format(**values["selection"]))
         return {"metrics": found, "summary": "\n".join(lines)}
 

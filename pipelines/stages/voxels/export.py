@@ -31,13 +31,14 @@ class Export:
     gives: ClassVar[tuple[str, ...]] = ("written",)
 
     format: Format = "stl"
-    """Of the files shapes/shape_000.stl ...; stl, obj, ply, glb, off and 3mf are watertight meshes."""
+    """Of the files shapes/shape_000.stl ...; stl, obj, ply, glb, off and 3mf are watertight meshes. npz holds `bits`,
+    to be unpacked by numpy.unpackbits, and `shape`."""
 
     num: int = 8
     """Shapes to write and show, at most."""
 
     keep: int | str = "largest"
-    """Parts to keep: the largest one, or all of at least so many voxels."""
+    """Parts to keep: the largest one, or all of at least so many voxels; of recovered shapes also what was seen."""
 
     solid: bool = False
     """Fill cavities that nothing reaches from outside."""
@@ -71,7 +72,7 @@ class Export:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = values["solids"]
-        written, problem = self._write(solids, run)
+        written, problem = self._write(values, run)
         rows = _rows(values, values["paths"]["steps"] if "paths" in values else self.num)
         clips = {label: rendered(row) for label, row in run.progress(list(rows.items()), len(rows), "rendering")}
         sheet = pictures.contact_sheet(clips, frames=max(clip.shape[1] for clip in clips.values()), scale=1)
@@ -87,20 +88,25 @@ class Export:
             raise InputError(problem)
         return {"written": written}
 
-    def _write(self, solids: Tensor, run: Run) -> tuple[list[dict[str, Any]], str]:
-        """What was written of each shape, and why the last one was not that was not."""
+    def _write(self, values: dict[str, Any], run: Run) -> tuple[list[dict[str, Any]], str]:
+        """What was written of each shape, and why the last one was not that was not. Parts that were seen stay."""
+        solids, hidden, steps = values["solids"], values.get("hidden"), None
+        if "paths" in values:
+            steps, hidden = values["paths"]["steps"], None
         folder = run.root / "shapes"
         folder.mkdir(exist_ok=True)
         keep = int(self.keep) if str(self.keep).isdecimal() else "largest"
         written: list[dict[str, Any]] = []
         problem = ""
         for number, solid in enumerate(solids[: self.num]):
-            path = folder / f"shape_{number:03d}.{self.format}"
+            name = f"shape_{number:03d}" if steps is None else f"path_{number // steps:02d}_{number % steps:03d}"
+            path = folder / f"{name}.{self.format}"
             try:
                 made = voxels.write(
                     solid,
                     path,
                     keep=keep,
+                    seen=None if hidden is None else solid & ~hidden[number],
                     solid=self.solid,
                     smoothing=self.smoothing,
                     faces=self.faces,

@@ -47,7 +47,8 @@ class Hide:
     def __post_init__(self) -> None:
         made = [name for name in ("voxels", "box") if getattr(self, name) is not None] + ["half"] * self.half
         if len(made) > 1 or (made and self.mask):
-            raise ValueError(f"{' and '.join([*made, *['mask'] * bool(self.mask)])} cannot be combined; give one")
+            names = " and ".join([*made, *["mask"] * bool(self.mask)])
+            raise ValueError(f"{names} cannot be combined; give one, and null to a pipeline's own, as hide.box=null")
         if self.voxels is not None and not 0 < self.voxels < 1:
             raise ValueError(f"voxels must lie between 0 and 1, got {self.voxels}")
         if self.box is not None and self.box < 1:

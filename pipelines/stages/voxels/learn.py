@@ -18,7 +18,7 @@ from energies.reference import ReferenceEnergy
 from energies.refiner import Refiner
 from pipelines.pipeline import Run
 from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
-from pipelines.stages.results import load_energy
+from pipelines.stages.results import inner, load_energy, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.stages.voxels.grids import averaged, mirrored
 from pipelines.stages.voxels.hide import box, half, scattered
@@ -91,7 +91,7 @@ class Learn:
     distributed: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an energy that an earlier run learned of these shapes, RUN/energy: then nothing is learned."""
+    """Folder of an earlier run of these shapes, or of its energy, RUN/energy: then nothing is learned."""
 
     size: int | None = None
     """Voxels a side of the energy, which must divide the shapes'; null: theirs. Shapes are averaged down to it."""
@@ -128,7 +128,7 @@ class Learn:
             raise ValueError(f"size must be 8 or more, got {self.size}")
 
     def files(self) -> tuple[str, ...]:
-        return (str(Path(self.pretrained, "model.safetensors")),) if self.pretrained else ()
+        return weights_of(self.pretrained)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         side = values["shapes"]["side"]
@@ -240,6 +240,7 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _pretrained(folder: Path, size: int) -> Any:
+    folder = inner(folder)
     energy = load_energy(folder, "learn.pretrained")
     shape = (1, size, size, size)
     if getattr(energy, "event_shape", None) != shape or not isinstance(

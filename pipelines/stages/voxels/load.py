@@ -65,6 +65,8 @@ class Load:
         return self.voxels.split(":")[0] == "procedural"
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        if not self._made() and not Path(self.voxels).exists():
+            raise InputError(f"load.voxels={self.voxels}: no such file or folder")
         dataset = voxels.open_dataset(
             self.voxels if self._made() else Path(self.voxels),
             self.size,

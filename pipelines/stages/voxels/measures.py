@@ -8,6 +8,8 @@ from torch import Tensor
 
 from data import meshes
 
+WHOLE = 0.95  # share of its voxels that the largest part of a whole shape holds, at least
+
 
 def overlap(solid: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """Intersection over union [n] on the voxels `where`, all bool [n, 1, N, N, N]; 1 where both are empty there."""
@@ -49,7 +51,7 @@ def largest_shares(solids: Tensor) -> Tensor:
     return torch.tensor([float(inside.max() / inside.sum()) if len(inside) else 0.0 for inside in sizes])
 
 
-def whole_share(solids: Tensor, least: float = 0.95) -> float:
+def whole_share(solids: Tensor, least: float = WHOLE) -> float:
     """Share of the solids with at least so much of their voxels in their largest part."""
     return float((largest_shares(solids) >= least).float().mean())
 

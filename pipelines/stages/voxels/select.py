@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from data.errors import InputError
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.measures import largest_shares
+from pipelines.stages.voxels.measures import WHOLE, largest_shares
 
 SELECTED = ("coarse", "measured", "fields", "solids")
 
@@ -20,7 +20,7 @@ class Select:
     needs: ClassVar[tuple[str, ...]] = SELECTED
     gives: ClassVar[tuple[str, ...]] = (*SELECTED, "selection")
 
-    whole: float = 0.95
+    whole: float = WHOLE
     """Share of a shape's voxels that its largest part must hold; 0: all shapes are kept."""
 
     def __post_init__(self) -> None:
@@ -34,7 +34,6 @@ class Select:
         kept = (shares >= self.whole).nonzero()[:, 0]
         if not len(kept):
             kept = shares.argmax()[None]
-        whole = int((shares >= self.whole).sum())
-        selection = {"made": len(shares), "whole": whole, "least": self.whole, "kept": len(kept)}
+        selection = {"made": len(shares), "whole": int((shares >= WHOLE).sum()), "kept": len(kept)}
         run.log(event="selected", **selection)
         return {name: values[name][kept] for name in SELECTED} | {"selection": selection}

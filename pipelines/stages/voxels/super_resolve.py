@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch.nn import functional as F
 
 from data import voxels
 from data.errors import InputError
@@ -29,7 +31,8 @@ class Coarsen:
     """Shapes, at most."""
 
     shape: str | None = None
-    """A file with a shape of your own, in place of those; its block means are taken as well."""
+    """A file with a shape of your own, in place of those; its block means are taken as well. A grid of `size` voxels a
+    side is taken for what is measured; then the truth is unknown and not scored."""
 
     index: int | None = None
     """Which one, in a file of several grids."""
@@ -46,11 +49,22 @@ class Coarsen:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         side = values["shapes"]["side"]
         if side % self.size or self.size == side:
-            raise InputError(f"coarsen.size={self.size} does not divide the {side} voxels a side of the shapes")
+            raise InputError(
+                f"coarsen.size={self.size} must be less than the shapes' {side} voxels a side, and divide it"
+            )
+        known = True
         if self.shape is not None:
             source = values["source"]
-            solid = voxels.read(self.shape, side, source["up"], pad=source["pad"], index=self.index)[None, None]
-            bits = pack(solid)
+            read = partial(voxels.read, self.shape, up=source["up"], index=self.index)
+            try:
+                solid = read(side, pad=source["pad"])
+            except InputError as problem:
+                try:
+                    solid = F.interpolate(read(self.size)[None, None].float(), (side,) * 3)[0, 0] > 0
+                except InputError:
+                    raise problem from None
+                known = False
+            bits = pack(solid[None, None])
         else:
             bits = values["shapes"]["validation"][: self.num]
         coarse, targets = averaged(bits, side, self.size), averaged(bits, side, side)
@@ -58,7 +72,7 @@ class Coarsen:
             "coarse": coarse,
             "measured": coarse,
             "targets": targets.to(torch.int8),
-            "truth_known": True,
+            "truth_known": known,
         }
 
 

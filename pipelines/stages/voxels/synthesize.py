@@ -16,7 +16,7 @@ from energies.samplers import Langevin
 from energies.sampling import sample
 from energies.unmasking import Unmasking
 from pipelines.chains import findings, sample_chains
-from pipelines.generation import asked_labels, generate, guidance_of
+from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import likeliest
 from pipelines.stages.voxels.sampling import sampled
@@ -62,6 +62,9 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.num < 1 or self.polish < 0 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
             raise ValueError("num, steps and step_size must be positive, polish and noise not negative")
+
+    def check(self, values: dict[str, Any]) -> None:
+        check_label(self.label, values.get("shapes"))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device).eval()
