@@ -16,7 +16,7 @@ from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
 from pipelines.stages.voxels.measures import distances, whole_share
-from pipelines.stages.voxels.sampling import expected
+from pipelines.stages.voxels.sampling import expected, polished
 
 JUDGED = 0.3  # noise level at which energies along the paths are compared
 TOGETHER = 16  # shapes whose energies are taken at once
@@ -43,7 +43,12 @@ class Interpolate:
     middle: float = 0.02
     """Share of the voxels of either shape that is seen half-way."""
 
+    polish: int = 2
+    """How often most of what is not seen is forgotten and expected again: specks go, and gaps close."""
+
     def __post_init__(self) -> None:
+        if self.polish < 0:
+            raise ValueError(f"polish must not be negative, got {self.polish}")
         if self.pairs < 1 or self.steps < 3:
             raise ValueError(f"pairs must be 1 or more and steps 3 or more, got {self.pairs} and {self.steps}")
         if not 0 < self.middle <= 0.5:
@@ -60,6 +65,8 @@ class Interpolate:
         shares = torch.linspace(0, 1, self.steps)
         x, hidden = self._seen(ends, shares, run)
         paths = torch.where(hidden, expected(energy, Hidden(hidden), x, run), x)
+        if self.polish:
+            paths = polished(energy, paths, self.polish, run, hidden)
         solids = likeliest(paths, hidden)
         fades = torch.cat([torch.lerp(a, b, shares.view(-1, 1, 1, 1, 1)) for a, b in pairwise(ends)])
         train = unpack(shapes["train"], shapes["side"]) > 0

@@ -65,14 +65,19 @@ def sampled(
     return sample_chains(run, len(x), x[0].numel(), purpose, Monitor(), draw)
 
 
-def polished(energy: ReferenceEnergy, fields: Tensor, rounds: int, run: Run) -> Tensor:
-    """Fields [n, 1, N, N, N] in [-1, 1], on the CPU, most of which is forgotten and expected again, `rounds` times."""
+def polished(energy: ReferenceEnergy, fields: Tensor, rounds: int, run: Run, hidden: Tensor | None = None) -> Tensor:
+    """Fields [n, 1, N, N, N] in [-1, 1], on the CPU, most of which is forgotten and expected again, `rounds` times.
+
+    hidden: bool, what may change; None: all.
+    """
+    hidden = torch.ones_like(fields, dtype=torch.bool) if hidden is None else hidden
     device = run.accelerator.device
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         own = fields[chains].to(device)
         with run.accelerator.autocast():
-            return _polished(energy, own, torch.ones_like(own, dtype=torch.bool), rounds, streams)
+            found = _polished(energy, own, hidden[chains].to(device), rounds, streams)
+            return torch.where(hidden[chains].to(device), found, own)
 
     return sample_chains(run, len(fields), fields[0].numel(), "polish", Monitor(), draw)
 
