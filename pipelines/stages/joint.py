@@ -37,19 +37,22 @@ class Examples:
     Attributes:
         what: the word for them.
         shape: of one x.
-        labels: [n]; -1 where it is not known.
+        classes: the names of the labels.
+        labels: [n]; -1 where it is not known; None: there are none.
         x: those of rows [k], float [k, *shape] in [-1, 1].
         varied: x with what leaves a label as it is, mirror images say, drawn at random.
     """
 
     what: str
     shape: list[int]
-    labels: Tensor
+    classes: tuple[str, ...]
+    labels: Tensor | None
     x: Callable[[Tensor], Tensor]
     varied: Callable[[Tensor, torch.Generator], Tensor] = lambda x, _: x
 
     def known(self) -> tuple[Tensor, Tensor]:
         """All that are labelled, and their labels."""
+        assert self.labels is not None
         rows = (self.labels >= 0).nonzero()[:, 0]
         return self.x(rows), self.labels[rows]
 
@@ -91,8 +94,8 @@ class JointLearning(ABC):
             raise ValueError("batch must be 2 or more, chains 1 or more, plain_share above 0, at most 1")
 
     @abstractmethod
-    def examples(self, values: dict[str, Any]) -> tuple[Examples | None, tuple[str, ...]]:
-        """What is learned from, None without labels, and the names of the classes."""
+    def examples(self, values: dict[str, Any]) -> Examples:
+        """What is learned from."""
 
     def num_levels(self, shape: list[int]) -> int:
         """Of the network: those that x has places for."""
@@ -104,22 +107,23 @@ class JointLearning(ABC):
         return tuple(str(Path(self.pretrained, name, "model.safetensors")) for name in ("energy", "plain"))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        examples, classes = self.examples(values)
-        if examples is None or len(examples.labels[examples.labels >= 0].unique()) < 2:
+        examples = self.examples(values)
+        if examples.labels is None or len(examples.labels[examples.labels >= 0].unique()) < 2:
             raise InputError("learn_joint needs data with labels of two classes or more: put it into folders by class")
         generator = described(self.objective.generator())
         if self.pretrained is not None:
-            return self._pretrained(Path(self.pretrained), examples, len(classes)) | {"generator": generator}
+            return self._pretrained(Path(self.pretrained), examples) | {"generator": generator}
         noisy = isinstance(self.objective.generative, ScoreMatching)
         alone = replace(self.objective, generative=MaximumLikelihood(), weight=0.0)
         shorter = replace(self.optimizer, steps=max(1, round(self.optimizer.steps * self.plain_share)))
         return {
-            "energy": self._learn(examples, classes, noisy, self.objective, self.optimizer, run, "joint"),
-            "plain": self._learn(examples, classes, False, alone, shorter, run, "plain"),
+            "energy": self._learn(examples, noisy, self.objective, self.optimizer, run, "joint"),
+            "plain": self._learn(examples, False, alone, shorter, run, "plain"),
             "generator": generator,
         }
 
-    def _pretrained(self, root: Path, examples: Examples, num: int) -> dict[str, Any]:
+    def _pretrained(self, root: Path, examples: Examples) -> dict[str, Any]:
+        num = len(examples.classes)
         root = root.parent if root.name == "energy" else root
         names = ("energy", "plain")
         found = {name: pretrained(root / name, examples.shape, "learn_joint", examples.what) for name in names}
@@ -133,18 +137,19 @@ class JointLearning(ABC):
         return found
 
     def _learn(
-        self, examples: Examples, classes: tuple[str, ...], noisy: bool, objective: Joint, optimizer: Optimizer,
-        run: Run, name: str
-    ) -> JointEnergy:  # fmt: skip
-        shape, num, device = examples.shape, len(classes), run.accelerator.device
+        self, examples: Examples, noisy: bool, objective: Joint, optimizer: Optimizer, run: Run, name: str
+    ) -> JointEnergy:
+        shape, num, device = examples.shape, len(examples.classes), run.accelerator.device
+        labels = examples.labels
+        assert labels is not None
         depth = self.num_levels(shape)
         encoder = EncoderEnergy(
             shape, self.widths[:depth], self.depths[:depth], noisy=noisy, heads=num, places=self.places
         )
-        sampled = examples.x(torch.arange(min(len(examples.labels), SAMPLED)))
+        sampled = examples.x(torch.arange(min(len(labels), SAMPLED)))
         encoder.centre(sampled)
         energy = JointEnergy(EncoderLogits(encoder), num, shape).to(device)
-        energy.classes = classes
+        energy.classes = examples.classes
         chains = None
         if isinstance(objective.generative, MaximumLikelihood) and objective.weight:
             rng = run.generator("chains", run.accelerator.process_index, device=device)
@@ -154,9 +159,9 @@ class JointLearning(ABC):
 
         def draw(energy: JointEnergy, step: int, rng: torch.Generator) -> tuple[JointEnergy, Batch]:
             size = (self.batch,)
-            rows = torch.randint(len(examples.labels), size, generator=rng, device=rng.device).cpu()
+            rows = torch.randint(len(labels), size, generator=rng, device=rng.device).cpu()
             x = examples.varied(examples.x(rows).to(device), rng)
-            return energy, Batch(x, label=examples.labels[rows].to(device), chains=chains)
+            return energy, Batch(x, label=labels[rows].to(device), chains=chains)
 
         return train(energy, objective, draw, optimizer, run.part(name), {} if chains is None else chains.tensors())
 
@@ -244,10 +249,15 @@ class Classification(ABC):
 
 def probabilities(energy: JointEnergy, x: Tensor, level: float, run: Run) -> Tensor:
     """p(y | x) [n, classes] on the CPU; of a family over noise levels, that at `level`."""
-    energy = leveled(energy, level).to(run.accelerator.device).eval()
+    return logits_of(leveled(energy, level), x, run).softmax(1)
+
+
+def logits_of(energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
+    """f(x) [n, classes] on the CPU, of clean x or at a bound noise level."""
+    energy = energy.to(run.accelerator.device).eval()
     num = max(1, TOGETHER // x[0].numel())
     with torch.no_grad():
-        return torch.cat([energy.probabilities(part.to(run.accelerator.device)).cpu() for part in x.split(num)])
+        return torch.cat([energy.logits(part.to(run.accelerator.device)).cpu() for part in x.split(num)])
 
 
 def leveled(energy: JointEnergy, level: float) -> JointEnergy:

@@ -19,11 +19,8 @@ class LearnJoint(JointLearning):
     gives: ClassVar[tuple[str, ...]] = ("energy", "plain", "generator")
     distributed: ClassVar[bool] = True
 
-    def examples(self, values: dict[str, Any]) -> tuple[Examples | None, tuple[str, ...]]:
-        images = values["images"]
-        if "train_labels" not in images:
-            return None, ()
-        return labelled(images, "train"), tuple(images["classes"])
+    def examples(self, values: dict[str, Any]) -> Examples:
+        return labelled(values["images"], "train")
 
     def num_levels(self, shape: list[int]) -> int:
         return num_levels(shape, self.widths)
@@ -32,4 +29,5 @@ class LearnJoint(JointLearning):
 def labelled(images: dict[str, Any], part: str) -> Examples:
     """The pictures of a part, train or validation."""
     levels = images[part]
-    return Examples("pictures", list(levels.shape[1:]), images[f"{part}_labels"], lambda rows: to_float(levels[rows]))
+    labels, classes = images.get(f"{part}_labels"), tuple(images["classes"])
+    return Examples("pictures", list(levels.shape[1:]), classes, labels, lambda rows: to_float(levels[rows]))

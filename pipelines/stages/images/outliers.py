@@ -23,7 +23,7 @@ from pipelines.report import Report
 from pipelines.reporting import details
 from pipelines.stages.certainty import detection
 from pipelines.stages.images.load import to_float
-from pipelines.stages.joint import leveled, probabilities
+from pipelines.stages.joint import leveled, logits_of, probabilities
 from pipelines.stages.results import save_energy, save_metrics
 from pipelines.stages.settings import check_there
 
@@ -214,9 +214,7 @@ def _standardised(score: Callable[[Tensor], Tensor], reference: Tensor) -> Calla
 
 
 def _score(of: Callable[[Tensor], Tensor], energy: JointEnergy, run: Run, x: Tensor) -> Tensor:
-    energy = energy.to(run.accelerator.device).eval()
-    with torch.no_grad():
-        return torch.cat([of(energy.logits(part.to(run.accelerator.device))).cpu() for part in x.split(TOGETHER)])
+    return of(logits_of(energy, x, run))
 
 
 def _energies(logits: Tensor) -> Tensor:

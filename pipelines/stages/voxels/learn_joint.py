@@ -36,16 +36,12 @@ class LearnJoint(JointLearning):
     batch: int = 24
     """Shapes a step."""
 
-    def examples(self, values: dict[str, Any]) -> tuple[Examples | None, tuple[str, ...]]:
-        shapes = values["shapes"]
-        if "train_labels" not in shapes:
-            return None, ()
-        return labelled(shapes, "train"), tuple(shapes["classes"])
+    def examples(self, values: dict[str, Any]) -> Examples:
+        return labelled(values["shapes"], "train")
 
 
 def labelled(shapes: dict[str, Any], part: str) -> Examples:
     """The shapes of a part, train or validation."""
     bits, side = shapes[part], shapes["side"]
-    return Examples(
-        "shapes", [1, side, side, side], shapes[f"{part}_labels"], lambda rows: unpack(bits[rows], side), mirrored
-    )
+    labels, classes = shapes.get(f"{part}_labels"), tuple(shapes["classes"])
+    return Examples("shapes", [1, side, side, side], classes, labels, lambda rows: unpack(bits[rows], side), mirrored)
