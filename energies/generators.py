@@ -17,7 +17,7 @@ from torch import Tensor
 
 from energies.bounded import Bounded
 from energies.buffer import Start
-from energies.composition import WeightedSum
+from energies.composition import Composite
 from energies.compute import Compute
 from energies.diagnostics import Monitor
 from energies.encoder import EncoderEnergy
@@ -64,7 +64,7 @@ class Annealed:
         return karras(self.high, self.low, self.levels)
 
     def generate(
-        self, energy: EncoderEnergy | WeightedSum, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
+        self, energy: EncoderEnergy | Composite, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:  # fmt: skip
         levels = self.schedule()

@@ -6,7 +6,8 @@ the ratio E(x, label) - E(x), whose constant an `AnyOf` balances. Concepts of an
     E(x) = E_prior(x) + strength * sum_i w_i (E_i(x, label_i) - E_i(x)),
 
 so that p(x) counts once, and not as often as there are experts (Liu et al. 2022, eq. 11). An expert without classes, a
-score or a classifier is added as it is.
+score or a classifier is added as it is. An expression that is a mixture itself is the `AnyOf` of such sums: each part
+can be sampled by itself.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from pipelines import expression
 from pipelines.expression import Expert, Node, Weighted
 from pipelines.trees import ConfigError, unknown
 
-Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum], Callable[[AnyOf], WeightedSum]], AnyOf]"
+Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum], Callable[[AnyOf], WeightedSum] | None], AnyOf]"
 """(mixture of what parts add to the prior, the whole energy of each part, what makes that of a mixture) -> the mixture,
-its parts counting alike."""
+its parts counting alike; None: the parts will be sampled one by one, and the whole never."""
 
 Terms: TypeAlias = "dict[tuple[str, str | None], tuple[float, Energy]]"
 
@@ -39,7 +40,7 @@ class Composer:
         experts: by name.
         strength: how much concepts count: 1 is Bayes' rule; more insists on them, at a lower temperature.
         prior: names of the experts whose p(x) is the prior, their energies averaged.
-        balance: of mixtures; None leaves all offsets 0.
+        balance: of mixtures; None leaves all offsets 0, and a mixture a term of the sum.
     """
 
     experts: Mapping[str, Energy]
@@ -48,9 +49,16 @@ class Composer:
     balance: Balance | None = None
     made: dict[Node, AnyOf] = field(default_factory=dict)
 
-    def compose(self, node: Node) -> WeightedSum:
+    def compose(self, node: Node) -> WeightedSum | AnyOf:
         """The energy of an expression. ConfigError: a name or label is unknown, or `not` has no meaning."""
-        return self._whole(self._terms(node))
+        while isinstance(node, expression.Not):
+            node = self._complement(node.part)
+        if not isinstance(node, expression.AnyOf) or self.balance is None:
+            return self._whole(self._terms(node))
+        terms = self._alternatives(node)
+        wholes = [self._whole(t) for t in terms]
+        mixture = self.balance(_mixed(terms), wholes, None)
+        return AnyOf(wholes, mixture.offsets.tolist(), mixture.levels)
 
     def product(self, labels: Mapping[str, Tensor]) -> WeightedSum:
         """The energy of x that have all of these labels, numbers [B] of each expert's classes: one a sample."""
@@ -91,6 +99,14 @@ class Composer:
         }
 
     def _mixture(self, node: expression.AnyOf) -> AnyOf:
+        terms = self._alternatives(node)
+        mixture = _mixed(terms)
+        if self.balance is None:
+            return mixture
+        return self.balance(mixture, [self._whole(t) for t in terms], lambda m: self._whole({("", ""): (1.0, m)}))
+
+    def _alternatives(self, node: expression.AnyOf) -> list[Terms]:
+        """What each part of a mixture adds to the prior."""
         terms = [self._terms(part) for part in node.parts]
         for part, added in zip(node.parts, terms, strict=True):
             if not added:
@@ -100,10 +116,7 @@ class Composer:
                     f"expr: {expression.show(part)!r} beside '|' is no energy of many noise levels, so nothing tells "
                     "how much it counts; add it to the whole instead"
                 )
-        mixture = AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
-        if self.balance is None:
-            return mixture
-        return self.balance(mixture, [self._whole(t) for t in terms], lambda m: self._whole({("", ""): (1.0, m)}))
+        return terms
 
     def _complement(self, node: Node) -> Node:
         """What holds where `node` does not: any other label; of a sum any of the complements, of a mixture all."""
@@ -151,6 +164,11 @@ def given(energy: Energy, label: str) -> Energy:
 def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:
     """The experts whose p(x) can be the prior: learned by class, at all noise levels."""
     return tuple(name for name, energy in experts.items() if labels_of(energy) and is_family(energy))
+
+
+def _mixed(terms: list[Terms]) -> AnyOf:
+    """The mixture of what parts add to the prior."""
+    return AnyOf([WeightedSum([e for _, e in t.values()], [w for w, _ in t.values()]) for t in terms])
 
 
 def _sum(parts: list[tuple[float, Terms]]) -> Terms:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
+from energies import Energy
+from energies.composition import AnyOf
 from energies.diagnostics import Monitor
 from energies.generators import Chain, Generator
 from energies.samplers.state import normal
@@ -57,6 +59,9 @@ def generate(
 ) -> Tensor:  # fmt: skip
     """Samples [num, *event] in [-1, 1] on the CPU; sample k has a stream of its own.
 
+    Those of a mixture, whose parts count alike, are drawn part by part in turns: exact, where a chain that had to cross
+    from part to part would not be.
+
     start: x [num, *event] that long chains go on from, in place of noise.
     """
     device = run.accelerator.device
@@ -64,6 +69,12 @@ def generate(
     if noisy == isinstance(generator, Chain):
         kind = "many noise levels; take annealed or stepwise" if noisy else "clean x; take chain"
         raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
+    if start is None and (parts := _alternatives(energy)):
+        samples = torch.empty(num, *energy.event_shape)
+        for k, part in enumerate(parts[:num]):
+            own, watched = len(range(k, num, len(parts))), None if k else monitor  # one run of chains, no more
+            samples[k :: len(parts)] = generate(part, generator, own, None, run, f"{purpose} {k}", monitor=watched)
+        return samples
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         bound = energy if labels is None else energy.guided(labels[chains].to(device), guidance)
@@ -76,6 +87,11 @@ def generate(
         return x
 
     return sample_chains(run, num, share(energy.event_shape), purpose, monitor or Monitor(), draw)
+
+
+def _alternatives(energy: Any) -> list[Energy]:
+    """The parts of a mixture."""
+    return energy.parts if isinstance(energy, AnyOf) else []
 
 
 def share(event: Sequence[int]) -> int:

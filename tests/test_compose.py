@@ -24,6 +24,7 @@ from energies.generators import Annealed, described
 from energies.sampling import anneal, karras
 from pipelines import checkpoint, expression, run
 from pipelines.composing import Composer, priors
+from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
 from pipelines.stages.images.evaluate_composition import Attributes, is_scene
@@ -227,7 +228,8 @@ def test_one_combination_a_sample_is_what_each_is_alone():
 def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
     told: list[Tensor] = []
 
-    def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum]) -> AnyOf:
+    def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum] | None) -> AnyOf:
+        assert whole_of is not None
         told.extend(whole.at(LEVEL)(X).detach() for whole in [*wholes, whole_of(mixture)])
         return AnyOf(mixture.parts, [0.0, 3.0])
 
@@ -237,6 +239,40 @@ def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
     )
     for found, wanted in zip(told, (BOTH + CIRCLE, BOTH + RED, BOTH + either(CIRCLE, RED)), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
+
+
+def test_a_mixture_that_is_the_whole_expression_has_the_prior_in_every_part():
+    asked: list[tuple[int, object]] = []
+
+    def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum] | None) -> AnyOf:
+        asked.append((len(wholes), whole_of))
+        return AnyOf(mixture.parts, [1.0, -2.0, 0.5][: len(wholes)])
+
+    by = Composer({"shape": S, "colour": C}, STRENGTH, ("shape", "colour"), balance)
+    energy = by.compose(expression.parse("shape.circle | colour.red"))
+    assert isinstance(energy, AnyOf) and energy.offsets.tolist() == [1.0, -2.0]
+    wanted = either(BOTH + CIRCLE - 1, BOTH + RED + 2)
+    torch.testing.assert_close(energy.at(LEVEL)(X).detach(), wanted, rtol=1e-5, atol=2e-4)
+    others = by.compose(expression.parse("not not not shape.circle"))
+    assert isinstance(others, AnyOf) and len(others.parts) == 3
+    assert asked == [(2, None), (3, None)], "no mixture is sampled as a whole"
+
+
+def test_samples_of_a_mixture_are_of_its_parts_in_turns(tmp_path):
+    parts = [expert((), seed) for seed in (4, 5, 6)]
+    made, way, here = AnyOf(parts, [9.0, 0.0, -9.0]), Annealed(3, 2.0, 0.1, 1), Run(tmp_path, tmp_path)
+    x = generate(made, way, 8, None, here, "new")
+    alone = [
+        generate(part, way, num, None, here, f"new {k}")
+        for k, part, num in zip(range(3), parts, (3, 3, 2), strict=True)
+    ]
+    for k in range(8):
+        torch.testing.assert_close(x[k], alone[k % 3][k // 3])
+    torch.testing.assert_close(generate(made, way, 2, None, here, "new"), x[:2])
+    assert (x[0] - x[3]).abs().max() > 0.1, "each from noise of its own"
+    start = x[:2].clone()
+    whole = generate(made, way, 2, None, here, "new", start=start)
+    assert whole.shape == start.shape, "chains that go on are of the whole"
 
 
 def test_brightness_is_an_expert_that_darkens_and_subtracted_brightens():

@@ -341,10 +341,11 @@ def test_a_classification_says_how_right_and_how_sure_it_is(classified):
     found, values = metrics_of(classified), values_of(classified)
     assert found["num"] == 20
     x, labels = to_float(values["images"]["validation"]), values["images"]["validation_labels"]
-    for name, folder, level in (("joint", "energy", 0.25), ("plain", "plain", None)):
+    for name, folder, levels in (("joint", "energy", (0.15, 0.25, 0.4, 0.7)), ("plain", "plain", None)):
         energy = energies.load(classified / folder)
         assert isinstance(energy, JointEnergy) and energy.num_classes == 10 and energy.noisy == (name == "joint")
-        p = (energy if level is None else energy.at(level)).probabilities(x)
+        members = [energy] if levels is None else [energy.at(level) for level in levels]
+        p = torch.stack([member.probabilities(x) for member in members]).mean(0)
         assert found[name]["accuracy"] == pytest.approx(float((p.argmax(1) == labels).float().mean()))
         assert 0 <= found[name]["ece"] <= 1 and sum(found[name]["bins"]["share"]) == pytest.approx(1)
     assert 0 <= found["of_their_class"] <= 1 and 0 <= found["judge_accuracy"] <= 1
@@ -428,7 +429,7 @@ def test_what_joint_energies_cannot_do_is_refused_in_one_line(classified, joint,
         ("classification", [f"load.images={unlabelled}"], "needs data with labels"),
         ("classification", [f"load.images={tmp_path / 'two.npz'}", joint[1]], "no joint energies of 2 classes"),
         ("classification", ["load.count=40", f"learn_joint.pretrained={tmp_path / 'none'}"], "none"),
-        ("classification", ["classify.level=0"], "level must be positive"),
+        ("classification", ["classify.levels=[]"], "levels must be positive"),
         ("classification", ["learn_joint.plain_share=0"], "plain_share"),
         ("classification", ["learn_joint.objective.smoothing=1"], "smoothing"),
         ("out_of_distribution", [*joint, f"score.input={texts}"], "holds no pictures"),

@@ -51,8 +51,9 @@ class ComposeExperts(ABC):
     """The expert whose p(x) is the prior; null: the mean of all that were learned by class."""
 
     balance: int = 48
-    """Samples of each part of an `|` or a `not`, and three times as many of the whole, that tell how to let the parts
-    count alike; few tell it badly. 0: they count as they come."""
+    """Samples of each part of an `|` or a `not`, and, where it is a term of a sum, three times as many of the whole,
+    that tell how to let the parts count alike; few tell it badly. 0: they count as they come. (An expression that is
+    a mixture itself is sampled part by part, as often each.)"""
 
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
@@ -114,8 +115,8 @@ class ComposeExperts(ABC):
         return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
 
     def balancing(self, run: Run) -> Balance:
-        """By samples of each part, as noisy as they come by at each level, and then by some of the mixture itself,
-        which are to come from every part alike; every process draws the same ones."""
+        """By samples of each part, as noisy as they come by at each level, and then, where it is sampled as a whole, by
+        some of the mixture itself, which are to come from every part alike; every process draws the same ones."""
         device, generator = run.accelerator.device, self.generator
         levels = generator.schedule()
 
@@ -128,9 +129,13 @@ class ComposeExperts(ABC):
             )  # fmt: skip
             return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
 
-        def balance(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum]) -> AnyOf:
+        def balance(
+            mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum] | None
+        ) -> AnyOf:
             found = [visited(number, whole) for number, whole in enumerate(wholes)]
             mixture = balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
+            if whole_of is None:
+                return mixture
 
             def draw(mixture: AnyOf, number: int) -> tuple[float | None, Tensor]:
                 samples = visited(len(wholes) + number, whole_of(mixture))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -172,8 +172,9 @@ class Classification(ABC):
     alone, and that make samples of each class, judged by a classifier of their own; into metrics.json and the report.
     """
 
-    level: float = 0.25
-    """Noise level that classes are read at, in units of x, where the energy is a family over levels."""
+    levels: tuple[float, ...] = (0.15, 0.25, 0.4, 0.7)
+    """Noise levels that classes are read at, in units of x, where the energy is a family over levels: p(y | x) is the
+    mean over them, which is less sure of itself than any one."""
 
     samples: int = 100
     """Samples to make, the classes in turns; 0: none."""
@@ -188,8 +189,8 @@ class Classification(ABC):
     def __post_init__(self) -> None:
         if not self.guidance >= 0:
             raise ValueError(f"guidance must not be negative, got {self.guidance}")
-        if not self.level > 0 or self.samples < 0:
-            raise ValueError(f"level must be positive and samples not negative, got {self.level} and {self.samples}")
+        if not self.levels or min(self.levels) <= 0 or self.samples < 0:
+            raise ValueError(f"levels must be positive and samples not negative, got {self.levels}, {self.samples}")
 
     @abstractmethod
     def examples(self, values: dict[str, Any]) -> Examples:
@@ -210,7 +211,7 @@ class Classification(ABC):
             raise InputError(f"classify: none of the {examples.what} to judge by is labelled; see load.validation")
         found: dict[str, Any] = {"num": len(x)}
         for name, key in (("joint", "energy"), ("plain", "plain")):
-            found[name] = calibration(probabilities(values[key], x, self.level, run), labels)
+            found[name] = calibration(probabilities(values[key], x, self.levels, run), labels)
         samples = torch.empty(0, *x.shape[1:])
         if self.samples:
             energy = values["energy"].to(run.accelerator.device).eval()
@@ -247,9 +248,10 @@ class Classification(ABC):
         report.write(run.root / "report.html")
 
 
-def probabilities(energy: JointEnergy, x: Tensor, level: float, run: Run) -> Tensor:
-    """p(y | x) [n, classes] on the CPU; of a family over noise levels, that at `level`."""
-    return logits_of(leveled(energy, level), x, run).softmax(1)
+def probabilities(energy: JointEnergy, x: Tensor, levels: Sequence[float], run: Run) -> Tensor:
+    """p(y | x) [n, classes] on the CPU; of a family over noise levels, the mean of those at `levels`."""
+    members = [energy.at(level) for level in levels] if energy.noisy else [energy]
+    return torch.stack([logits_of(member, x, run).softmax(1) for member in members]).mean(0)
 
 
 def logits_of(energy: JointEnergy, x: Tensor, run: Run) -> Tensor:

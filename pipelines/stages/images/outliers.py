@@ -82,10 +82,10 @@ class Score:
             "joint: energy": energy,
             "joint: margin": _summed(_margins, joint, self.margins, reference, run),
             "joint: gradient": lambda x: self._slope(joint, x, run),
-            "joint: largest probability": lambda x: 1 - probabilities(joint, x, self.level, run).amax(1),
+            "joint: largest probability": lambda x: 1 - probabilities(joint, x, [self.level], run).amax(1),
             "plain: energy": _summed(_energies, plain, self.levels, reference, run),
             "plain: margin": _summed(_margins, plain, self.margins, reference, run),
-            "plain: largest probability": lambda x: 1 - probabilities(plain, x, self.level, run).amax(1),
+            "plain: largest probability": lambda x: 1 - probabilities(plain, x, [self.level], run).amax(1),
         }
         scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
         parts = zip(scores["joint: energy"].items(), scores["joint: margin"].values(), strict=True)

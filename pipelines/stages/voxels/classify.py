@@ -26,8 +26,9 @@ class Classify(Classification):
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "samples")
     distributed: ClassVar[bool] = True
 
-    level: float = 0.5
-    """Noise level that classes are read at, in units of x, where the energy is a family over levels."""
+    levels: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Noise levels that classes are read at, in units of x, where the energy is a family over levels: p(y | x) is the
+    mean over them, which is less sure of itself than any one."""
 
     samples: int = 0
     """Samples to make, the classes in turns; 0: none. After minutes of learning they are noise at 30^3 voxels; shapes
