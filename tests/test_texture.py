@@ -26,6 +26,7 @@ from pipelines.stages.images.texture import (
     SynthesizeTexture,
     crops,
     of_size,
+    over_windows,
 )
 from pipelines.training import Optimizer
 
@@ -143,29 +144,43 @@ def test_tiles_repeat_the_photograph():
     torch.testing.assert_close(wide[:, 7, 5], x[:, 2, 1])
 
 
+@pytest.mark.parametrize("windows", [None, 8])
 @pytest.mark.parametrize(
     "energy",
     [TINY, ConvNet(0.5, MaximumLikelihood(2, sampling_steps=4), Optimizer(2), 2)],
     ids=["encoder", "conv_net"],
 )
-def test_the_pipeline_writes_all_it_promises(tmp_path, energy):
+def test_the_pipeline_writes_all_it_promises(tmp_path, energy, windows):
     quick = Annealed(3, steps=1) if isinstance(energy, Encoder) else None
     stages = [
         LoadTexture(size=32, channels=1),
         LearnTexture(energy, crop=16, batch=2),
-        SynthesizeTexture(height=40, margin=8, generator=quick),
+        SynthesizeTexture(height=37, margin=8, windows=windows, generator=quick),
         ExportTexture(),
     ]
     values = Pipeline(stages).run(tmp_path / "run", seed=1)
     root = tmp_path / "run"
-    assert values["texture"].shape == (1, 40, 64)
-    assert images.read(root / "texture.png", channels=1).shape == (1, 40, 64)
+    assert values["texture"].shape == (1, 37, 64)
+    assert images.read(root / "texture.png", channels=1).shape == (1, 37, 64)
     found = json.loads((root / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert set(found["differences"]) == {
         "texture", "tiled_photograph", "random_phase_noise", "photographs_own_halves",
     }  # fmt: skip
     assert (root / "photograph.png").is_file() and "radially averaged power" in (root / "report.html").read_text()
     assert tuple(load(root / "energy").event_shape) == (1, 16, 16)
+
+
+def test_a_product_over_windows_goes_on_at_its_edge():
+    energy = TINY.build(16, torch.rand(1, 32, 32, generator=seeded(0))).eval()
+    whole = over_windows(energy, 30, 48, 8)
+    assert whole.event_shape == (1, 32, 48), "a little more than asked for"
+    x = torch.randn(1, 1, 32, 48, generator=seeded(1))
+    found = [float(whole.at(0.5)(x.roll(shift, (2, 3))).detach()) for shift in ((0, 0), (8, 16), (24, 40))]
+    assert found == pytest.approx([found[0]] * 3, rel=1e-4), "no window is the first or the last"
+    with pytest.raises(InputError, match="windows=5: does not divide a crop of 16"):
+        over_windows(energy, 30, 48, 5)
+    with pytest.raises(InputError, match="48x12 pixels are fewer than a window has, 16x16"):
+        over_windows(energy, 12, 48, 8)
 
 
 def loaded(tmp_path, **settings):
@@ -201,6 +216,7 @@ def test_bad_photographs_are_told_with_the_setting(tmp_path):
         (LearnTexture, {"batch": 0}),
         (SynthesizeTexture, {"height": 4}),
         (SynthesizeTexture, {"margin": -1}),
+        (SynthesizeTexture, {"windows": 2}),
         (Encoder, {"widths": (4,), "depths": (1, 1)}),
         (ConvNet, {"sigma": 0.0}),
     ],

@@ -16,6 +16,7 @@ from energies.buffer import ReplayBuffer, Start
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, Chain, described, from_description
 from energies.objectives import Batch, MaximumLikelihood, ScoreMatching
+from energies.symmetry import Tiled, tiled
 from pipelines.chains import findings
 from pipelines.generation import generate
 from pipelines.pipeline import Run
@@ -212,10 +213,17 @@ class SynthesizeTexture:
     margin: int = 24
     """Pixels around it that are sampled as well and cut off, for the network sees zeros beyond a border."""
 
+    windows: int | None = None
+    """Pixels between overlapping windows as large as a crop, 32 of 64 say: the product of the energy over them is
+    sampled, and the texture goes on at its opposite edge. It serves any energy, at so many times the time as windows
+    overlap. null: the network is made as large as the texture."""
+
     generator: Annealed | Chain | None = None
     """How it is sampled: annealed or chain; null: as it suits the energy."""
 
     def __post_init__(self) -> None:
+        if self.windows is not None and self.windows < 4:
+            raise ValueError(f"windows must be 4 pixels apart or more, got {self.windows}")
         for name in ("height", "width"):
             size = getattr(self, name)
             if size is not None and not 16 <= size <= LARGEST:
@@ -228,14 +236,17 @@ class SynthesizeTexture:
             wanted or 2 * size
             for wanted, size in zip((self.height, self.width), values["photograph"].shape[1:], strict=True)
         )
-        energy = of_size(values["energy"], height + 2 * self.margin, width + 2 * self.margin)
+        energy, margin = values["energy"], 0 if self.windows else self.margin
+        if self.windows:
+            energy = over_windows(energy, height, width, self.windows)
+        else:
+            energy = of_size(energy, height + 2 * margin, width + 2 * margin)
         energy = energy.to(run.accelerator.device).eval()
         generator = self.generator or from_description(values["generator"])
         monitor = Monitor(bounds=(-1, 1))
         canvas = generate(energy, generator, 1, None, run, "texture", monitor=monitor)[0]
-        inner = (slice(self.margin, self.margin + height), slice(self.margin, self.margin + width))
         return {
-            "texture": canvas[:, inner[0], inner[1]].contiguous(),
+            "texture": canvas[:, margin : margin + height, margin : margin + width].contiguous(),
             "generator": described(generator),
             "sampling": findings(monitor),
         }
@@ -246,6 +257,19 @@ def crops(x: Tensor, side: int, num: int, rng: torch.Generator) -> Tensor:
     ends = [size - side + 1 for size in x.shape[1:]]
     places = [torch.randint(end, (num,), generator=rng, device=rng.device).tolist() for end in ends]
     return torch.stack([x[:, top : top + side, left : left + side] for top, left in zip(*places, strict=True)])
+
+
+def over_windows(energy: Any, height: int, width: int, stride: int) -> Tiled:
+    """The product of an energy over windows that lie so far apart, of textures of that size or a little more.
+
+    InputError: the windows do not divide by the stride, or the texture is smaller than one.
+    """
+    window = energy.event_shape[1]
+    if window % stride:
+        raise InputError(f"synthesize_texture.windows={stride}: does not divide a crop of {window} pixels")
+    if min(height, width) < window:
+        raise InputError(f"synthesize_texture: {width}x{height} pixels are fewer than a window has, {window}x{window}")
+    return tiled(energy, [-(-size // stride) * stride for size in (height, width)], (stride, stride))
 
 
 def of_size(energy: Any, height: int, width: int) -> Any:
