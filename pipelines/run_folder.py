@@ -100,7 +100,8 @@ def _make_way(root: Path, text: str) -> None:
     """Check the new configuration against the one of the folder, and remove what it makes obsolete.
 
     Only what was done counts, the stages that are finished or keep a checkpoint: who mistyped a
-    file name, or a setting of a later stage, mends it and runs the same command.
+    file name, or a setting of a later stage, mends it and runs the same command. Nor does the last
+    stage count if it learned nothing: it may judge, score or export anew.
     """
     old_tree = trees.parse((root / CONFIG).read_bytes(), CONFIG)
     new_tree = trees.parse(text, CONFIG)
@@ -108,6 +109,10 @@ def _make_way(root: Path, text: str) -> None:
     patterns = f"*_*/{checkpoint.MANIFEST}", "*_*/*checkpoint*", "*_*/*/*checkpoint*"
     done = [root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)]
     num_done = max(map(_number, done), default=0)
+    if num_done == len(trees.split(new_tree, CONFIG)[1]) and not any(
+        _learned(path) for path in done if _number(path) == num_done
+    ):
+        num_done -= 1
     old, new = (trees.flat(tree, CONFIG, num_done) for tree in (old_tree, new_tree))
     for address in dict.fromkeys([*old, *new]):
         if num_done and address != "out" and (address in old, old.get(address)) != (address in new, new.get(address)):
@@ -118,6 +123,13 @@ def _make_way(root: Path, text: str) -> None:
         for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
             if _number(folder) > num_done:
                 shutil.rmtree(folder)
+
+
+def _learned(folder: Path) -> bool:
+    """Whether what is in the folder of a stage took learning, or is still to be gone on with."""
+    if not checkpoint.verify(folder) or next(folder.rglob("*checkpoint*"), None):
+        return True
+    return bool(json.loads((folder / "values.json").read_bytes())["energies"])
 
 
 def _number(folder: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 
+from energies import Gaussian
 from pipelines import checkpoint
 from pipelines.config import ConfigError
 from pipelines.pipeline import Pipeline, Run
@@ -75,6 +76,17 @@ class Export:
         if Export.fails:
             raise Export.fails
         return {"summary": f"mean {values['mean'].sum():.3f}"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    needs: ClassVar[tuple[str, ...]] = ("clip",)
+    gives: ClassVar[tuple[str, ...]] = ("energy",)
+
+    width: float = 1.0
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        return {"energy": Gaussian([float(values["clip"].mean())], [[self.width]])}
 
 
 @pytest.fixture(autouse=True)
@@ -183,9 +195,9 @@ def test_stages_after_one_that_now_gives_something_else_are_done_again(tmp_path,
             "with load.size=4, and this one is with load.size=5;",
         ),
         (
-            [Load(), Learn(), Export("b")],
+            [Load(), Learn(7), Export("b")],
             {},
-            "with export.kind=a, and this one is with export.kind=b;",
+            "with learn.steps=6, and this one is with learn.steps=7;",
         ),
         (
             CHAIN,
@@ -208,6 +220,26 @@ def test_a_folder_of_another_run_is_refused_and_not_touched(tmp_path, stages, se
         Pipeline(stages).run(tmp_path, **settings)
     assert words in str(error.value) and "\n" not in str(error.value)
     assert picture(tmp_path) == before and not calls()
+
+
+def test_the_last_stage_of_a_finished_run_is_done_anew_with_other_settings(tmp_path):
+    first = Pipeline(CHAIN).run(tmp_path / "r")
+    calls()
+    again = Pipeline([Load(), Learn(), Export("b")]).run(tmp_path / "r")
+    assert calls() == ["export"] and same(first, again)
+    assert "kind: b" in (tmp_path / "r" / "config.yaml").read_text()
+    Pipeline([Load(), Learn(), Export("b")]).run(tmp_path / "r")
+    assert not calls()
+
+
+@pytest.mark.parametrize("kept", ["checkpoint", "energy"])
+def test_a_last_stage_that_learned_is_not_thrown_away(tmp_path, kept):
+    stage, other = (Learn(6), Learn(7)) if kept == "checkpoint" else (Fit(1.0), Fit(2.0))
+    Pipeline([Load(), stage]).run(tmp_path)
+    before = picture(tmp_path)
+    with pytest.raises(ConfigError, match="holds a run with"):
+        Pipeline([Load(), other]).run(tmp_path)
+    assert picture(tmp_path) == before
 
 
 def test_a_setting_of_a_stage_that_has_not_begun_may_be_mended(tmp_path, monkeypatch):
