@@ -28,7 +28,7 @@ class Export:
     """Write the shapes as meshes or grids, renderings, a turntable, the report and the energy into the run's folder."""
 
     needs: ClassVar[tuple[str, ...]] = ("fields", "solids", "energy")
-    gives: ClassVar[tuple[str, ...]] = ("written",)
+    gives: ClassVar[tuple[str, ...]] = ("written", "summary")
 
     format: Format = "stl"
     """Of the files shapes/shape_000.stl ...; stl, obj, ply, glb, off and 3mf are watertight meshes. npz holds `bits`,
@@ -86,7 +86,8 @@ class Export:
         self._report(values, run, sheet, list(rows), written).write(run.root / "report.html")
         if all(entry["file"] is None for entry in written):
             raise InputError(problem)
-        return {"written": written}
+        told = [f"{entry['file']}: {note}" for entry in written for note in entry.get("notes", ())]
+        return {"written": written, "summary": "\n".join([*values.get("summary", "").splitlines(), *told])}
 
     def _write(self, values: dict[str, Any], run: Run) -> tuple[list[dict[str, Any]], str]:
         """What was written of each shape, and why the last one was not that was not. Parts that were seen stay."""
@@ -134,10 +135,13 @@ class Export:
                 mesh, _ = voxels.surface(voxels.field(solid), self.smoothing, VIEWED_FACES)
                 report.shape(mesh.vertices, mesh.faces, f"shape {number}; drag to turn it")
         rows = [
-            [entry["file"] or "not written", entry.get("voxels"), entry.get("faces"), entry.get("dropped_voxels")]
+            [
+                entry["file"] or "not written", entry.get("voxels"), entry.get("faces"), entry.get("dropped_voxels"),
+                entry.get("reason") or "; ".join(entry.get("notes", ())),
+            ]
             for entry in written
-        ]
-        report.table(["file", "voxels", "faces", "voxels dropped as specks"], rows)
+        ]  # fmt: skip
+        report.table(["file", "voxels", "faces", "voxels dropped as specks", "remarks"], rows)
         details(report, run, values.get("sampling"))
         return report
 
