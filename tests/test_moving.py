@@ -69,12 +69,14 @@ def own(tmp_path_factory) -> Path:
     for number, clip in enumerate(x):
         kind = folder / ("along" if labels["motion"][number] < 2 else "upright")
         kind.mkdir(exist_ok=True)
-        video.write(kind / f"{number}.mp4", clip, 8.0)
+        video.write(kind / f"{number}.mp4", clip, 12.0)
     return folder
 
 
 def test_videos_in_folders_by_class_are_cut_into_clips(own, tmp_path):
-    given = LoadClips(clips=str(own), size=16, frames=4)({}, Run(tmp_path, tmp_path))["images"]
+    loaded = LoadClips(clips=str(own), size=16, frames=4)({}, Run(tmp_path, tmp_path))
+    assert loaded["source"]["frames_a_second"] == pytest.approx(12.0), "as they are exported again"
+    given = loaded["images"]
     assert len(given["train"]) + len(given["validation"]) == 24 and given["train"].shape[1:] == (3, 4, 16, 16)
     kind = given["attributes"]["kind"]
     assert kind["classes"] == ["along", "upright"] and len(kind["train"]) == len(given["train"])

@@ -21,11 +21,11 @@ from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
 from pipelines.stages.certainty import calibration
+from pipelines.stages.lessons import SAMPLED
 from pipelines.stages.results import pretrained, save_energy, save_metrics
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
-SAMPLED = 10_000  # x whose mean and spread are taken, at most
 LANGEVIN = 4  # steps at each level, of the samples
 TOGETHER = 2**19  # numbers of x that are classified at once
 

@@ -18,6 +18,7 @@ from pipelines.pipeline import Run
 
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 UNLABELLED = 0.15  # share of what is learned from without its label
+SAMPLED = 10_000  # x whose mean and spread are taken, at most
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 
 

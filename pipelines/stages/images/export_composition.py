@@ -38,7 +38,7 @@ class ExportComposition:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         samples, found = values["samples"], values["metrics"]
-        self.write(samples[: self.pictures], run)
+        self.write(samples[: self.pictures], values, run)
         composition = values["composition"]
         report = Report("Composition")
         report.text(f"{composition['expr']}: strength {composition['strength']:g}.")
@@ -66,7 +66,7 @@ class ExportComposition:
         save_energy(values["energy"], run.root)
         return {}
 
-    def write(self, samples: Tensor, run: Run) -> None:
+    def write(self, samples: Tensor, values: dict[str, Any], run: Run) -> None:
         """The samples as files."""
         write_all(samples, run, "samples", "sample")
 

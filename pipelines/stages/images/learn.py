@@ -18,13 +18,12 @@ from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.lessons import forgotten
+from pipelines.stages.lessons import SAMPLED, forgotten
 from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
 
-SAMPLED = 10_000  # pictures whose mean and spread are taken
 COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
 

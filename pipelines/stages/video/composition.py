@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +14,6 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.stages import images
 from pipelines.training import Optimizer
-
-FRAMES_A_SECOND = 8.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,17 @@ class ExportComposition(images.ExportComposition):
     """Write the samples as MP4 files, a sheet of them, frames side by side, the grid, the report and the composed
     energy into the run's folder; the experts lie in experts/."""
 
+    needs: ClassVar[tuple[str, ...]] = (*images.ExportComposition.needs, "source")
     columns: ClassVar[int] = 2  # strips of frames beside each other
 
     pictures: int = 16
     """Samples to write as MP4 files, at most."""
 
-    def write(self, samples: Tensor, run: Run) -> None:
+    def write(self, samples: Tensor, values: dict[str, Any], run: Run) -> None:
         folder = run.root / "samples"
         folder.mkdir(exist_ok=True)
         for number, clip in enumerate(samples):
-            video.write(folder / f"sample_{number:03d}.mp4", clip.clamp(-1, 1), FRAMES_A_SECOND)
+            video.write(folder / f"sample_{number:03d}.mp4", clip.clamp(-1, 1), values["source"]["frames_a_second"])
 
     def sheet(self, x: Tensor, columns: int) -> np.ndarray:
         """Every clip a strip of its frames."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from data.errors import InputError
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_bytes
 
+RATE = 8.0  # frames a second of clips that are made
 FEWEST = 20  # clips that anything can be learned from
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 
@@ -60,8 +62,9 @@ class LoadClips:
             x, labels = moving.clips(self.count, self.size, self.frames, run.seed)
             origin = torch.arange(len(x))
             classes = {name: list(names) for name, names in moving.ATTRIBUTES.items()}
+            rate = RATE
         else:
-            x, origin, labels, classes = self._read(Path(self.clips))
+            x, origin, labels, classes, rate = self._read(Path(self.clips))
         # Always the same split, clips of one video on one side: an energy learned in another run knows no more.
         order = torch.randperm(int(origin.max()) + 1, generator=torch.Generator().manual_seed(0))
         aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])
@@ -80,19 +83,21 @@ class LoadClips:
                     f"{missing[0]} from; give more or longer videos of it"
                 )
         run.log(event="loaded", **{part: len(rows) for part, rows in parts.items()}, shape=list(x.shape[1:]))
-        return {"images": found, "source": {"name": self.clips}}
+        return {"images": found, "source": {"name": self.clips, "frames_a_second": rate}}
 
-    def _read(self, folder: Path) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, list[str]]]:
-        """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, and the label kind."""
+    def _read(self, folder: Path) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, list[str]], float]:
+        """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, the label kind, and how
+        many frames a second they have, the median."""
         if not folder.is_dir():
             raise InputError(f"load_clips.clips={folder}: no such folder")
         files = videos(folder)
         kinds = sorted({file.parent.name for file in files})
         if len(kinds) < 2:
             raise InputError(f"load_clips.clips={folder}: needs two folders or more with videos, a folder a class")
-        x, origin, labels = [], [], []
+        x, origin, labels, rates = [], [], [], []
         for number, file in enumerate(files):
-            clip, _ = video.read(file, size=self.size, frames=None)
+            clip, rate = video.read(file, size=self.size, frames=None)
+            rates.append(rate)
             for low in range(0, clip.shape[1] - self.frames + 1, self.frames):
                 x.append(clip[:, low : low + self.frames])
                 origin.append(number)
@@ -104,7 +109,7 @@ class LoadClips:
             )
         taken = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
         kind = torch.tensor(labels)[taken]
-        return torch.stack(x)[taken], torch.tensor(origin)[taken], {"kind": kind}, {"kind": kinds}
+        return torch.stack(x)[taken], torch.tensor(origin)[taken], {"kind": kind}, {"kind": kinds}, median(rates)
 
 
 def videos(folder: Path) -> list[Path]:

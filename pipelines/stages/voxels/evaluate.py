@@ -14,6 +14,11 @@ from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels import baselines, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
 
+SCORES = "(IoU: voxels set in both over those set in either, 1 is best; voxel error: share that is wrong)"
+COLLECTION = """(in one part: share with 95 % of their voxels in one piece; two sample: how often the nearest other
+shape is of the same kind, 0.5 where samples and real ones cannot be told apart; coverage: share of the real
+ones that are nearest to some sample; distance, 1 - IoU: to the nearest shape that was learned from, median)"""
+
 
 @dataclass(frozen=True)
 class EvaluateRecovery:
@@ -78,6 +83,7 @@ class EvaluateSynthesis:
         save_metrics(found, run.root)
         lines = [f"{'':24}{'samples':>10}{'real':>10}"]
         lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
+        lines.append(COLLECTION)
         if "selection" in values:
             words = "made {made} shapes; {whole} had 95 % of their voxels in one part; {kept} are kept and judged"
             lines.append(words.format(**values["selection"]))
@@ -106,6 +112,7 @@ def _scored(
         verb = "better" if found["gain_iou"] >= 0 else "WORSE"
         lines = [f"{'':28}    IoU  voxel error"]
         lines += [f"{n.replace('_', ' '):28} {s['iou']:6.3f}  {s['voxel_error']:11.4f}" for n, s in scores.items()]
+        lines.append(SCORES)
         lines.append(f"{abs(found['gain_iou']):.3f} {verb} than the best baseline ({shown.replace('_', ' ')})")
         summary = "\n".join(lines)
     save_metrics(found, run.root)
