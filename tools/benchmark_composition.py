@@ -31,6 +31,7 @@ from energies.generators import Annealed
 from pipelines import expression
 from pipelines.composing import Composer
 from pipelines.expression import parse
+from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.stages.images import Compose, Learn
 from pipelines.stages.images.evaluate_composition import Attributes, is_scene
@@ -122,7 +123,9 @@ class Bench:
         names = tuple(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
         own = {name: self.experts[name] for name in names}
         energy = Composer(own, STRENGTH, names, STAGE.balancing(self.run)).compose(node)
-        x, seconds = self.draw(energy, GENERATOR)
+        start = time.monotonic()
+        x = generate(energy, GENERATOR, self.num, None, self.run, row)
+        seconds = (time.monotonic() - start) / self.num
         found, _ = self.judge.judged(node, x)
         shares = ", ".join(f"{k} {v:.2f}" for k, v in found.items() if "." in k)
         print(

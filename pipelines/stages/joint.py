@@ -83,7 +83,7 @@ class JointLearning(ABC):
     batch: int = 64
     """Examples a step."""
 
-    places: ClassVar[float | None] = None  # of `EncoderEnergy`
+    places: ClassVar[float] = 0.5  # of `EncoderEnergy`; were all to count, the classes' gradients would drown p(x)
 
     chains: int = 2048
     """Chains in the replay buffer, for maximum likelihood."""
