@@ -19,7 +19,7 @@ class LearnJoint(JointLearning):
     needs: ClassVar[tuple[str, ...]] = ("shapes",)
     gives: ClassVar[tuple[str, ...]] = ("energy", "plain", "generator")
     distributed: ClassVar[bool] = True
-    places: ClassVar[float | None] = 2.0  # more than 15^3 places, counted whole, would drown all else in learning
+    places: ClassVar[float] = 2.0  # more than 15^3 places, counted whole, would drown all else in learning
 
     widths: tuple[int, ...] = (16, 64, 128, 192)
     """Channels of the levels, from half the resolution on."""
