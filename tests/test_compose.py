@@ -26,9 +26,11 @@ from pipelines import checkpoint, expression, run
 from pipelines.composing import Composer, priors
 from pipelines.generation import generate
 from pipelines.pipeline import Run
+from pipelines.stages import attributes
+from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
-from pipelines.stages.images.evaluate_composition import Attributes, is_scene
-from pipelines.stages.images.judge import Classifier
+from pipelines.stages.judge import Classifier
+from pipelines.stages.voxels import evaluate_composition as of_shapes
 from pipelines.trees import ConfigError
 
 SHAPES, COLOURS, SIZES = ("circle", "square", "triangle", "cross"), ("red", "green", "blue"), ("small", "big")
@@ -50,10 +52,12 @@ TINY_VOXELS = [
 @pytest.fixture(scope="module", autouse=True)
 def quick_judge():
     """Classifiers of less learning: what is tested is not how well they judge."""
-    before = evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR
-    evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR = 120, 4
+    before = [(module, module.JUDGED_BY, module.JUDGED_FOR) for module in (evaluate_composition, of_shapes)]
+    for module, *_ in before:
+        module.JUDGED_BY, module.JUDGED_FOR = 120, 4
     yield
-    evaluate_composition.JUDGED_BY, evaluate_composition.JUDGED_FOR = before
+    for module, by, steps in before:
+        module.JUDGED_BY, module.JUDGED_FOR = by, steps
 
 
 def values_of(folder: Path) -> dict:
@@ -492,7 +496,7 @@ def test_what_is_held_out_is_not_seen(learned):
     ],
 )
 def test_concepts_are_told_as_they_were_asked_for(text, wanted):
-    found = evaluate_composition._concepts(expression.parse(text))
+    found = attributes._concepts(expression.parse(text))
     assert [("" if asked else "not ") + expression.show(leaf) for leaf, asked in found] == wanted
 
 
@@ -669,6 +673,11 @@ def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
     same_energy(tmp_path / "02_compose" / "energy", by, 0.4)
     files = sorted((tmp_path / "shapes").glob("*.stl"))
     assert len(files) == 2
+    found = metrics_of(tmp_path)
+    assert set(found["classifiers"]) == {"kind", "drawers", "legs"} and found["samples"]["coverage"] >= 0
+    assert {"all_hold", "kind.table", "drawers.some", "not legs.splayed"} < set(found["asked"])
+    assert found["asked"]["hold_and_in_one_part"] <= found["asked"]["all_hold"]
+    assert "shapes that are what was asked for" in (tmp_path / "report.html").read_text()
     for file in files:
         mesh = trimesh.load_mesh(file)
         assert mesh.is_watertight and mesh.volume > 0

@@ -18,7 +18,7 @@ import energies
 from data import images
 from energies import Average, Grey, JointEnergy, ReferenceEnergy
 from pipelines import checkpoint, run
-from pipelines.stages.images import judge
+from pipelines.stages import judge
 from pipelines.stages.images.load import to_float
 
 SAMPLED = ["recover.samples=3", "recover.levels.num=4", "compute=float32"]

@@ -18,7 +18,8 @@ from energies.generators import Chain
 from energies.objectives import EnergyMatching, MaximumLikelihood
 from pipelines import checkpoint, run
 from pipelines.pipeline import Run
-from pipelines.stages.images import Learn, judge
+from pipelines.stages import judge
+from pipelines.stages.images import Learn
 from pipelines.stages.images.learn import ConvNet, Encoder, Residual
 from pipelines.stages.images.load import to_bytes, to_float
 

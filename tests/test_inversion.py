@@ -15,7 +15,8 @@ from energies.generators import Annealed, Chain, Stepwise
 from energies.inversion import _downhill, _pull_back, decode, descend, deterministic, heun, invert, rise, undo
 from energies.walks import between, blend, doubt, likeliest, slerp
 from pipelines import run
-from pipelines.stages.images import Interpolate, Reconstruct, judge
+from pipelines.stages import judge
+from pipelines.stages.images import Interpolate, Reconstruct
 
 TINY = [
     "load.count=60", "learn.optimizer.steps=3", "learn.batch=4", "learn.energy.encoder.widths=[8]",

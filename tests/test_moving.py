@@ -14,9 +14,10 @@ from data import images, moving, video
 from data.errors import InputError
 from data.scenes import COLOURS
 from pipelines import checkpoint, run
+from pipelines.expression import parse
 from pipelines.pipeline import Run
-from pipelines.stages.images.evaluate_composition import Attributes
-from pipelines.stages.images.judge import Classifier
+from pipelines.stages.images.evaluate_composition import judge_of
+from pipelines.stages.judge import Classifier
 from pipelines.stages.video import LoadClips
 
 TINY = [
@@ -119,9 +120,7 @@ def test_what_moves_is_told_by_the_judge():
     }
     levels = ((x + 1) * 127.5).round().to(torch.uint8)
     images = {"train": levels[:500], "validation": levels[500:], "attributes": given}
-    from pipelines.expression import parse
-
-    judge = Attributes.fit(images, "moving", parse("motion.up + colour.red"), Run(Path(), Path(), seed=0))
+    judge = judge_of(images, "moving", parse("motion.up + colour.red"), Run(Path(), Path(), seed=0))
     assert set(judge.classes) == {"motion", "colour"} and isinstance(judge.model, Classifier) and not judge.of_scenes
     assert min(judge.accuracy.values()) > 0.9
     found, holds = judge.judged(parse("motion.up + colour.red"), x)

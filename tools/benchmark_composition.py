@@ -33,8 +33,9 @@ from pipelines.composing import Composer
 from pipelines.expression import parse
 from pipelines.generation import generate
 from pipelines.pipeline import Run
+from pipelines.stages.attributes import is_scene
 from pipelines.stages.images import Compose, Learn
-from pipelines.stages.images.evaluate_composition import Attributes, is_scene
+from pipelines.stages.images.evaluate_composition import judge_of
 from pipelines.stages.images.load import to_bytes
 from pipelines.training import Optimizer
 
@@ -67,7 +68,7 @@ class Bench:
         known = {name: {"classes": list(values)} for name, values in ATTRIBUTES.items()}
         images = {"attributes": known, "train": torch.zeros(1, 3, 24, 24)}
         self.run = Run(folder, folder, compute="float32")
-        self.judge = Attributes.fit(images, "scenes", parse("shape"), self.run)
+        self.judge = judge_of(images, "scenes", parse("shape"), self.run)
 
     def table(self) -> None:
         print("classifiers:", ", ".join(f"{n} {a:.3f}" for n, a in self.judge.accuracy.items()), flush=True)

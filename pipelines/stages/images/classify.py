@@ -11,7 +11,7 @@ from data import images
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.stages.images import judge
+from pipelines.stages import judge
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.learn_joint import labelled
 from pipelines.stages.joint import Classification, Examples

@@ -12,7 +12,7 @@ from data.errors import InputError
 from energies.generators import from_description
 from pipelines.generation import generate
 from pipelines.pipeline import Run
-from pipelines.stages.images import judge
+from pipelines.stages import judge
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_metrics
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from data.scenes import MISFIT, misfit, scenes
+from data.scenes import scenes
 from energies import Energy
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, from_description
@@ -17,10 +17,10 @@ from energies.samplers.state import normal
 from pipelines import expression
 from pipelines.chains import sample_chains
 from pipelines.composing import Composer, given, labels_of
-from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
+from pipelines.expression import Expert, Node, Weighted
 from pipelines.generation import generate, share
 from pipelines.pipeline import Run
-from pipelines.stages.images.judge import Classifier
+from pipelines.stages.attributes import Attributes, Data, is_scene
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import load_energy, save_metrics
 
@@ -54,7 +54,7 @@ class EvaluateComposition:
         node = expression.parse(composition["expr"])
         if not {leaf.name for leaf in expression.experts(node)} & set(values["images"]["attributes"]):
             return _unjudged(values, run)
-        judge = run.on_main(lambda: Attributes.fit(values["images"], values["source"]["name"], node, run))
+        judge = run.on_main(lambda: judge_of(values["images"], values["source"]["name"], node, run))
         found: dict[str, Any] = {"expr": composition["expr"], "classifiers": judge.accuracy}
         found["samples"], verdicts = judge.judged(node, values["samples"])
         rivals = {name: judge.judged(node, x)[0] for name, x in self._rivals(node, values, run).items()}
@@ -83,104 +83,22 @@ class EvaluateComposition:
         }
 
 
-@dataclass(frozen=True)
-class Attributes:
-    """What tells the attributes of pictures.
-
-    Attributes:
-        classes: names of the labels, by attribute.
-        model: of them all.
-        accuracy: by attribute, on pictures that it has not learned.
-        of_scenes: whether a sample can also be valid or not.
-    """
-
-    classes: dict[str, list[str]]
-    model: Classifier
-    accuracy: dict[str, float]
-    of_scenes: bool
-
-    @classmethod
-    def fit(cls, images: dict[str, Any], source: str, node: Node, run: Run) -> Attributes:
-        """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
-        known = {name: found["classes"] for name, found in images["attributes"].items()}
-        asked = {leaf.name for leaf in expression.experts(node)}
-        of_scenes = source == "scenes" and images["train"].ndim == 4 and images["train"].shape[1] == 3
-        names = [name for name in known if name in asked or of_scenes]
-        if of_scenes:
-            side = images["train"].shape[-1]
-            x, labels = scenes(JUDGED_BY, side, run.seed + 1_000)
-            test, truth = scenes(JUDGED_BY // 6, side, run.seed + 1_000, start=JUDGED_BY)
-        else:
-            x, test = to_float(images["train"]), to_float(images["validation"])
-            labels = {name: images["attributes"][name]["train"] for name in names}
-            truth = {name: images["attributes"][name]["validation"] for name in names}
-        model = Classifier.fit(
-            _flat(x), [labels[name] for name in names], [len(known[name]) for name in names], run.generator("judge"),
-            run, JUDGED_FOR if of_scenes else None,
-        )  # fmt: skip
-        judge = cls({name: known[name] for name in names}, model, {}, of_scenes)
-        right = {name: _share((found == truth[name])[truth[name] >= 0]) for name, found in judge.labels(test).items()}
-        return replace(judge, accuracy=right)
-
-    def labels(self, x: Tensor) -> dict[str, Tensor]:
-        """What the classifiers find in x [n, C, H, W] or [n, C, T, H, W], [n] each."""
-        x = _flat(x)
-        return {name: self.model.probabilities(x, kind).argmax(1) for kind, name in enumerate(self.classes)}
-
-    def judged(self, node: Node, x: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """Shares of x that are all that was asked for, each concept of it, and valid; and which are all of it, [n]."""
-        labels = self.labels(x)
-        holds = self.holds(node, labels, len(x))
-        found: dict[str, Any] = {"num": len(x), "all_hold": _share(holds)}
-        for leaf, wanted in _concepts(node):
-            if self._told(leaf):
-                name = show(leaf) if wanted else f"not {show(leaf)}"
-                found[name] = _share(self.holds(leaf, labels, len(x)) == wanted)
-        if self.of_scenes:
-            valid = is_scene(x, labels)
-            found |= {"valid": _share(valid), "hold_and_valid": _share(valid & holds)}
-        return found, holds
-
-    def holds(self, node: Node, labels: Labels, num: int) -> Tensor:
-        """Which samples are what a node asks for, bool [num]; what no classifier tells holds."""
-        if isinstance(node, Expert):
-            if not self._told(node):
-                return torch.ones(num, dtype=torch.bool)
-            return labels[node.name] == self.classes[node.name].index(str(node.label))
-        if isinstance(node, Not):
-            return ~self.holds(node.part, labels, num)
-        if isinstance(node, Weighted):
-            asked = [(weight, part) for weight, part in node.terms if weight and self._told(part)]
-            parts = [self.holds(part, labels, num) == (weight > 0) for weight, part in asked]
-            return torch.stack(parts).all(0) if parts else torch.ones(num, dtype=torch.bool)
-        assert isinstance(node, AnyOf)
-        return torch.stack([self.holds(part, labels, num) for part in node.parts]).any(0)
-
-    def _told(self, node: Node) -> bool:
-        return any(leaf.label in self.classes.get(leaf.name, ()) for leaf in expression.experts(node))
+def judge_of(images: dict[str, Any], source: str, node: Node, run: Run) -> Attributes:
+    """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
+    known = {name: found["classes"] for name, found in images["attributes"].items()}
+    asked = {leaf.name for leaf in expression.experts(node)}
+    of_scenes = source == "scenes" and images["train"].ndim == 4 and images["train"].shape[1] == 3
+    classes = {name: names for name, names in known.items() if name in asked or of_scenes}
+    if not of_scenes:
+        return Attributes.fit(classes, _labelled(images, "train"), _labelled(images, "validation"), run)
+    side = images["train"].shape[-1]
+    learned = scenes(JUDGED_BY, side, run.seed + 1_000)
+    judged = scenes(JUDGED_BY // 6, side, run.seed + 1_000, start=JUDGED_BY)
+    return Attributes.fit(classes, learned, judged, run, JUDGED_FOR, of_scenes=True)
 
 
-def _concepts(node: Node, wanted: bool = True) -> list[tuple[Expert, bool]]:
-    """The labels of an expression, and whether each is asked for or ruled out."""
-    if isinstance(node, Expert):
-        return [(node, wanted)]
-    if isinstance(node, Not):
-        return _concepts(node.part, not wanted)
-    if isinstance(node, Weighted):
-        return [found for weight, part in node.terms for found in _concepts(part, wanted == (weight >= 0))]
-    return [found for part in node.parts for found in _concepts(part, wanted)]
-
-
-def _flat(x: Tensor) -> Tensor:
-    """Pictures as they are, of clips [n, C, T, H, W] the frames as channels: [n, C T, H, W]."""
-    return x.flatten(1, -3)
-
-
-def is_scene(x: Tensor, labels: Labels) -> Tensor:
-    """Whether pictures x [n, 3, H, W] are a scene of these labels, bool [n]; a blank one, near to all, is none."""
-    varies = (x - x.mean((2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
-    left = misfit(x, labels)
-    return (left <= MISFIT) & (left < varies / 2) & (varies > MISFIT / 2)
+def _labelled(images: dict[str, Any], part: str) -> Data:
+    return to_float(images[part]), {name: own[part] for name, own in images["attributes"].items()}
 
 
 def _unjudged(values: dict[str, Any], run: Run) -> dict[str, Any]:

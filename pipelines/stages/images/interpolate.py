@@ -17,7 +17,7 @@ from energies.walks import between, blend, doubt, likeliest, slerp
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.images import judge
+from pipelines.stages import judge
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float

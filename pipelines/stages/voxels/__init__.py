@@ -3,6 +3,7 @@
 from pipelines.stages.voxels.classify import Classify
 from pipelines.stages.voxels.compose import Compose
 from pipelines.stages.voxels.evaluate import EvaluateRecovery, EvaluateRefinement, EvaluateSynthesis
+from pipelines.stages.voxels.evaluate_composition import EvaluateComposition
 from pipelines.stages.voxels.export import Export
 from pipelines.stages.voxels.features import Features
 from pipelines.stages.voxels.hide import Hide
@@ -30,6 +31,7 @@ Stage = (
     | Synthesize
     | Select
     | EvaluateSynthesis
+    | EvaluateComposition
     | Interpolate
     | Features
     | Export
