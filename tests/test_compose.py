@@ -27,6 +27,7 @@ from pipelines.composing import Composer, priors
 from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.stages import attributes
+from pipelines.stages import experts as experts_module
 from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
 from pipelines.stages.judge import Classifier
@@ -416,7 +417,10 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
     optimizer = replace(Compose().optimizer, steps=2)
     found = []
     for name, learn in (
-        ("a", lambda run: Compose(optimizer=optimizer).learned("colour", {"images": images}, run)),
+        (
+            "a",
+            lambda run: Compose(optimizer=optimizer).learned(images["attributes"]["colour"], {"images": images}, run),
+        ),
         ("b", lambda run: Learn(optimizer=optimizer, conditional=True)({"images": only}, run)["energy"]),
     ):
         (tmp_path / name).mkdir()
@@ -424,6 +428,20 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
             torch.manual_seed(0)
             found.append(learn(Run(tmp_path, tmp_path / name, 1, "float32")).state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[1])
+
+
+def test_a_class_that_nothing_shows_is_no_class_to_learn():
+    own = {"classes": ["none", "some", "odd"], "train": torch.tensor([1, -1, 1, 2]), "validation": torch.tensor([0, 2])}
+    found = experts_module.seen(own)
+    assert found["classes"] == ["some", "odd"]
+    assert found["train"].tolist() == [0, -1, 0, 1] and found["validation"].tolist() == [-1, 1]
+
+
+def test_a_label_that_nothing_shows_cannot_be_asked_for(tmp_path, capsys):
+    """Furniture always has legs of some kind, so that there is no example of legs.none, and `not` leaves it out."""
+    line = refusal(capsys, "voxel_compose", *TINY_VOXELS, "expr=legs.none", f"out={tmp_path}")
+    assert "legs.none: unknown label 'none'" in line and "panel" in line
+    assert learns_nothing(tmp_path)
 
 
 def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):

@@ -73,8 +73,8 @@ class ComposeExperts(ABC):
         return tuple(file for folder in self.experts.values() for file in _weights(folder))
 
     @abstractmethod
-    def learned(self, name: str, values: dict[str, Any], run: Run) -> Energy:
-        """An expert of the labels of that name."""
+    def learned(self, own: dict[str, Any], values: dict[str, Any], run: Run) -> Energy:
+        """An expert of the classes and labels `own`."""
 
     def composed(
         self, values: dict[str, Any], attributes: dict[str, Any], shape: Sequence[int], run: Run
@@ -85,7 +85,7 @@ class ComposeExperts(ABC):
             attributes: classes of the labels that data have, and the labels, by name.
             shape: of one x.
         """
-        node = expression.parse(self.expr)
+        node, attributes = expression.parse(self.expr), {name: seen(own) for name, own in attributes.items()}
         names = list(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
         experts = {name: read_expert(name, self.experts[name], shape) for name in names if name in self.experts}
         _check_labels(node, {n: a["classes"] for n, a in attributes.items()}, experts)
@@ -99,7 +99,7 @@ class ComposeExperts(ABC):
             raise InputError("compose.experts: none of them was learned at many noise levels")
         Composer(planned, self.strength, chosen).compose(node)  # tells what has no meaning before anything is learned
         for name in missing:
-            experts[name] = self.learned(name, values, run.part(name))
+            experts[name] = self.learned(attributes[name], values, run.part(name))
         for energy in experts.values():
             energy.to(run.accelerator.device).eval()
         energy = Composer(experts, self.strength, chosen, self.balancing(run) if self.balance else None).compose(node)
@@ -154,6 +154,17 @@ class _ToLearn(Labelled):
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(len(classes))
         self.classes = tuple(classes)
+
+
+def seen(own: dict[str, Any]) -> dict[str, Any]:
+    """Classes and labels without those classes that nothing to learn from shows: an energy would be of chance there,
+    and the complement of another label would be drawn from it."""
+    found = own["train"]
+    present = [k for k in range(len(own["classes"])) if (found == k).any()]
+    number = torch.full((len(own["classes"]) + 1,), -1)  # the last one: of labels -1, that are not known
+    number[present] = torch.arange(len(present))
+    labels = {part: number[column] for part, column in own.items() if part != "classes"}
+    return {"classes": [own["classes"][k] for k in present], **labels}
 
 
 def read_expert(name: str, source: str, shape: Sequence[int]) -> Energy:

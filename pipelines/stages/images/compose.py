@@ -24,9 +24,7 @@ class Compose(ComposeExperts):
         images = values["images"]
         return self.composed(values, images["attributes"], images["train"].shape[1:], run)
 
-    def learned(self, name: str, values: dict[str, Any], run: Run) -> Energy:
-        images = values["images"]
-        own = images["attributes"][name]
-        labelled = images | {"classes": own["classes"], "train_labels": own["train"]}
+    def learned(self, own: dict[str, Any], values: dict[str, Any], run: Run) -> Energy:
+        labelled = values["images"] | {"classes": own["classes"], "train_labels": own["train"]}
         learn = Learn(optimizer=self.optimizer, conditional=True)
         return learn(values | {"images": labelled}, run)["energy"]

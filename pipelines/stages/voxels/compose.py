@@ -48,10 +48,8 @@ class Compose(ComposeExperts):
             )
         return self.composed(values, shapes["attributes"], (1, self.size, self.size, self.size), run)
 
-    def learned(self, name: str, values: dict[str, Any], run: Run) -> Energy:
-        shapes = values["shapes"]
-        own = shapes["attributes"][name]
-        labelled = shapes | {"classes": own["classes"], "train_labels": own["train"]}
+    def learned(self, own: dict[str, Any], values: dict[str, Any], run: Run) -> Energy:
+        labelled = values["shapes"] | {"classes": own["classes"], "train_labels": own["train"]}
         learn = Learn(
             size=self.size, energy=self.energy, objective=ScoreMatching(3.0), optimizer=self.optimizer, batch=24,
             conditional=True,
