@@ -123,6 +123,8 @@ class Composer:
         if isinstance(node, Expert) and node.label is not None:
             energy = self.expert(node)
             others = [Expert(node.name, other) for other in labels_of(energy) if other != node.label]
+            if not others:
+                raise ConfigError(f"expr: 'not {expression.show(node)}' leaves nothing: {node.name} has no other label")
             return others[0] if len(others) == 1 else expression.AnyOf(tuple(others))
         if isinstance(node, Weighted) and all(weight == 1 for weight, _ in node.terms):
             return expression.AnyOf(tuple(self._complement(part) for _, part in node.terms))

@@ -109,7 +109,10 @@ def _make_way(root: Path, text: str) -> None:
     patterns = f"*_*/{checkpoint.MANIFEST}", "*_*/*checkpoint*", "*_*/*/*checkpoint*"
     done = [root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)]
     num_done = max(map(_number, done), default=0)
-    if num_done == len(trees.split(new_tree, CONFIG)[1]) and not any(
+    old, new = ({k: v for k, v in trees.flat(tree, CONFIG).items() if k != "out"} for tree in (old_tree, new_tree))
+    if old == new:
+        return
+    if all(len(trees.split(tree, CONFIG)[1]) == num_done for tree in (old_tree, new_tree)) and not any(
         _learned(path) for path in done if _number(path) == num_done
     ):
         num_done -= 1
@@ -119,10 +122,9 @@ def _make_way(root: Path, text: str) -> None:
             raise ConfigError(
                 f"{root} holds a run {_with(address, old)}, and this one is {_with(address, new)}; {_WAYS_OUT}"
             )
-    if trees.flat(old_tree, CONFIG) != trees.flat(new_tree, CONFIG):
-        for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
-            if _number(folder) > num_done:
-                shutil.rmtree(folder)
+    for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
+        if _number(folder) > num_done:
+            shutil.rmtree(folder)
 
 
 def _learned(folder: Path) -> bool:

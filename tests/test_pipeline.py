@@ -230,6 +230,9 @@ def test_the_last_stage_of_a_finished_run_is_done_anew_with_other_settings(tmp_p
     assert "kind: b" in (tmp_path / "r" / "config.yaml").read_text()
     Pipeline([Load(), Learn(), Export("b")]).run(tmp_path / "r")
     assert not calls()
+    (tmp_path / "r").rename(tmp_path / "moved")
+    Pipeline([Load(), Learn(), Export("b")]).run(tmp_path / "moved")
+    assert not calls(), "another name is no other setting"
 
 
 @pytest.mark.parametrize("kept", ["checkpoint", "energy"])

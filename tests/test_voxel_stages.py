@@ -467,10 +467,10 @@ def test_the_same_command_gives_the_same_and_resumes(recovered, tmp_path, capsys
 def test_a_finished_run_is_exported_anew_and_says_what_could_not_be_met(recovered, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(recovered, out)
-    shutil.rmtree(out / "shapes")
     assert run.main(["voxel_recovery", *TINY, *SHOWN, "export.format=obj", "export.faces=20", f"out={out}"]) == 0
     told = capsys.readouterr()
     assert told.err.count("done before") == 5 and "[6/6] export\n" in told.err
+    assert not list((out / "shapes").glob("*.stl"))
     assert list((out / "shapes").glob("*.obj")) and "with about 20 it would not stay watertight" in told.out
     assert "with about 20 it would not stay watertight" in (out / "report.html").read_text()
 

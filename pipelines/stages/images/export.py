@@ -129,6 +129,8 @@ def seen_of(values: dict[str, Any]) -> Tensor:
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:
     """RUN/folder/name_000.png ..."""
     (run.root / folder).mkdir(exist_ok=True)
+    for old in (run.root / folder).glob(f"{name}_*"):  # of an export with other settings
+        old.unlink()
     for number, picture in enumerate(x):
         images.write(run.root / folder / f"{name}_{number:03d}.png", picture)
 

@@ -39,8 +39,8 @@ class EvaluateComposition(EvaluateSynthesis):
         asked["hold_and_in_one_part"] = float((holds & (largest_shares(solids) >= WHOLE)).float().mean())
         found = given["metrics"] | {"asked": asked, "classifiers": judge.accuracy}
         save_metrics(found, run.root)
-        lines = [given["summary"], "", f"share of {asked.pop('num')} new shapes that are what was asked for"]
-        lines += [f"{name.replace('_', ' '):30}{share:10.3f}" for name, share in asked.items()]
+        lines = [given["summary"], "", f"share of {asked['num']} new shapes that are what was asked for"]
+        lines += [f"{name.replace('_', ' '):30}{share:10.3f}" for name, share in asked.items() if name != "num"]
         told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in judge.accuracy.items())
         lines.append(f"(by classifiers that were learned apart; their own accuracy: {told})")
         return {"metrics": found, "summary": "\n".join(lines)}

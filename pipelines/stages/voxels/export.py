@@ -96,6 +96,8 @@ class Export:
             steps, hidden = values["paths"]["steps"], None
         folder = run.root / "shapes"
         folder.mkdir(exist_ok=True)
+        for old in [*folder.glob("shape_*"), *folder.glob("path_*")]:  # of an export with other settings
+            old.unlink()
         keep = int(self.keep) if str(self.keep).isdecimal() else "largest"
         written: list[dict[str, Any]] = []
         problem = ""
