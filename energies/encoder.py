@@ -38,8 +38,8 @@ class EncoderEnergy(Labelled):
         num_classes: of labels, to be bound with `given`; 0: none.
         spread: s, root mean square of x - mean.
         heads: energies that are read out, those of as many classes (`energies.joint`).
-        places: of a level whose responses count whole for what tells heads apart; where there are more each counts
-            less. None: all count whole.
+        places: as many as a level's responses count for in what tells heads apart, however many there are, which may be
+            less than one. None: all count whole.
     """
 
     def __init__(

@@ -430,6 +430,11 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[1])
 
 
+def test_nothing_is_left_of_not_the_only_label():
+    with pytest.raises(ConfigError, match=r"'not shape.circle' leaves nothing"):
+        composer(shape=expert(("circle",), 1)).compose(expression.parse("not shape.circle"))
+
+
 def test_a_class_that_nothing_shows_is_no_class_to_learn():
     own = {"classes": ["none", "some", "odd"], "train": torch.tensor([1, -1, 1, 2]), "validation": torch.tensor([0, 2])}
     found = experts_module.seen(own)

@@ -179,6 +179,8 @@ def test_a_product_over_windows_goes_on_at_its_edge():
     assert found == pytest.approx([found[0]] * 3, rel=1e-4), "no window is the first or the last"
     with pytest.raises(InputError, match="windows=5: does not divide a crop of 16"):
         over_windows(energy, 30, 48, 5)
+    with pytest.raises(InputError, match=r"windows=16: .* that overlap"):
+        over_windows(energy, 30, 48, 16)
     with pytest.raises(InputError, match="48x12 pixels are fewer than a window has, 16x16"):
         over_windows(energy, 12, 48, 8)
 

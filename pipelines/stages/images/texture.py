@@ -215,8 +215,8 @@ class SynthesizeTexture:
 
     windows: int | None = None
     """Pixels between overlapping windows as large as a crop, 32 of 64 say: the product of the energy over them is
-    sampled, and the texture goes on at its opposite edge. It serves any energy, at so many times the time as windows
-    overlap. null: the network is made as large as the texture."""
+    sampled, without a margin, and the texture goes on at its opposite edge where its size is a multiple of this. It
+    serves any energy, at so many times the time as windows overlap. null: the network is made as large as the texture."""
 
     generator: Annealed | Chain | None = None
     """How it is sampled: annealed or chain; null: as it suits the energy."""
@@ -265,8 +265,10 @@ def over_windows(energy: Any, height: int, width: int, stride: int) -> Tiled:
     InputError: the windows do not divide by the stride, or the texture is smaller than one.
     """
     window = energy.event_shape[1]
-    if window % stride:
-        raise InputError(f"synthesize_texture.windows={stride}: does not divide a crop of {window} pixels")
+    if window % stride or window == stride:
+        raise InputError(
+            f"synthesize_texture.windows={stride}: does not divide a crop of {window} pixels into windows that overlap"
+        )
     if min(height, width) < window:
         raise InputError(f"synthesize_texture: {width}x{height} pixels are fewer than a window has, {window}x{window}")
     return tiled(energy, [-(-size // stride) * stride for size in (height, width)], (stride, stride))
