@@ -215,8 +215,8 @@ class SynthesizeTexture:
 
     windows: int | None = None
     """Pixels between overlapping windows as large as a crop, 32 of 64 say: the product of the energy over them is
-    sampled, without a margin, and the texture goes on at its opposite edge where its size is a multiple of this. It
-    serves any energy, at so many times the time as windows overlap. null: the network is made as large as the texture."""
+    sampled, without a margin, and the texture goes on at its opposite edge where its size is a multiple. It serves
+    any energy, at so many times the time as windows overlap. null: the network is made as large as the texture."""
 
     generator: Annealed | Chain | None = None
     """How it is sampled: annealed or chain; null: as it suits the energy."""
