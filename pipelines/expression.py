@@ -94,6 +94,11 @@ def experts(node: Node) -> list[Expert]:
     return [expert for part in parts for expert in experts(part)]
 
 
+def names(node: Node) -> list[str]:
+    """Of the experts, each once, in the order that they are first written."""
+    return list(dict.fromkeys(leaf.name for leaf in experts(node)))
+
+
 def _tight(node: Node) -> str:
     """The text as an operand of the unary operators."""
     is_minus = isinstance(node, Weighted) and len(node.terms) == 1 and node.terms[0][0] == -1

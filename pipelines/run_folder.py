@@ -109,22 +109,26 @@ def _make_way(root: Path, text: str) -> None:
     patterns = f"*_*/{checkpoint.MANIFEST}", "*_*/*checkpoint*", "*_*/*/*checkpoint*"
     done = [root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)]
     num_done = max(map(_number, done), default=0)
-    old, new = ({k: v for k, v in trees.flat(tree, CONFIG).items() if k != "out"} for tree in (old_tree, new_tree))
-    if old == new:
+    if _settings(old_tree) == _settings(new_tree):
         return
     if all(len(trees.split(tree, CONFIG)[1]) == num_done for tree in (old_tree, new_tree)) and not any(
         _learned(path) for path in done if _number(path) == num_done
     ):
         num_done -= 1
-    old, new = (trees.flat(tree, CONFIG, num_done) for tree in (old_tree, new_tree))
+    old, new = (_settings(tree, num_done) for tree in (old_tree, new_tree))
     for address in dict.fromkeys([*old, *new]):
-        if num_done and address != "out" and (address in old, old.get(address)) != (address in new, new.get(address)):
+        if num_done and (address in old, old.get(address)) != (address in new, new.get(address)):
             raise ConfigError(
                 f"{root} holds a run {_with(address, old)}, and this one is {_with(address, new)}; {_WAYS_OUT}"
             )
     for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
         if _number(folder) > num_done:
             shutil.rmtree(folder)
+
+
+def _settings(tree: trees.Tree, num_stages: int | None = None) -> dict[str, Any]:
+    """All but the name of the folder, which decides nothing."""
+    return {name: value for name, value in trees.flat(tree, CONFIG, num_stages).items() if name != "out"}
 
 
 def _learned(folder: Path) -> bool:

@@ -121,7 +121,7 @@ class Bench:
         if not self.wanted(row):
             return
         node = parse(text)
-        names = tuple(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
+        names = tuple(expression.names(node))
         own = {name: self.experts[name] for name in names}
         energy = Composer(own, STRENGTH, names, STAGE.balancing(self.run)).compose(node)
         start = time.monotonic()

@@ -13,7 +13,7 @@ from data.scenes import MISFIT, misfit
 from pipelines import expression
 from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
 from pipelines.pipeline import Run
-from pipelines.stages.judge import Classifier
+from pipelines.stages.judge import Classifier, share_of
 
 Labels = Mapping[str, Tensor]
 Data: TypeAlias = "tuple[Tensor, Labels]"
@@ -48,7 +48,7 @@ class Attributes:
             run.generator("judge"), run, steps,
         )  # fmt: skip
         judge = cls(classes, model, {}, of_scenes)
-        right = {name: _share((found == truth[name])[truth[name] >= 0]) for name, found in judge.labels(test).items()}
+        right = {name: share_of((found == truth[name])[truth[name] >= 0]) for name, found in judge.labels(test).items()}
         return replace(judge, accuracy=right)
 
     def labels(self, x: Tensor) -> dict[str, Tensor]:
@@ -60,14 +60,14 @@ class Attributes:
         """Shares of x that are all that was asked for, each concept of it, and valid; and which are all of it, [n]."""
         labels = self.labels(x)
         holds = self.holds(node, labels, len(x))
-        found: dict[str, Any] = {"num": len(x), "all_hold": _share(holds)}
+        found: dict[str, Any] = {"num": len(x), "all_hold": share_of(holds)}
         for leaf, wanted in _concepts(node):
             if self._told(leaf):
                 name = show(leaf) if wanted else f"not {show(leaf)}"
-                found[name] = _share(self.holds(leaf, labels, len(x)) == wanted)
+                found[name] = share_of(self.holds(leaf, labels, len(x)) == wanted)
         if self.of_scenes:
             valid = is_scene(x, labels)
-            found |= {"valid": _share(valid), "hold_and_valid": _share(valid & holds)}
+            found |= {"valid": share_of(valid), "hold_and_valid": share_of(valid & holds)}
         return found, holds
 
     def holds(self, node: Node, labels: Labels, num: int) -> Tensor:
@@ -110,17 +110,3 @@ def is_scene(x: Tensor, labels: Labels) -> Tensor:
     varies = (x - x.mean((2, 3), keepdim=True)).square().mean((1, 2, 3)).sqrt()
     left = misfit(x, labels)
     return (left <= MISFIT) & (left < varies / 2) & (varies > MISFIT / 2)
-
-
-def _share(mask: Tensor) -> float:
-    return float(mask.float().mean())
-
-
-def _summary(found: dict[str, Any]) -> str:
-    columns = [name for name in found["samples"] if name != "num"]
-    lines = [f"{'':24}" + "".join(f"{name.replace('_', ' '):>{max(9, len(name) + 2)}}" for name in columns)]
-    for name, row in {"composed": found["samples"], **found["baselines"]}.items():
-        cells = "".join(f"{row[column]:{max(9, len(column) + 2)}.3f}" for column in columns)
-        lines.append(f"{name.replace('_', ' '):24}{cells}")
-    lines.append("accuracy of the classifiers: " + ", ".join(f"{n} {a:.3f}" for n, a in found["classifiers"].items()))
-    return "\n".join(lines)

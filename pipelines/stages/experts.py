@@ -62,7 +62,7 @@ class ComposeExperts(ABC):
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:
-        known = {leaf.name for leaf in expression.experts(expression.parse(self.expr))}
+        known = expression.names(expression.parse(self.expr))
         for name in self.experts:
             if name not in known:
                 raise ValueError(f"experts: {name} is not in expr, whose experts are {', '.join(sorted(known))}")
@@ -86,7 +86,7 @@ class ComposeExperts(ABC):
             shape: of one x.
         """
         node, attributes = expression.parse(self.expr), {name: seen(own) for name, own in attributes.items()}
-        names = list(dict.fromkeys(leaf.name for leaf in expression.experts(node)))
+        names = expression.names(node)
         experts = {name: read_expert(name, self.experts[name], shape) for name in names if name in self.experts}
         _check_labels(node, {n: a["classes"] for n, a in attributes.items()}, experts)
         missing = [name for name in names if name not in experts]

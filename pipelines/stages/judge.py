@@ -136,3 +136,8 @@ def compare(samples: Tensor, real: Tensor) -> dict[str, float]:
     """Features of samples [n, F] against real ones [m, F]."""
     precision, recall = precision_recall(samples, real)
     return {"frechet": frechet(samples, real), "precision": precision, "recall": recall}
+
+
+def share_of(flags: Tensor) -> float:
+    """Share of bool flags that are set."""
+    return float(flags.float().mean())

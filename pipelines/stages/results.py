@@ -14,6 +14,14 @@ from data.errors import InputError
 from pipelines import checkpoint
 
 
+def emptied(folder: Path, *names: str) -> Path:
+    """The folder, made if need be, without the files NAME_... of an export with other settings."""
+    folder.mkdir(exist_ok=True)
+    for old in [path for name in names for path in folder.glob(f"{name}_*")]:
+        old.unlink()
+    return folder
+
+
 def load_energy(folder: Path, address: str) -> Any:
     """The energy in a folder. InputError, naming the field that asks for it: none can be read."""
     try:

@@ -73,9 +73,11 @@ class EvaluateSynthesis:
         if isinstance(by, judge.Classifier):
             truth = images["validation_labels"]
             labelled = truth >= 0
-            found["classifier_accuracy"] = _share(by.probabilities(validation).argmax(1)[labelled] == truth[labelled])
+            found["classifier_accuracy"] = judge.share_of(
+                by.probabilities(validation).argmax(1)[labelled] == truth[labelled]
+            )
             if labels is not None:
-                found["of_their_class"] = _share(by.probabilities(samples).argmax(1) == labels)
+                found["of_their_class"] = judge.share_of(by.probabilities(samples).argmax(1) == labels)
         shown = {"samples": samples[:100]}
         if self.curve:
             curve, long = self._curve(values, by, real, run)
@@ -138,10 +140,6 @@ def judge_of(images: dict[str, Any], run: Run) -> judge.Classifier | judge.Compo
 def _nearest(features: Tensor, train: Tensor) -> float:
     """Median distance to the nearest picture that was learned from."""
     return float(torch.cat([torch.cdist(part, train).amin(1) for part in features.split(256)]).median())
-
-
-def _share(flags: Tensor) -> float:
-    return float(flags.float().mean())
 
 
 def _summary(found: dict[str, Any]) -> str:

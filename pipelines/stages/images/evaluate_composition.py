@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -22,11 +21,11 @@ from pipelines.generation import generate, share
 from pipelines.pipeline import Run
 from pipelines.stages.attributes import Attributes, Data, is_scene
 from pipelines.stages.images.load import to_float
+from pipelines.stages.judge import share_of
 from pipelines.stages.results import load_energy, save_metrics
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from
 JUDGED_FOR = 500  # steps
-Labels = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class EvaluateComposition:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         composition = values["composition"]
         node = expression.parse(composition["expr"])
-        if not {leaf.name for leaf in expression.experts(node)} & set(values["images"]["attributes"]):
+        if not set(expression.names(node)) & set(values["images"]["attributes"]):
             return _unjudged(values, run)
         judge = run.on_main(lambda: judge_of(values["images"], values["source"]["name"], node, run))
         found: dict[str, Any] = {"expr": composition["expr"], "classifiers": judge.accuracy}
@@ -86,7 +85,7 @@ class EvaluateComposition:
 def judge_of(images: dict[str, Any], source: str, node: Node, run: Run) -> Attributes:
     """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
     known = {name: found["classes"] for name, found in images["attributes"].items()}
-    asked = {leaf.name for leaf in expression.experts(node)}
+    asked = expression.names(node)
     of_scenes = source == "scenes" and images["train"].ndim == 4 and images["train"].shape[1] == 3
     classes = {name: names for name, names in known.items() if name in asked or of_scenes}
     if not of_scenes:
@@ -152,11 +151,11 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
         "rows": rows,
         "columns": columns,
         "accuracy": right.all(1).view(*shape, num).float().mean(2).tolist(),
-        "mean": _share(right.all(1)),
+        "mean": share_of(right.all(1)),
         "learned": [[int(((own[0] == r) & (own[1] == c)).sum()) for c in range(shape[1])] for r in range(shape[0])],
         "samples": x.view(*shape, num, *x.shape[1:])[:, :, 0].flatten(0, 1),
     }
-    return grid | ({"valid": _share(is_scene(x, found))} if judge.of_scenes else {})
+    return grid | ({"valid": share_of(is_scene(x, found))} if judge.of_scenes else {})
 
 
 def _plain_sum(composer: Composer, node: Node) -> Energy | None:
@@ -170,10 +169,6 @@ def _plain_sum(composer: Composer, node: Node) -> Energy | None:
         term = weight * given(composer.expert(part), part.label)
         total = term if total is None else total + term
     return total
-
-
-def _share(mask: Tensor) -> float:
-    return float(mask.float().mean())
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import BEST, details
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import save_energy
+from pipelines.stages.results import emptied, save_energy
 
 FEW = 200  # pictures to judge by
 
@@ -128,11 +128,9 @@ def seen_of(values: dict[str, Any]) -> Tensor:
 
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:
     """RUN/folder/name_000.png ..."""
-    (run.root / folder).mkdir(exist_ok=True)
-    for old in (run.root / folder).glob(f"{name}_*"):  # of an export with other settings
-        old.unlink()
+    place = emptied(run.root / folder, name)
     for number, picture in enumerate(x):
-        images.write(run.root / folder / f"{name}_{number:03d}.png", picture)
+        images.write(place / f"{name}_{number:03d}.png", picture)
 
 
 def rows_sheet(rows: dict[str, Tensor], num: int, scale: int | None = None) -> Any:

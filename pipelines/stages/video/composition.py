@@ -13,6 +13,7 @@ from energies.generators import Annealed
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.stages import images
+from pipelines.stages.results import emptied
 from pipelines.training import Optimizer
 
 
@@ -64,8 +65,7 @@ class ExportComposition(images.ExportComposition):
     """Samples to write as MP4 files, at most."""
 
     def write(self, samples: Tensor, values: dict[str, Any], run: Run) -> None:
-        folder = run.root / "samples"
-        folder.mkdir(exist_ok=True)
+        folder = emptied(run.root / "samples", "sample")
         for number, clip in enumerate(samples):
             video.write(folder / f"sample_{number:03d}.mp4", clip.clamp(-1, 1), values["source"]["frames_a_second"])
 

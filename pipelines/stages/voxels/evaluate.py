@@ -68,26 +68,32 @@ class EvaluateSynthesis:
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        shapes = values["shapes"]
-        size = values["solids"].shape[-1]
-        if shapes["side"] % size:
-            raise InputError(f"evaluate_synthesis: shapes of {shapes['side']} a side are no match for {size}")
-        train, validation = (averaged(shapes[part], shapes["side"], size) > 0 for part in ("train", "validation"))
-        found: dict[str, Any] = {"samples": measures.collection(values["solids"], train, validation)}
-        # The same of real shapes: what the best samples could reach.
-        num = min(len(values["solids"]), len(validation), len(train) // 2)
-        found["real"] = measures.collection(train[-num:], train[:-num], validation)
-        found["sampling"] = values["sampling"]["summary"]
-        if "selection" in values:
-            found["selection"] = values["selection"]
+        found, lines = compared(values)
         save_metrics(found, run.root)
-        lines = [f"{'':24}{'samples':>10}{'real':>10}"]
-        lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
-        lines.append(COLLECTION)
-        if "selection" in values:
-            words = "made {made} shapes; {whole} had 95 % of their voxels in one part; {kept} are kept and judged"
-            lines.append(words.format(**values["selection"]))
         return {"metrics": found, "summary": "\n".join(lines)}
+
+
+def compared(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """New shapes beside those to judge by and those that were learned from: the numbers, and lines that say them."""
+    shapes = values["shapes"]
+    size = values["solids"].shape[-1]
+    if shapes["side"] % size:
+        raise InputError(f"evaluate_synthesis: shapes of {shapes['side']} a side are no match for {size}")
+    train, validation = (averaged(shapes[part], shapes["side"], size) > 0 for part in ("train", "validation"))
+    found: dict[str, Any] = {"samples": measures.collection(values["solids"], train, validation)}
+    # The same of real shapes: what the best samples could reach.
+    num = min(len(values["solids"]), len(validation), len(train) // 2)
+    found["real"] = measures.collection(train[-num:], train[:-num], validation)
+    found["sampling"] = values["sampling"]["summary"]
+    if "selection" in values:
+        found["selection"] = values["selection"]
+    lines = [f"{'':24}{'samples':>10}{'real':>10}"]
+    lines += [f"{k.replace('_', ' '):24}{v:10.3f}{found['real'][k]:10.3f}" for k, v in found["samples"].items()]
+    lines.append(COLLECTION)
+    if "selection" in values:
+        words = "made {made} shapes; {whole} had 95 % of their voxels in one part; {kept} are kept and judged"
+        lines.append(words.format(**values["selection"]))
+    return found, lines
 
 
 def _scored(

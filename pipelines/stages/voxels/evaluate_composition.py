@@ -11,8 +11,9 @@ from pipelines import expression
 from pipelines.expression import Node, parse
 from pipelines.pipeline import Run
 from pipelines.stages.attributes import Attributes, Data
+from pipelines.stages.judge import share_of
 from pipelines.stages.results import save_metrics
-from pipelines.stages.voxels.evaluate import EvaluateSynthesis
+from pipelines.stages.voxels.evaluate import EvaluateSynthesis, compared
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.load import Load
 from pipelines.stages.voxels.measures import WHOLE, largest_shares
@@ -22,34 +23,39 @@ JUDGED_FOR = 600  # steps
 
 
 @dataclass(frozen=True)
-class EvaluateComposition(EvaluateSynthesis):
+class EvaluateComposition:
     """Let classifiers, learned apart, say whether each new shape is all that was asked for, and compare the shapes with
     those to judge by, and with those that were learned from, into metrics.json."""
 
     needs: ClassVar[tuple[str, ...]] = (*EvaluateSynthesis.needs, "source", "composition")
+    gives: ClassVar[tuple[str, ...]] = EvaluateSynthesis.gives
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        given = super().__call__(values, run)
+        found, lines = compared(values)
         node = parse(values["composition"]["expr"])
-        if not {leaf.name for leaf in expression.experts(node)} & set(values["shapes"]["attributes"]):
-            return given
+        if set(expression.names(node)) & set(values["shapes"]["attributes"]):
+            lines += self._asked(node, found, values, run)
+        save_metrics(found, run.root)
+        return {"metrics": found, "summary": "\n".join(lines)}
+
+    def _asked(self, node: Node, found: dict[str, Any], values: dict[str, Any], run: Run) -> list[str]:
+        """Adds to what was found whether shapes are what was asked for; gives the lines that say so."""
         solids = values["solids"]
         judge = judge_of(values, node, solids.shape[-1], run)
         asked, holds = judge.judged(node, solids.float() * 2 - 1)
-        asked["hold_and_in_one_part"] = float((holds & (largest_shares(solids) >= WHOLE)).float().mean())
-        found = given["metrics"] | {"asked": asked, "classifiers": judge.accuracy}
-        save_metrics(found, run.root)
-        lines = [given["summary"], "", f"share of {asked['num']} new shapes that are what was asked for"]
+        asked["hold_and_in_one_part"] = share_of(holds & (largest_shares(solids) >= WHOLE))
+        found |= {"asked": asked, "classifiers": judge.accuracy}
+        lines = ["", f"share of {asked['num']} new shapes that are what was asked for"]
         lines += [f"{name.replace('_', ' '):30}{share:10.3f}" for name, share in asked.items() if name != "num"]
         told = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in judge.accuracy.items())
         lines.append(f"(by classifiers that were learned apart; their own accuracy: {told})")
-        return {"metrics": found, "summary": "\n".join(lines)}
+        return lines
 
 
 def judge_of(values: dict[str, Any], node: Node, size: int, run: Run) -> Attributes:
     """Learned from furniture of another seed where the shapes are furniture, else from those to learn from."""
     shapes, name = values["shapes"], values["source"]["name"]
-    asked = {leaf.name for leaf in expression.experts(node)}
+    asked = expression.names(node)
     classes = {name: own["classes"] for name, own in shapes["attributes"].items() if name in asked}
     judged = _labelled(shapes, "validation", size)
     if name.split(":")[0] != "procedural":

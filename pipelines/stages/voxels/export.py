@@ -14,7 +14,7 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
-from pipelines.stages.results import save_energy
+from pipelines.stages.results import emptied, save_energy
 from pipelines.stages.voxels.grids import rendered
 
 Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]
@@ -94,10 +94,7 @@ class Export:
         solids, hidden, steps = values["solids"], values.get("hidden"), None
         if "paths" in values:
             steps, hidden = values["paths"]["steps"], None
-        folder = run.root / "shapes"
-        folder.mkdir(exist_ok=True)
-        for old in [*folder.glob("shape_*"), *folder.glob("path_*")]:  # of an export with other settings
-            old.unlink()
+        folder = emptied(run.root / "shapes", "shape", "path")
         keep = int(self.keep) if str(self.keep).isdecimal() else "largest"
         written: list[dict[str, Any]] = []
         problem = ""
