@@ -18,6 +18,7 @@ from pipelines.stages.certainty import calibration, detection
 from pipelines.stages.images import outliers
 from pipelines.stages.images.attack import accuracy, pgd
 from pipelines.stages.images.outliers import made, windows
+from pipelines.stages.joint import probabilities
 
 # ----------------------------------------------------------------------------------------- calibration
 
@@ -114,6 +115,28 @@ def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_
         torch.testing.assert_close(
             score(x), (of(energy.logits(x)).detach() - own.mean()) / own.std(), rtol=1e-2, atol=1e-3
         )
+
+
+class Leveled(nn.Module):
+    """Logits that depend on the noise level alone."""
+
+    noisy = True
+
+    def __init__(self, level: float = 1.0) -> None:
+        super().__init__()
+        self.level = level
+
+    def at(self, noise: float) -> Leveled:
+        return Leveled(noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor([self.level, 0.0]).expand(len(x), 2)
+
+
+def test_classes_of_a_family_are_the_mean_of_those_at_its_levels(tmp_path):
+    found = probabilities(JointEnergy(Leveled(), 2), torch.zeros(3, 1, 2, 2), (1.0, 3.0), Run(tmp_path, tmp_path))
+    sure = (1 / (1 + math.exp(-1)) + 1 / (1 + math.exp(-3))) / 2
+    torch.testing.assert_close(found, torch.tensor([[sure, 1 - sure]]).expand(3, 2))
 
 
 def classifier() -> nn.Sequential:

@@ -344,6 +344,7 @@ def test_a_classification_says_how_right_and_how_sure_it_is(classified):
     for name, folder, levels in (("joint", "energy", (0.15, 0.25, 0.4, 0.7)), ("plain", "plain", None)):
         energy = energies.load(classified / folder)
         assert isinstance(energy, JointEnergy) and energy.num_classes == 10 and energy.noisy == (name == "joint")
+        assert energy.classifier.settings["places"] == 0.5, "classes weigh little beside p(x)"
         members = [energy] if levels is None else [energy.at(level) for level in levels]
         p = torch.stack([member.probabilities(x) for member in members]).mean(0)
         assert found[name]["accuracy"] == pytest.approx(float((p.argmax(1) == labels).float().mean()))
