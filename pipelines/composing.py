@@ -27,7 +27,7 @@ from pipelines.trees import ConfigError, unknown
 
 Balance: TypeAlias = "Callable[[AnyOf, list[WeightedSum], Callable[[AnyOf], WeightedSum] | None], AnyOf]"
 """(mixture of what parts add to the prior, the whole energy of each part, what makes that of a mixture) -> the mixture,
-its parts counting alike; None: the parts will be sampled one by one, and the whole never."""
+its parts counting alike; None: new x are drawn part by part, so that samples of the whole tell nothing more."""
 
 Terms: TypeAlias = "dict[tuple[str, str | None], tuple[float, Energy]]"
 

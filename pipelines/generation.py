@@ -60,7 +60,7 @@ def generate(
     """Samples [num, *event] in [-1, 1] on the CPU; sample k has a stream of its own.
 
     Those of a mixture, whose parts count alike, are drawn part by part in turns: exact, where a chain that had to cross
-    from part to part would not be.
+    from part to part would not be. The monitor sees the first part's chains.
 
     start: x [num, *event] that long chains go on from, in place of noise.
     """

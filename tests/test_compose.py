@@ -461,6 +461,27 @@ def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):
     assert page.count("(unseen)") == 20 - len(pairs)
 
 
+def test_a_grid_is_of_the_labels_that_an_expert_knows(learned, tmp_path, monkeypatch):
+    """Of two of four shapes here, in an order of its own."""
+    expert(("cross", "circle"), 5, (3, 12, 12)).save_pretrained(tmp_path / "shape")
+    crosses_then_circles = torch.tensor([3, 0]).repeat_interleave(5)
+
+    def labels(self: Attributes, x: Tensor) -> dict[str, Tensor]:
+        shape = crosses_then_circles if len(x) == 10 else torch.zeros(len(x), dtype=torch.long)
+        return {
+            name: torch.arange(len(x)) % 5 if name == "colour" else shape % len(self.classes[name])
+            for name in self.classes
+        }
+
+    monkeypatch.setattr(Attributes, "labels", labels)
+    experts = [f"experts.shape={tmp_path / 'shape'}", f"experts.colour={learned / 'experts' / 'colour'}"]
+    arguments = [*TINY, "load.held_out=0.5", "seed=1", *experts, "expr=shape.cross + colour.red", "num=3"]
+    assert run.main(["compose", *arguments, f"out={tmp_path / 'out'}"]) == 0
+    grid, whole = metrics_of(tmp_path / "out")["grid"], metrics_of(learned)["grid"]["learned"]
+    assert grid["rows"] == ["cross", "circle"] and grid["learned"] == [whole[3], whole[0]]
+    assert grid["accuracy"] == [[1.0] * 5] * 2
+
+
 def test_experts_that_are_given_are_not_learned_again(learned, given):
     for name in ("shape", "colour"):
         old, new = (energies.load(out / "experts" / name).state_dict() for out in (learned, given))

@@ -127,11 +127,12 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
     None where there are no two experts with classes that are judged.
     """
     composer = composer_of(values["composition"], run)
-    names = [n for n, expert in composer.experts.items() if labels_of(expert) == judge.classes.get(n)][:2]
+    known = {n: labels_of(expert) for n, expert in composer.experts.items()}
+    names = [n for n, labels in known.items() if labels and set(labels) <= set(judge.classes.get(n, ()))][:2]
     generator = from_description(values["generator"])
     if not composer.prior or len(names) < 2 or not num or not isinstance(generator, Annealed):
         return None
-    rows, columns = (judge.classes[name] for name in names)
+    rows, columns = (known[name] for name in names)
     shape, event = (len(rows), len(columns)), composer.product({}).event_shape
     chosen = torch.cartesian_prod(torch.arange(shape[0]), torch.arange(shape[1])).repeat_interleave(num, 0)
     device = run.accelerator.device
@@ -144,7 +145,9 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
 
     x = sample_chains(run, len(chosen), share(event), "grid", Monitor(), draw)
     found = judge.labels(x)
-    right = torch.stack([found[name] for name in names], 1) == chosen
+    codes = [[judge.classes[name].index(label) for label in known[name]] for name in names]  # of those it knows
+    asked = torch.stack([torch.tensor(code)[of] for code, of in zip(codes, chosen.T, strict=True)], 1)
+    right = torch.stack([found[name] for name in names], 1) == asked
     own = [values["images"]["attributes"][name]["train"] for name in names]
     grid = {
         "names": names,
@@ -152,7 +155,7 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
         "columns": columns,
         "accuracy": right.all(1).view(*shape, num).float().mean(2).tolist(),
         "mean": share_of(right.all(1)),
-        "learned": [[int(((own[0] == r) & (own[1] == c)).sum()) for c in range(shape[1])] for r in range(shape[0])],
+        "learned": [[int(((own[0] == r) & (own[1] == c)).sum()) for c in codes[1]] for r in codes[0]],
         "samples": x.view(*shape, num, *x.shape[1:])[:, :, 0].flatten(0, 1),
     }
     return grid | ({"valid": share_of(is_scene(x, found))} if judge.of_scenes else {})

@@ -97,7 +97,7 @@ class LoadClips:
         x, origin, labels, rates = [], [], [], []
         for number, file in enumerate(files):
             clip, rate = video.read(file, size=self.size, frames=None)
-            rates.append(rate)
+            rates += [rate] if clip.shape[1] >= self.frames else []
             for low in range(0, clip.shape[1] - self.frames + 1, self.frames):
                 x.append(clip[:, low : low + self.frames])
                 origin.append(number)

@@ -18,7 +18,8 @@ from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.load import Load
 from pipelines.stages.voxels.measures import WHOLE, largest_shares
 
-JUDGED_BY = 3000  # pieces of furniture that the classifiers learn from
+JUDGED_BY = 3000  # pieces of furniture that the classifiers learn from, at most
+VOXELS = 200_000_000  # of them all, which are held at four bytes each
 JUDGED_FOR = 600  # steps
 
 
@@ -60,7 +61,9 @@ def judge_of(values: dict[str, Any], node: Node, size: int, run: Run) -> Attribu
     judged = _labelled(shapes, "validation", size)
     if name.split(":")[0] != "procedural":
         return Attributes.fit(classes, _labelled(shapes, "train", size), judged, run)
-    others = Load(name, shapes["side"], JUDGED_BY)({}, replace(run, seed=run.seed + 1_000))["shapes"]
+    others = Load(name, shapes["side"], min(JUDGED_BY, VOXELS // shapes["side"] ** 3))(
+        {}, replace(run, seed=run.seed + 1_000)
+    )["shapes"]
     return Attributes.fit(classes, _labelled(others, "train", size), judged, run, JUDGED_FOR)
 
 
