@@ -808,6 +808,19 @@ def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(le
     assert np.isfinite(found["samples"]["valid"])
 
 
+def test_experts_are_there_for_another_run_before_mixtures_are_balanced(tmp_path, monkeypatch):
+    """Which takes long, and may be stopped."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experts_module.ComposeExperts, "balancing", stopped)
+    out = tmp_path / "out"
+    assert run.main(["compose", *TINY, "expr=shape.circle + not colour.red", f"out={out}"]) == 130
+    assert [energies.load(out / "experts" / n).classes[0] for n in ("shape", "colour")] == ["circle", "red"]
+    assert not (out / "composed").exists()
+
+
 def test_an_expert_learned_in_part_is_kept_when_a_later_setting_changes(tmp_path):
     """The checkpoints of experts lie a folder deeper than those of other stages."""
     from pipelines import run_folder

@@ -5,7 +5,7 @@ python tools/benchmark_composition.py --runs runs --num 64
 takes runs/shape, runs/colour, runs/size and runs/place, each learned by
 
 python -m pipelines.run image_synthesis load.images=scenes load.count=12000 load.held_out=0.1 load.label=shape \
-    learn.optimizer.steps=1200 compute=float32 seed=1 out=runs/shape
+    learn.optimizer.steps=4400 compute=float32 seed=1 out=runs/shape
 
 (seeds 1 to 4: every expert has its own scenes; the same tenth of all combinations is kept from all of them), and, where
 it is there, runs/joint, which `--learn-joint` makes: one model of all combinations as labels. Prints a table.
@@ -40,7 +40,8 @@ from pipelines.stages.images.load import to_bytes
 from pipelines.training import Optimizer
 
 STAGE = Compose()
-STRENGTH, GENERATOR = STAGE.strength, STAGE.generator
+GENERATOR = STAGE.generator
+LEARNING = Optimizer(4400, 0.02, 30, 1.0, 0.995, 100, "muon")  # of the model of joint labels, as of each expert
 SEEN = [c for c in combinations() if c not in held_out(0.1)]
 
 
@@ -49,20 +50,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--num", type=int, default=64)
     parser.add_argument("--rows", default="")
+    parser.add_argument("--strength", type=float, default=STAGE.strength)
     parser.add_argument("--learn-joint", action="store_true")
     arguments = parser.parse_args()
     if arguments.learn_joint:
         learn_joint(arguments.runs / "joint")
         return
     experts = {name: energies.load(arguments.runs / name / "energy").eval() for name in ATTRIBUTES}
-    Bench(experts, arguments.runs, arguments.num, arguments.rows.split(",") if arguments.rows else []).table()
+    rows = arguments.rows.split(",") if arguments.rows else []
+    Bench(experts, arguments.runs, arguments.num, rows, arguments.strength).table()
 
 
 class Bench:
     """Samples by each way, judged."""
 
-    def __init__(self, experts: dict[str, Energy], runs: Path, num: int, only: list[str]) -> None:
-        self.experts, self.runs, self.num, self.only = experts, runs, num, only
+    def __init__(self, experts: dict[str, Energy], runs: Path, num: int, only: list[str], strength: float) -> None:
+        self.experts, self.runs, self.num, self.only, self.strength = experts, runs, num, only, strength
         folder = runs / "judge"
         folder.mkdir(parents=True, exist_ok=True)
         known = {name: {"classes": list(values)} for name, values in ATTRIBUTES.items()}
@@ -103,7 +106,7 @@ class Bench:
 
     def products(
         self, row: str, names: tuple[str, ...], combos: list[dict[str, str]], generator: Annealed = GENERATOR,
-        way: str | float = STRENGTH,
+        way: str | float | None = None,
     ) -> None:  # fmt: skip
         if not self.wanted(row):
             return
@@ -114,7 +117,7 @@ class Bench:
             parts = [own[name].given(labels[name]) for name in names]  # type: ignore[operator]
             energy: Energy = WeightedSum(parts, [share] * len(parts))
         else:
-            energy = Composer(own, way, names).product(labels)
+            energy = Composer(own, way or self.strength, names).product(labels)
         self.say(row, *self.draw(energy, generator), labels)
 
     def expression(self, row: str, text: str) -> None:
@@ -123,7 +126,7 @@ class Bench:
         node = parse(text)
         names = tuple(expression.names(node))
         own = {name: self.experts[name] for name in names}
-        energy = Composer(own, STRENGTH, names, STAGE.balancing(self.run)).compose(node)
+        energy = Composer(own, self.strength, names, STAGE.balancing(self.run)).compose(node)
         start = time.monotonic()
         x = generate(energy, GENERATOR, self.num, None, self.run, row)
         seconds = (time.monotonic() - start) / self.num
@@ -157,7 +160,7 @@ class Bench:
             return
         labels = self.labels(tuple(ATTRIBUTES), combos)
         energy = energies.load(self.runs / "joint")
-        guided = energy.guided(joined(labels), STRENGTH)  # type: ignore[operator]
+        guided = energy.guided(joined(labels), self.strength)  # type: ignore[operator]
         self.say(row, *self.draw(guided, GENERATOR), labels)
 
     def draw(self, energy: Energy, generator: Annealed, seed: int = 0) -> tuple[Tensor, float]:
@@ -186,7 +189,7 @@ def learn_joint(folder: Path) -> None:
     x, labels = scenes(12_000, 24, 5, exclude=held_out(0.1))
     classes = [" ".join(c.values()) for c in combinations()]
     images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
-    learn = Learn(optimizer=Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"), conditional=True)
+    learn = Learn(optimizer=LEARNING, conditional=True)
     run = Run(folder, folder)
     folder.mkdir(parents=True, exist_ok=True)
     learn({"images": images}, run)["energy"].save_pretrained(folder)

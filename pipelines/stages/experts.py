@@ -98,14 +98,14 @@ class ComposeExperts(ABC):
         if not any(is_family(energy) for energy in planned.values()):
             raise InputError("compose.experts: none of them was learned at many noise levels")
         Composer(planned, self.strength, chosen).compose(node)  # tells what has no meaning before anything is learned
-        for name in missing:
-            experts[name] = self.learned(attributes[name], values, run.part(name))
-        for energy in experts.values():
-            energy.to(run.accelerator.device).eval()
+        for name in planned:
+            if name in missing:
+                experts[name] = self.learned(attributes[name], values, run.part(name))
+            # At once: who stops during the next one, or while mixtures are balanced, can give it to another run.
+            run.on_main(partial(save_energy, experts[name].cpu(), run.root / "experts", name))
+            experts[name].to(run.accelerator.device).eval()
         energy = Composer(experts, self.strength, chosen, self.balancing(run) if self.balance else None).compose(node)
         run.on_main(lambda: save_energy(energy.cpu(), run.root, "composed"))
-        for name, expert in experts.items():
-            run.on_main(partial(save_energy, expert.cpu(), run.root / "experts", name))
         composition = {
             "expr": expression.show(node),
             "prior": list(chosen),
