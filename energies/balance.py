@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.composition import AnyOf, at_level
 
-ROUNDS = 500
+ROUNDS = 20_000  # a second; parts that hardly overlap take that many
 TOLERANCE = 1e-6
 
 
@@ -66,7 +66,7 @@ def tuned(mixture: AnyOf, draw: Callable[[AnyOf, int], tuple[float | None, Tenso
 
     Chains that are too short to change from part to part keep to the one that they fell to early; then constants that
     are right do not give shares that are. Every round samples the mixture as corrected so far, and the correction is
-    the mean of what all rounds tell.
+    the mean of what rounds tell, without those in which a part had hardly a sample: they tell a bound, no more.
 
     Args:
         mixture: of clean x, or a family over noise levels.
@@ -74,13 +74,15 @@ def tuned(mixture: AnyOf, draw: Callable[[AnyOf, int], tuple[float | None, Tenso
         rounds: how often it is sampled.
     """
     num = len(mixture.parts)
-    change, told = torch.zeros(num), []
+    change, told, starved = torch.zeros(num), [], False
     for number in range(rounds):
         level, x = draw(mixture.shifted(change), number)
         now = mixture.shifted(change)
         with torch.no_grad():
             share = (now if level is None else now.at(level)).shares(x).cpu().sum(0)
-        told.append(((share + 1) / (len(x) + num) * num).log() - change)
+        estimate = ((share + 1) / (len(x) + num) * num).log() - change
+        before, starved = starved, bool((share < 1).any())
+        told = [estimate] if before or starved else [*told, estimate]
         change = -torch.stack(told).mean(0)
     return mixture.shifted(change)
 

@@ -181,10 +181,12 @@ class AnyOf(Composite):
         self.levels = None if levels is None else [float(level) for level in levels]
 
     def at(self, noise: float | Tensor) -> AnyOf:
+        if self.levels == []:
+            raise RuntimeError("it has the offsets of the level that it is at: bind what it was bound from")
         bound = super().at(noise)
         if self.levels is not None:
             bound.__dict__["_buffers"] = {**self._buffers, "offsets": self._offsets_at(noise)}
-            bound.levels = None
+            bound.levels = []
         return bound
 
     def forward(self, x: Tensor) -> Tensor:
@@ -217,9 +219,9 @@ class AnyOf(Composite):
         return found[0] if len(found) == 1 else found
 
     def _settings(self) -> dict[str, Any]:
-        if self.levels is None and self.offsets.ndim > 1:
+        if not self.levels and self.offsets.ndim > 1:
             raise TypeError("it is bound to a noise level for each sample: save it unbound")
-        return {"offsets": self.offsets.tolist(), "levels": self.levels}
+        return {"offsets": self.offsets.tolist(), "levels": self.levels or None}
 
 
 class Expected(Energy):

@@ -74,6 +74,8 @@ class Composer:
         share = 1 / max(len(self.prior), 1)
         prior: Terms = {(name, None): (share, self.experts[name]) for name in self.prior}
         total = [(w, energy) for w, energy in _sum([(1.0, prior), (1.0, terms)]).values() if abs(w) > 1e-9]
+        if not total:
+            raise ConfigError("expr: adds up to nothing; leave out what cancels")
         return WeightedSum([energy for _, energy in total], [w for w, _ in total])
 
     def _terms(self, node: Node) -> Terms:
@@ -86,7 +88,7 @@ class Composer:
             return self._terms(self._complement(node.part))
         if node not in self.made:
             self.made[node] = self._mixture(node)
-        return {(expression.show(node), None): (1.0, self.made[node])}
+        return {(repr(node), None): (1.0, self.made[node])}
 
     def _concept(self, node: Expert) -> Terms:
         energy = self.expert(node)

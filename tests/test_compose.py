@@ -213,12 +213,24 @@ def test_not_goes_through_sums_and_mixtures():
         ("shape.circl", "did you mean circle?"),
         ("flat.red", "the expert flat was not learned by class"),
         ("shape | colour.red", "'shape' beside '|' asks for nothing"),
+        ("0 * flat", "adds up to nothing"),
     ],
 )
 def test_what_has_no_meaning_is_said_in_words(text, words):
+    prior = () if "0" in text else None
     with pytest.raises(ConfigError, match=re.escape(words)) as caught:
-        composer(shape=S, colour=C, flat=FLAT).compose(expression.parse(text))
+        composer(prior, shape=S, colour=C, flat=FLAT).compose(expression.parse(text))
     assert "\n" not in str(caught.value)
+
+
+def test_mixtures_that_are_written_alike_and_weigh_their_parts_otherwise_are_not_one():
+    """The first holds that a colour is wrong half of the time, the second two thirds."""
+    either_wrong = either(OTHER_SHAPES, OTHER_COLOURS)
+    flat = either(
+        *(STRENGTH * ratio(S, label) for label in SHAPES[1:]), *(STRENGTH * ratio(C, label) for label in COLOURS[1:])
+    )
+    text = "shape.square | shape.triangle | shape.cross | colour.green | colour.blue"
+    is_made(f"not (shape.circle + colour.red) + ({text})", BOTH + either_wrong + flat)
 
 
 def test_one_combination_a_sample_is_what_each_is_alone():
@@ -321,6 +333,11 @@ def judge() -> Attributes:
         ("kind.7 + colour.red", [1, 0, 1, 0]),
         ("shape.oval + colour.red", [1, 0, 1, 0]),  # of an expert that knows other labels than the data
         ("-shape.oval + colour.red", [1, 0, 1, 0]),
+        ("not shape.oval", [1, 1, 1, 1]),
+        ("not (shape.oval | colour.red)", [0, 1, 0, 1]),
+        ("not not (shape.oval | colour.red)", [1, 1, 1, 1]),
+        ("colour.red - (shape.cross | shape.oval)", [1, 0, 0, 0]),
+        ("colour.red - (shape.oval + shape.cross)", [1, 0, 0, 0]),
     ],
 )
 def test_what_holds_of_an_expression(text, wanted):
@@ -446,6 +463,13 @@ def test_a_label_that_nothing_shows_cannot_be_asked_for(tmp_path, capsys):
     """Furniture always has legs of some kind, so that there is no example of legs.none, and `not` leaves it out."""
     line = refusal(capsys, "voxel_compose", *TINY_VOXELS, "expr=legs.none", f"out={tmp_path}")
     assert "legs.none: unknown label 'none'" in line and "panel" in line
+    assert learns_nothing(tmp_path)
+
+
+def test_an_expert_of_one_label_is_refused_before_another_is_learned(tmp_path, capsys):
+    """Lamps have no arms."""
+    arguments = [*TINY_VOXELS, "load.voxels=procedural:lamps", "expr=legs.pedestal + arms.none", f"out={tmp_path}"]
+    assert "arms: all to learn from is none" in refusal(capsys, "voxel_compose", *arguments)
     assert learns_nothing(tmp_path)
 
 

@@ -222,6 +222,15 @@ def test_normalising_constants_are_those_known():
     assert torch.stack(found).std(0).max() < 0.1
 
 
+def test_constants_of_laws_that_hardly_overlap_are_found_in_the_end():
+    """So many rounds that each law explains as many of the samples as are its own (eq. 11 holds)."""
+    x = torch.cat([scale * torch.randn(48, 12, generator=seeded(k)) for k, scale in enumerate((1.0, 0.3))])
+    energies = torch.stack([x.square().sum(1) / 2, x.square().sum(1) / 2 / 0.3**2], 1).double()
+    log_z = log_normalizers(energies, [48, 48])
+    counts = (-log_z - energies).softmax(1).sum(0)
+    assert abs(counts[0] - 48) < 1e-3 and abs(log_z[0] - log_z[1] + 12 * math.log(0.3)) < 3
+
+
 def test_constants_of_laws_that_do_not_overlap_are_their_depths():
     near, far = Gaussian(*WIDE), Gaussian([900.0, 0.0], NARROW[1]) + shifted(50.0)
     x = [near.draw(100, seeded(0)), Gaussian([900.0, 0.0], NARROW[1]).draw(200, seeded(1))]
@@ -267,6 +276,18 @@ def test_a_sampler_that_favours_a_part_is_tuned_by_its_own_samples():
     found = tuned(mixture, draw)
     share = found.shares(draw(found, 9)[1]).mean(0)
     assert (share - 0.5).abs().max() < 0.05 and mixture.shares(draw(mixture, 9)[1]).mean(0)[1] > 0.65
+
+
+def test_rounds_that_starve_a_part_do_not_weigh_on_those_after_them():
+    """A sampler that prefers one of two far parts by 9 nats: 48 samples tell 4 of them at a time."""
+    laws = [Gaussian([side, 0.0], [[1.0, 0.0], [0.0, 1.0]]) for side in (-30.0, 30.0)]
+
+    def draw(mixture: AnyOf, number: int) -> tuple[None, Tensor]:
+        num = int(((mixture.offsets + torch.tensor([0.0, 9.0])).softmax(0)[0] * 48).round())
+        return None, torch.cat([law.draw(n, seeded(number)) for law, n in zip(laws, (num, 48 - num), strict=True) if n])
+
+    found = tuned(AnyOf(laws), draw)
+    assert abs((found.offsets + torch.tensor([0.0, 9.0])).softmax(0)[0] - 0.5) < 0.1
 
 
 # --- noise levels -----------------------------------------------------------------------------------------------------
@@ -396,6 +417,13 @@ def test_families_are_balanced_at_every_level():
         log_z = [math.log(2 * math.pi * (e.spread**2 + t**2)) - by for e, by in ((f, 4.0), (g, -1.0))]
         share = (mixture.at(t).offsets + torch.tensor(log_z)).softmax(0)
         assert (share - torch.tensor([0.3, 0.7])).abs().max() < 0.04, "to the error of 8,000 samples, about .01"
+
+
+def test_offsets_of_a_level_are_not_those_of_another():
+    mixture = AnyOf([Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 0.5)], [[0.0, 5.0], [0.0, 1.0]], [5.0, 0.1])
+    with pytest.raises(RuntimeError, match="bind what it was bound from"):
+        mixture.at(5.0).at(0.1)
+    assert any_of(Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 0.5)).at(5.0).at(0.1)(points(3, 2)).isfinite().all()
 
 
 def test_steps_at_each_level_find_a_product_and_the_flow_alone_does_not():

@@ -85,6 +85,20 @@ def test_videos_in_folders_by_class_are_cut_into_clips(own, tmp_path):
     assert int(kind["train"].sum() + kind["validation"].sum()) == 2 * files
 
 
+def test_videos_that_are_too_short_count_for_nothing(own, tmp_path):
+    """Neither when some are set aside, whichever those are, nor for the rate."""
+    clips = moving.clips(24, 16, 4, seed=2)[0]
+    for number, clip in enumerate(clips):
+        kind = tmp_path / "videos" / ("odd" if number % 2 else "even")
+        kind.mkdir(parents=True, exist_ok=True)
+        for short in range(2):
+            video.write(kind / f"{number}_{short}.mp4", clip[:, :3], 30.0)
+        video.write(kind / f"{number}_long.mp4", clip, 12.0)
+    loaded = LoadClips(clips=str(tmp_path / "videos"), size=16, frames=4)({}, Run(tmp_path, tmp_path))
+    assert len(loaded["images"]["validation"]) == 2 and len(loaded["images"]["train"]) == 22
+    assert loaded["source"]["frames_a_second"] == pytest.approx(12.0)
+
+
 def test_a_motion_and_an_appearance_are_combined(tmp_path, capsys):
     out = tmp_path / "run"
     assert run.main(["video_compose", *TINY, f"out={out}"]) == 0

@@ -70,20 +70,21 @@ class Attributes:
             found |= {"valid": share_of(valid), "hold_and_valid": share_of(valid & holds)}
         return found, holds
 
-    def holds(self, node: Node, labels: Labels, num: int) -> Tensor:
-        """Which samples are what a node asks for, bool [num]; what no classifier tells holds."""
+    def holds(self, node: Node, labels: Labels, num: int, untold: bool = True) -> Tensor:
+        """Which samples are what a node asks for, bool [num]; `untold`: whether a concept that no classifier tells
+        holds, by default to the benefit of the whole."""
         if isinstance(node, Expert):
             if not self._told(node):
-                return torch.ones(num, dtype=torch.bool)
+                return torch.full((num,), untold)
             return labels[node.name] == self.classes[node.name].index(str(node.label))
         if isinstance(node, Not):
-            return ~self.holds(node.part, labels, num)
+            return ~self.holds(node.part, labels, num, not untold)
         if isinstance(node, Weighted):
-            asked = [(weight, part) for weight, part in node.terms if weight and self._told(part)]
-            parts = [self.holds(part, labels, num) == (weight > 0) for weight, part in asked]
+            signs = [(weight > 0, part) for weight, part in node.terms if weight]
+            parts = [self.holds(part, labels, num, untold == asked) == asked for asked, part in signs]
             return torch.stack(parts).all(0) if parts else torch.ones(num, dtype=torch.bool)
         assert isinstance(node, AnyOf)
-        return torch.stack([self.holds(part, labels, num) for part in node.parts]).any(0)
+        return torch.stack([self.holds(part, labels, num, untold) for part in node.parts]).any(0)
 
     def _told(self, node: Node) -> bool:
         return any(leaf.label in self.classes.get(leaf.name, ()) for leaf in expression.experts(node))

@@ -91,6 +91,12 @@ class ComposeExperts(ABC):
         _check_labels(node, {n: a["classes"] for n, a in attributes.items()}, experts)
         missing = [name for name in names if name not in experts]
         planned = experts | {name: _ToLearn(attributes[name]["classes"]) for name in missing}
+        for name in missing:
+            if len(attributes[name]["classes"]) < 2:
+                raise InputError(
+                    f"compose.expr: {name}: all to learn from is {attributes[name]['classes'][0]}, which sets nothing "
+                    "apart; leave it out, or load what has more of its labels"
+                )
         known = priors(planned)
         if self.prior is not None and self.prior not in known:
             unknown("compose.prior: no expert with classes and noise levels", self.prior, list(known))
@@ -133,7 +139,9 @@ class ComposeExperts(ABC):
             mixture: AnyOf, wholes: list[WeightedSum], whole_of: Callable[[AnyOf], WeightedSum] | None
         ) -> AnyOf:
             found = [visited(number, whole) for number, whole in enumerate(wholes)]
-            mixture = balanced(mixture, {level: [samples[level] for samples in found] for level in found[0]})
+            # By what was sampled: where few samples overlap, what parts add to the prior does not tell their depth.
+            counted = balanced(AnyOf(wholes), {level: [samples[level] for samples in found] for level in found[0]})
+            mixture = AnyOf(mixture.parts, counted.offsets.tolist(), counted.levels)
             if whole_of is None:
                 return mixture
 

@@ -66,7 +66,8 @@ class LoadClips:
         else:
             x, origin, labels, classes, rate = self._read(Path(self.clips))
         # Always the same split, clips of one video on one side: an energy learned in another run knows no more.
-        order = torch.randperm(int(origin.max()) + 1, generator=torch.Generator().manual_seed(0))
+        numbers = origin.unique()  # of videos that are long enough
+        order = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]
         aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])
         found: dict[str, Any] = {"classes": []}
         parts = {"validation": aside.nonzero()[:, 0], "train": (~aside).nonzero()[:, 0]}

@@ -34,7 +34,7 @@ class Compose(ComposeExperts):
     energy: Encoder = Encoder((48, 96, 192), (1, 2, 1))
     """The energy of experts that are learned."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer(500, 0.02, 30, 1.0, 0.995, 100, "muon"))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(2000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
     generator: Annealed = field(default_factory=lambda: Annealed(20, 20.0, 0.05, 4, 0.5))

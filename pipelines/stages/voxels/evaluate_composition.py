@@ -19,7 +19,7 @@ from pipelines.stages.voxels.load import Load
 from pipelines.stages.voxels.measures import WHOLE, largest_shares
 
 JUDGED_BY = 3000  # pieces of furniture that the classifiers learn from, at most
-VOXELS = 200_000_000  # of them all, which are held at four bytes each
+VOXELS = 200_000_000  # of all that classifiers learn from, at most; each takes four bytes
 JUDGED_FOR = 600  # steps
 
 
@@ -68,5 +68,6 @@ def judge_of(values: dict[str, Any], node: Node, size: int, run: Run) -> Attribu
 
 
 def _labelled(shapes: dict[str, Any], part: str, size: int) -> Data:
-    x = torch.where(averaged(shapes[part], shapes["side"], size) > 0, 1.0, -1.0)
-    return x, {name: own[part] for name, own in shapes["attributes"].items()}
+    most = VOXELS // size**3
+    x = torch.where(averaged(shapes[part][:most], shapes["side"], size) > 0, 1.0, -1.0)
+    return x, {name: own[part][:most] for name, own in shapes["attributes"].items()}
