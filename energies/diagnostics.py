@@ -218,7 +218,8 @@ class Monitor:
         energy, size = curves["energy"], curves["size"]
         if not torch.cat([energy, size, self._energy.cpu()]).isfinite().all():
             return "exploding: the energy or x is not finite"
-        if _keeps_doubling((energy - energy[0]).abs().sqrt()):  # as |x| does where E grows like its square
+        # As |x| does where E grows like its square; down noise levels energies change, too, and x only shrinks.
+        if size[-1] > size[0] and _keeps_doubling((energy - energy[0]).abs().sqrt()):
             return "exploding: the energy keeps growing without bound"
         if self.num_steps >= MIN_MOVES and late.get("accepted", 1.0) < 0.01:
             return f"frozen: {late['accepted']:.2%} of the proposals accepted"

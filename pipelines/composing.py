@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from energies.composition import AnyOf, WeightedSum, is_family
+from energies.composition import AnyOf, Composite, WeightedSum, is_family
 from energies.energy import Energy
 from energies.labelled import Labelled
 from pipelines import expression
@@ -135,7 +135,7 @@ class Composer:
         if isinstance(node, expression.Not):
             return node.part
         raise ConfigError(
-            f"expr: 'not {expression.show(node)}' has no meaning; `not` is for labels, as in not shape.circle; to push "
+            f"expr: 'not {_alone(node)}' has no meaning; `not` is for labels, as in not shape.circle; to push "
             "away from an energy, subtract it"
         )
 
@@ -147,7 +147,10 @@ class Composer:
         if node.label is not None and node.label not in labels_of(energy):
             known = labels_of(energy)
             if not known:
-                raise ConfigError(f"expr: {expression.show(node)}: the expert {node.name} was not learned by class")
+                which = "is a composition: its experts are in RUN/experts" if isinstance(energy, Composite) else ""
+                raise ConfigError(
+                    f"expr: {expression.show(node)}: the expert {node.name} {which or 'was not learned by class'}"
+                )
             unknown(f"expr: {expression.show(node)}: unknown label", node.label, known)
         return energy
 
@@ -168,6 +171,12 @@ def given(energy: Energy, label: str) -> Energy:
 def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:
     """The experts whose p(x) can be the prior: learned by class, at all noise levels."""
     return tuple(name for name, energy in experts.items() if labels_of(energy) and is_family(energy))
+
+
+def _alone(node: Node) -> str:
+    """Its text, in parentheses where it is more than a name."""
+    text = expression.show(node)
+    return f"({text})" if isinstance(node, Weighted | expression.AnyOf) else text
 
 
 def _mixed(terms: list[Terms]) -> AnyOf:

@@ -205,13 +205,14 @@ def test_not_goes_through_sums_and_mixtures():
         ("not flat", "'not flat' has no meaning"),
         ("shape.circle + not (flat + colour.red)", "'not flat' has no meaning"),
         ("not (2 * shape.circle)", "has no meaning"),
-        ("not (shape.circle - colour.red)", "has no meaning"),
+        ("not (shape.circle - colour.red)", "'not (shape.circle - colour.red)' has no meaning"),
         ("not shape", "'not shape' has no meaning"),
-        ("form.circle", "unknown expert 'form'; known: shape, colour, flat"),
+        ("form.circle", "unknown expert 'form'; known: shape, colour, flat, both"),
         ("shap.circle", "did you mean shape?"),
         ("shape.oval", "shape.oval: unknown label 'oval'; known: circle, square, triangle, cross"),
         ("shape.circl", "did you mean circle?"),
         ("flat.red", "the expert flat was not learned by class"),
+        ("both.red", "the expert both is a composition: its experts are in RUN/experts"),
         ("shape | colour.red", "'shape' beside '|' asks for nothing"),
         ("0 * flat", "adds up to nothing"),
     ],
@@ -219,7 +220,7 @@ def test_not_goes_through_sums_and_mixtures():
 def test_what_has_no_meaning_is_said_in_words(text, words):
     prior = () if "0" in text else None
     with pytest.raises(ConfigError, match=re.escape(words)) as caught:
-        composer(prior, shape=S, colour=C, flat=FLAT).compose(expression.parse(text))
+        composer(prior, shape=S, colour=C, flat=FLAT, both=S + C).compose(expression.parse(text))
     assert "\n" not in str(caught.value)
 
 

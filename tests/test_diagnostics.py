@@ -14,7 +14,7 @@ from torch import Tensor
 from energies import Energy
 from energies.diagnostics import Monitor, Summary, effective_temperature, ess_bulk, ess_tail, r_hat, saturation
 from energies.samplers import MALA, Langevin, RandomWalk, Sampler, State
-from energies.sampling import sample
+from energies.sampling import anneal, karras, sample
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -301,6 +301,28 @@ def test_steps_a_little_too_large_explode():
 
 def test_an_energy_without_a_floor_explodes():
     assert judged(Langevin(0.5), Quadratic(-1.0), START, 100).verdict.startswith("exploding")
+
+
+def test_energies_that_change_down_the_noise_levels_do_not_explode():
+    class Level(Energy):
+        """Of N(0, .01) in noise, lower at every level."""
+
+        scale, mean, spread = torch.ones(()), torch.zeros(2, 3), 0.1
+
+        def __init__(self, noise: float = 1.0) -> None:
+            super().__init__()
+            self.noise = noise
+
+        def at(self, noise: float) -> Level:
+            return Level(noise)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.square().sum((1, 2)) / (2 * (self.noise**2 + 0.01)) - self.noise**-3
+
+    monitor, levels = Monitor(), karras(3.0, 0.04, 8)
+    for _ in anneal(Level(), levels, 3 * START, torch.Generator().manual_seed(0), steps=4, monitor=monitor):
+        pass
+    assert not monitor.summary().verdict.startswith("exploding")
 
 
 def test_one_chain_that_explodes_is_enough():

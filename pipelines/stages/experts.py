@@ -58,7 +58,7 @@ class ComposeExperts(ABC):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.6))
+    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8))
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:

@@ -180,5 +180,7 @@ def _summary(found: dict[str, Any]) -> str:
     for name, row in {"composed": found["samples"], **found["baselines"]}.items():
         cells = "".join(f"{row[column]:{max(9, len(column) + 2)}.3f}" for column in columns)
         lines.append(f"{name.replace('_', ' '):24}{cells}")
+    if not any("." in name for name in columns):
+        lines.append("(nothing was asked for that the classifiers tell, so all hold)")
     lines.append("accuracy of the classifiers: " + ", ".join(f"{n} {a:.3f}" for n, a in found["classifiers"].items()))
     return "\n".join(lines)
