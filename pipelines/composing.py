@@ -147,10 +147,9 @@ class Composer:
         if node.label is not None and node.label not in labels_of(energy):
             known = labels_of(energy)
             if not known:
-                which = "is a composition: its experts are in RUN/experts" if isinstance(energy, Composite) else ""
-                raise ConfigError(
-                    f"expr: {expression.show(node)}: the expert {node.name} {which or 'was not learned by class'}"
-                )
+                composed = isinstance(energy, Composite)
+                why = "is a composition: its experts are in RUN/experts" if composed else "was not learned by class"
+                raise ConfigError(f"expr: {expression.show(node)}: the expert {node.name} {why}")
             unknown(f"expr: {expression.show(node)}: unknown label", node.label, known)
         return energy
 

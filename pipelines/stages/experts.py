@@ -91,12 +91,6 @@ class ComposeExperts(ABC):
         _check_labels(node, {n: a["classes"] for n, a in attributes.items()}, experts)
         missing = [name for name in names if name not in experts]
         planned = experts | {name: _ToLearn(attributes[name]["classes"]) for name in missing}
-        for name in missing:
-            if len(attributes[name]["classes"]) < 2:
-                raise InputError(
-                    f"compose.expr: {name}: all to learn from is {attributes[name]['classes'][0]}, which sets nothing "
-                    "apart; leave it out, or load what has more of its labels"
-                )
         known = priors(planned)
         if self.prior is not None and self.prior not in known:
             unknown("compose.prior: no expert with classes and noise levels", self.prior, list(known))
@@ -204,6 +198,11 @@ def _check_labels(node: expression.Node, labels: dict[str, list[str]], experts: 
             unknown("compose.expr: no expert is given, and no label of the data is called", leaf.name, list(labels))
         elif leaf.label is not None and leaf.label not in labels[leaf.name]:
             unknown(f"compose.expr: {expression.show(leaf)}: unknown label", leaf.label, labels[leaf.name])
+        elif len(labels[leaf.name]) < 2:
+            raise InputError(
+                f"compose.expr: {leaf.name}: all to learn from is {labels[leaf.name][0]}, which sets nothing apart; "
+                "leave it out, or load what has more of its labels"
+            )
 
 
 def _weights(source: str) -> tuple[str, ...]:
