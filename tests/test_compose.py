@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import seeded
+from conftest import Family, seeded
 from torch import Tensor
 
 import energies
 from data.scenes import MISFIT, combinations, held_out, misfit, scenes
-from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum
+from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum, any_of
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, described
 from energies.sampling import anneal, karras
@@ -32,6 +32,7 @@ from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
 from pipelines.stages.judge import Classifier
 from pipelines.stages.voxels import evaluate_composition as of_shapes
+from pipelines.stages.voxels.load import Load
 from pipelines.trees import ConfigError
 
 SHAPES, COLOURS, SIZES = ("circle", "square", "triangle", "cross"), ("red", "green", "blue"), ("small", "big")
@@ -257,6 +258,26 @@ def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
     )
     for found, wanted in zip(told, (BOTH + CIRCLE, BOTH + RED, BOTH + either(CIRCLE, RED)), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
+
+
+def test_parts_that_do_not_overlap_are_balanced_by_how_deep_they_lie_beside_the_prior(tmp_path):
+    """The second lies four times as far from the middle of the prior."""
+    prior, parts = Family([0.0, 0.0], 2.0), [Family([1.5, 0.0], 0.1), Family([-6.0, 0.0], 0.1)]
+    wholes = [WeightedSum([prior, part], [1.0, 1.0]) for part in parts]
+    found = Compose(balance=100).balancing(Run(tmp_path, tmp_path))(any_of(*parts), wholes, None)
+    assert found.levels is not None
+    for offsets, level in zip(found.offsets, found.levels, strict=True):
+        log_z = torch.tensor([_log_z(prior, part, level) for part in parts])
+        if level < 0.5:  # above, the tails of 100 samples meet, and tell it worse
+            assert (offsets + log_z).diff().abs() < 0.7, (
+                f"at level {level}, where it is {log_z.diff().abs().item():.1f}"
+            )
+
+
+def _log_z(f: Family, g: Family, level: float) -> float:
+    """Of the product of two Gaussians of the plane at a noise level, in closed form."""
+    a, b = f.spread**2 + level**2, g.spread**2 + level**2
+    return math.log(2 * math.pi * a * b / (a + b)) - float((f.mean - g.mean).square().sum()) / (2 * (a + b))
 
 
 def test_a_mixture_that_is_the_whole_expression_has_the_prior_in_every_part():
@@ -753,6 +774,14 @@ def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
+def test_classifiers_of_shapes_learn_from_no_more_voxels_than_they_may(monkeypatch, tmp_path):
+    monkeypatch.setattr(of_shapes, "VOXELS", 10 * 8**3)
+    shapes = Load("procedural", 8, 40)({}, Run(tmp_path, tmp_path))["shapes"]
+    x, labels = of_shapes._labelled(shapes, "train", 8)
+    assert len(x) == 10 and {len(column) for column in labels.values()} == {10}
+    assert len(of_shapes._labelled(shapes, "train", 4)[0]) > 10, "coarser ones are smaller"
+
+
 def test_coarse_shapes_must_divide_the_shapes(tmp_path, capsys):
     line = refusal(capsys, "voxel_compose", "load.count=60", "load.size=16", "compose.size=12", f"out={tmp_path}")
     assert "compose.size=12 does not divide the 16 voxels" in line and not (tmp_path / "experts").exists()
@@ -831,6 +860,11 @@ def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(le
     assert "colour.red" in found["samples"] and "shape.0" not in found["samples"] and "grid" not in found
     assert found["samples"]["all_hold"] == found["samples"]["colour.red"]
     assert np.isfinite(found["samples"]["valid"])
+    told, untold = (
+        evaluate_composition._summary(found),
+        found | {"samples": {"num": 3, "all_hold": 1.0}, "baselines": {}},
+    )
+    assert "nothing was asked" not in told and "nothing was asked" in evaluate_composition._summary(untold)
 
 
 def test_experts_are_there_for_another_run_before_mixtures_are_balanced(tmp_path, monkeypatch):
