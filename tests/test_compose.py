@@ -460,7 +460,10 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
             "a",
             lambda run: Compose(optimizer=optimizer).learned(images["attributes"]["colour"], {"images": images}, run),
         ),
-        ("b", lambda run: Learn(optimizer=optimizer, conditional=True)({"images": only}, run)["energy"]),
+        (
+            "b",
+            lambda run: Learn(optimizer=optimizer, references=2048, conditional=True)({"images": only}, run)["energy"],
+        ),
     ):
         (tmp_path / name).mkdir()
         with torch.random.fork_rng(devices=[]):

@@ -15,13 +15,15 @@ from torch import Tensor
 import energies
 from data import images
 from energies.generators import Chain
-from energies.objectives import EnergyMatching, MaximumLikelihood
+from energies.objectives import EnergyMatching, MaximumLikelihood, ScoreMatching
 from pipelines import checkpoint, run
 from pipelines.pipeline import Run
 from pipelines.stages import judge
 from pipelines.stages.images import Learn
+from pipelines.stages.images import learn as learn_module
 from pipelines.stages.images.learn import ConvNet, Encoder, Residual
 from pipelines.stages.images.load import to_bytes, to_float
+from pipelines.training import Optimizer
 
 TINY = [
     "learn.energy.encoder.widths=[8, 12]", "learn.energy.encoder.depths=[1, 1]", "learn.optimizer.steps=6",
@@ -217,6 +219,29 @@ def test_of_any_label_both_classes_come(by_class, bars, tmp_path):
     assert 10 < int(side(values["samples"]).sum()) < 50
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be(conditional, tmp_path, monkeypatch):
+    told = []
+
+    class Told(ScoreMatching):
+        def __call__(self, energy, batch, rng):
+            told.append(batch.references)
+            return super().__call__(energy, batch, rng)
+
+    monkeypatch.setattr(learn_module, "MOST_REFERENCES", 20 * 3 * 64)
+    pictures = {"train": torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 3, 8, 8).contiguous()}
+    pictures |= {"train_labels": torch.arange(50) % 3, "classes": ["a", "b", "c"]} if conditional else {"classes": []}
+    for references in (12, 0, 40):
+        optimizer = Optimizer(1, 0.02, 30, 1.0, 0.995, 100, "muon")
+        learn = Learn(None, Encoder((4,), (1,)), Told(), optimizer, 4, references, conditional)
+        learn({"images": pictures}, Run(tmp_path, tmp_path))
+    few, none, most = told
+    assert none is None and len(few.x) == 12 and len(most.x) == 20
+    number = to_bytes(most.x)[:, 0, 0, 0].long()
+    assert number.unique().numel() > 5
+    assert most.label is None if not conditional else torch.equal(most.label, number % 3)
+
+
 # ------------------------------------------------------------------------------------------- refusals
 
 
@@ -229,6 +254,11 @@ def test_what_cannot_be_is_refused_in_one_line_before_it_starts(capsys, tmp_path
         (["load.size=4"], "size must be 8 to 256"),
         (["load.validation=1.0"], "validation"),
         (["learn.batch=0"], "batch and chains"),
+        (["learn.references=-1"], "references must not be negative"),
+        (
+            ["learn.references=8", "learn.objective.recovery_likelihood={}"],
+            "references must not be negative, and are for",
+        ),
         (["learn.energy.encoder.widths=[4]"], "widths and depths"),
         (["synthesize.num=0"], "num must be 1 or more"),
         (["evaluate_synthesis.curve=5"], "curve must be 0, or 32 or more"),

@@ -14,7 +14,8 @@ from energies import EncoderEnergy, Energy, ResidualEnergy
 from energies.buffer import ReplayBuffer, Start
 from energies.energy import gradient
 from energies.generators import Annealed, Chain, Stepwise
-from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
+from energies.objectives.score_matching import expected
 
 SHAPES = {"image": (1, 8, 8), "video": (3, 2, 4, 6), "voxels": (1, 4, 4, 4)}
 OBJECTIVES = {
@@ -159,6 +160,47 @@ def test_score_matching_is_least_for_the_true_gaussian():
         assert sign * slope(ScoreMatching(), energy, Batch(x.clone())) > 0.01
     per_seed = torch.tensor([slope(ScoreMatching(), truth, Batch(x.clone()), seed) for seed in range(8)])
     assert per_seed.mean().abs() < 5 * per_seed.std() / 8**0.5 + 1e-3
+
+
+def test_references_expect_what_the_law_expects():
+    """Of N(0, 1/4), x / (1 + 4 sigma^2) from noisy x; label 1 is a law of its own, about 3."""
+    x = 0.5 * torch.randn(40_000, 1, 1, 2, generator=seeded(0))
+    label = torch.arange(len(x)) % 2
+    x[label == 1] += 3
+    rows, sigma = torch.arange(40), torch.tensor([0.3, 1.0]).repeat(20).view(-1, 1, 1, 1)
+    noisy = x[rows] + sigma * torch.randn(40, 1, 1, 2, generator=seeded(1))
+    middle = 3.0 * label[rows].view(-1, 1, 1, 1)
+    found = expected(Batch(x[rows], label=label[rows]), References(x, label), noisy, sigma)
+    near = {"rtol": 0, "atol": 0.1}  # the rarest of 40 is told by some hundred of 20,000 references
+    torch.testing.assert_close(found, middle + (noisy - middle) / (1 + 4 * sigma**2), **near)
+    free = expected(Batch(x[rows], label=torch.full((40,), -1)), References(x, label), noisy, sigma)
+    fit = torch.stack([-(noisy - m).square().flatten(1).sum(1) / 2 / (0.25 + sigma.flatten() ** 2) for m in (0, 3)])
+    share = fit.softmax(0).view(2, -1, 1, 1, 1)
+    each = torch.stack([m + (noisy - m) / (1 + 4 * sigma**2) for m in (0, 3)])
+    torch.testing.assert_close(free, (share * each).sum(0), **near)
+    torch.testing.assert_close(free, expected(Batch(x[rows]), References(x), noisy, sigma))
+
+
+def test_x_itself_is_among_its_references():
+    x, far = torch.randn(3, 1, 2, 2, generator=seeded(0)), torch.full((5, 1, 2, 2), 90.0)
+    noisy, sigma = x + 0.1, torch.full((3, 1, 1, 1), 0.1)
+    torch.testing.assert_close(expected(Batch(x), References(far), noisy, sigma), x)
+    labels = References(noisy, torch.zeros(3, dtype=torch.long))
+    torch.testing.assert_close(expected(Batch(x, label=torch.ones(3, dtype=torch.long)), labels, noisy, sigma), x)
+
+
+def test_with_references_gradients_are_the_same_in_the_mean_and_vary_less():
+    truth, x = Family(2.0), 0.5 * torch.randn(4000, 1, 1, 2, generator=seeded(0))
+    objective = ScoreMatching(1.5, spread=0.3)
+    with_, without = (
+        torch.tensor(
+            [slope(objective, truth, Batch(x[k : k + 16].clone(), references=r), k) for k in range(0, 3200, 16)]
+        )
+        for r in (References(x), None)
+    )
+    error = ((with_.var() + without.var()) / len(with_)).sqrt()
+    assert (with_.mean() - without.mean()).abs() < 4 * error
+    assert with_.std() < 0.5 * without.std()
 
 
 # -------------------------------------------------------------------------------- maximum likelihood

@@ -4,8 +4,8 @@ python tools/benchmark_composition.py --runs runs --num 64
 
 takes runs/shape, runs/colour, runs/size and runs/place, each learned by
 
-python -m pipelines.run image_synthesis load.images=scenes load.count=12000 load.held_out=0.1 load.label=shape \
-    learn.optimizer.steps=4400 compute=float32 seed=1 out=runs/shape
+python -m pipelines.run image_synthesis load.images=scenes load.count=60000 load.held_out=0.1 load.label=shape \
+    learn.optimizer.steps=4400 learn.references=2048 compute=float32 seed=1 out=runs/shape
 
 (seeds 1 to 4: every expert has its own scenes; the same tenth of all combinations is kept from all of them), and, where
 it is there, runs/joint, which `--learn-joint` makes: one model of all combinations as labels. Prints a table.
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--num", type=int, default=64)
-    parser.add_argument("--rows", default="")
+    parser.add_argument("--rows", nargs="*", default=[], help="how the names of those to make begin; none: all")
     parser.add_argument("--strength", type=float, default=STAGE.strength)
     parser.add_argument("--learn-joint", action="store_true")
     arguments = parser.parse_args()
@@ -57,8 +57,7 @@ def main() -> None:
         learn_joint(arguments.runs / "joint")
         return
     experts = {name: energies.load(arguments.runs / name / "energy").eval() for name in ATTRIBUTES}
-    rows = arguments.rows.split(",") if arguments.rows else []
-    Bench(experts, arguments.runs, arguments.num, rows, arguments.strength).table()
+    Bench(experts, arguments.runs, arguments.num, arguments.rows, arguments.strength).table()
 
 
 class Bench:
@@ -186,10 +185,10 @@ def joined(labels: dict[str, Tensor]) -> Tensor:
 
 def learn_joint(folder: Path) -> None:
     """One energy by class, the classes all combinations; those held out are in none of its pictures."""
-    x, labels = scenes(12_000, 24, 5, exclude=held_out(0.1))
+    x, labels = scenes(60_000, 24, 5, exclude=held_out(0.1))
     classes = [" ".join(c.values()) for c in combinations()]
     images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
-    learn = Learn(optimizer=LEARNING, conditional=True)
+    learn = Learn(optimizer=LEARNING, references=2048, conditional=True)
     run = Run(folder, folder)
     folder.mkdir(parents=True, exist_ok=True)
     learn({"images": images}, run)["energy"].save_pretrained(folder)

@@ -3,7 +3,7 @@
 `generator()` tells how an energy that was learned so makes samples.
 """
 
-from energies.objectives.batch import Batch, Metrics
+from energies.objectives.batch import Batch, Metrics, References
 from energies.objectives.energy_matching import EnergyMatching
 from energies.objectives.joint import Joint
 from energies.objectives.likelihood import MaximumLikelihood
@@ -19,5 +19,6 @@ __all__ = [
     "MaximumLikelihood",
     "Metrics",
     "RecoveryLikelihood",
+    "References",
     "ScoreMatching",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -10,6 +11,13 @@ from energies.buffer import ReplayBuffer
 from energies.energy import Energy
 
 Metrics = dict[str, float]
+
+
+class References(NamedTuple):
+    """Further data x [N, *event] with labels [N], that are not learned from but tell what is expected of noisy x."""
+
+    x: Tensor
+    label: Tensor | None = None
 
 
 @dataclass
@@ -24,6 +32,7 @@ class Batch:
         chains: persistent chains of the model; written in place.
         label: of x, [B], negative where it has none; None: the energy knows no labels.
         progress: share of the learning that is done, 0 to 1.
+        references: further data, for score matching.
     """
 
     x: Tensor
@@ -33,6 +42,7 @@ class Batch:
     chains: ReplayBuffer | None = None
     label: Tensor | None = None
     progress: float = 0.0
+    references: References | None = None
 
 
 def labelled(energy: Energy, label: Tensor | None) -> Energy:

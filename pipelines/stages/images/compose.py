@@ -20,11 +20,20 @@ class Compose(ComposeExperts):
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "composition")
     distributed: ClassVar[bool] = True
 
+    references: int = 2048
+    """Further pictures a step that tell an expert that is learned what to expect of a noisy one (as `learn.references`
+    of image_synthesis)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.references < 0:
+            raise ValueError(f"references must not be negative, got {self.references}")
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         images = values["images"]
         return self.composed(values, images["attributes"], images["train"].shape[1:], run)
 
     def learned(self, own: dict[str, Any], values: dict[str, Any], run: Run) -> Energy:
         labelled = values["images"] | {"classes": own["classes"], "train_labels": own["train"]}
-        learn = Learn(optimizer=self.optimizer, conditional=True)
+        learn = Learn(optimizer=self.optimizer, references=self.references, conditional=True)
         return learn(values | {"images": labelled}, run)["energy"]

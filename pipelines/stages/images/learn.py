@@ -15,7 +15,7 @@ from data.errors import InputError
 from energies import EncoderEnergy, Energy, GenerativeConvNet, ResidualEnergy
 from energies.buffer import ReplayBuffer
 from energies.generators import described
-from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import SAMPLED, forgotten
@@ -24,6 +24,7 @@ from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 from pipelines.trees import snake
 
+MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most
 COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching
 
@@ -91,6 +92,10 @@ class Learn:
     batch: int = 64
     """Pictures a step."""
 
+    references: int = 0
+    """Further pictures a step that tell score_matching what to expect of a noisy one, in place of the one picture that
+    was made noisy: gradients of less noise. 2048 small ones are a sixth more time; of large ones fewer are taken."""
+
     conditional: bool | None = None
     """Learn the pictures of each class, to sample them by class; null: where there are labels (not for conv_net)."""
 
@@ -102,6 +107,10 @@ class Learn:
             raise ValueError("objective must be maximum_likelihood for the energies residual and conv_net")
         if self.conditional and isinstance(self.energy, ConvNet):
             raise ValueError("conditional is not possible with the energy conv_net; take encoder or residual")
+        if self.references < 0 or (self.references and not isinstance(self.objective, ScoreMatching)):
+            raise ValueError(
+                f"references must not be negative, and are for the objective score_matching; got {self.references}"
+            )
         if self.batch < 1 or self.chains < 1:
             raise ValueError(f"batch and chains must be 1 or more, got {self.batch} and {self.chains}")
 
@@ -137,11 +146,19 @@ class Learn:
         device = run.accelerator.device
         buffer = self._buffer(energy.to(device), levels, labels, run)
 
+        def references(rng: torch.Generator) -> References | None:
+            if not self.references:
+                return None
+            num = min(self.references, -(-MOST_REFERENCES // levels[0].numel()))
+            rows = torch.randint(len(levels), (num,), generator=rng, device=rng.device).cpu()
+            return References(to_float(levels[rows]).to(device), None if labels is None else labels[rows].to(device))
+
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
             rows = torch.randint(len(levels), (self.batch,), generator=rng, device=rng.device).cpu()
             x = to_float(levels[rows]).to(device)
             label = None if labels is None else forgotten(labels[rows].to(device), rng)
-            return energy, Batch(x, chains=buffer, label=label, progress=step / self.optimizer.steps)
+            progress, others = step / self.optimizer.steps, references(rng)
+            return energy, Batch(x, chains=buffer, label=label, progress=progress, references=others)
 
         kept = {} if buffer is None else buffer.tensors()
         energy = train(energy, self.objective, draw, self.optimizer, run, kept)

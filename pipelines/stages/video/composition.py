@@ -26,6 +26,10 @@ class Compose(images.Compose):
     """a + b: both; w * a, a - w * b: more or less of it, and away from it; a | b: either; not a: any other label. An
     expert is written NAME.LABEL, or NAME where it has no labels. Moving shapes have shape, colour and motion."""
 
+    references: int = 0
+    """Further clips a step that tell an expert that is learned what to expect of a noisy one (as `learn.references` of
+    pictures)."""
+
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
