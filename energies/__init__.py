@@ -55,6 +55,8 @@ __all__ = [
 def load(folder: str | Path) -> Energy:
     """Read an energy that `save_pretrained` wrote, whatever its class. FileNotFoundError: there is none."""
     folder = Path(folder)
+    if not (folder / "energy.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no energy; that of a run is in RUN/energy, or in RUN/composed")
     content = json.loads((folder / "energy.json").read_text())
     kinds = (
         Gaussian,

@@ -143,7 +143,7 @@ def test_saved_energies_load_as_they_were(tmp_path):
     again = energies.load(tmp_path / "refiner")
     assert isinstance(again, Refiner) and again.noise == 0.37
     assert torch.equal(again.mean(), bound.mean())
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="holds no energy; that of a run is in"):
         energies.load(tmp_path / "none")
 
 
