@@ -462,7 +462,9 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
         ),
         (
             "b",
-            lambda run: Learn(optimizer=optimizer, references=2048, conditional=True)({"images": only}, run)["energy"],
+            lambda run: Learn(optimizer=optimizer, references=Compose().references, conditional=True)(
+                {"images": only}, run
+            )["energy"],
         ),
     ):
         (tmp_path / name).mkdir()

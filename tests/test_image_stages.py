@@ -242,6 +242,14 @@ def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be
     assert most.label is None if not conditional else torch.equal(most.label, number % 3)
 
 
+def test_references_have_the_law_of_what_has_no_label_in_learning():
+    labels = torch.tensor([0] * 700 + [-1] * 100)
+    pool = learn_module.pool_of(800, labels)
+    assert (labels[pool] < 0).sum() == 100 and (labels[pool] == 0).sum() == 100, "a seventh of what has one"
+    for every in (None, labels[:700]):
+        assert torch.equal(learn_module.pool_of(700, every), torch.arange(700))
+
+
 # ------------------------------------------------------------------------------------------- refusals
 
 

@@ -162,31 +162,55 @@ def test_score_matching_is_least_for_the_true_gaussian():
     assert per_seed.mean().abs() < 5 * per_seed.std() / 8**0.5 + 1e-3
 
 
-def test_references_expect_what_the_law_expects():
-    """Of N(0, 1/4), x / (1 + 4 sigma^2) from noisy x; label 1 is a law of its own, about 3."""
-    x = 0.5 * torch.randn(40_000, 1, 1, 2, generator=seeded(0))
-    label = torch.arange(len(x)) % 2
-    x[label == 1] += 3
-    rows, sigma = torch.arange(40), torch.tensor([0.3, 1.0]).repeat(20).view(-1, 1, 1, 1)
-    noisy = x[rows] + sigma * torch.randn(40, 1, 1, 2, generator=seeded(1))
-    middle = 3.0 * label[rows].view(-1, 1, 1, 1)
-    found = expected(Batch(x[rows], label=label[rows]), References(x, label), noisy, sigma)
-    near = {"rtol": 0, "atol": 0.1}  # the rarest of 40 is told by some hundred of 20,000 references
-    torch.testing.assert_close(found, middle + (noisy - middle) / (1 + 4 * sigma**2), **near)
-    free = expected(Batch(x[rows], label=torch.full((40,), -1)), References(x, label), noisy, sigma)
-    fit = torch.stack([-(noisy - m).square().flatten(1).sum(1) / 2 / (0.25 + sigma.flatten() ** 2) for m in (0, 3)])
-    share = fit.softmax(0).view(2, -1, 1, 1, 1)
-    each = torch.stack([m + (noisy - m) / (1 + 4 * sigma**2) for m in (0, 3)])
-    torch.testing.assert_close(free, (share * each).sum(0), **near)
-    torch.testing.assert_close(free, expected(Batch(x[rows]), References(x), noisy, sigma))
+@pytest.mark.parametrize("num", [1, 2])
+def test_with_references_targets_have_the_mean_of_clean_x(num, double):
+    """Enumerated: x and references of a law of three points, at four y."""
+    points, law = torch.tensor([-1.0, 0.3, 2.0]), torch.tensor([0.5, 0.2, 0.3])
+    for y, sigma in ((-0.5, 0.4), (0.3, 1.0), (1.0, 3.0), (4.0, 1.5)):
+        likely = law * torch.exp(-(y - points).square() / (2 * sigma**2))
+        wanted = (likely * points).sum() / likely.sum()
+        drawn = torch.cartesian_prod(*[torch.arange(3)] * (num + 1))
+        weight = likely[drawn[:, 0]] * law[drawn[:, 1:]].prod(1) / likely.sum()
+        noisy, level = torch.full((1, 1), y), torch.full((1, 1), sigma)
+        told = [expected(points[d[:1, None]], None, References(points[d[1:, None]]), noisy, level) for d in drawn]
+        spread = (weight * (torch.cat(told)[:, 0] - wanted).square()).sum()
+        torch.testing.assert_close((weight * torch.cat(told)[:, 0]).sum(), wanted, rtol=1e-12, atol=0)
+        assert spread < 0.9 * (likely * (points - wanted).square()).sum() / likely.sum()
 
 
-def test_x_itself_is_among_its_references():
-    x, far = torch.randn(3, 1, 2, 2, generator=seeded(0)), torch.full((5, 1, 2, 2), 90.0)
-    noisy, sigma = x + 0.1, torch.full((3, 1, 1, 1), 0.1)
-    torch.testing.assert_close(expected(Batch(x), References(far), noisy, sigma), x)
-    labels = References(noisy, torch.zeros(3, dtype=torch.long))
-    torch.testing.assert_close(expected(Batch(x, label=torch.ones(3, dtype=torch.long)), labels, noisy, sigma), x)
+def test_references_of_another_label_tell_nothing_and_x_without_label_hear_all(double):
+    x, others = torch.randn(2, 4, 1, 2, 2, generator=seeded(0), dtype=torch.float64)
+    label, zeros = torch.tensor([0, 1, -1, 0]), torch.tensor([0, 2, 2, 0])
+    noisy, sigma = x + 0.5, torch.full((4, 1, 1, 1), 0.8)
+    found = expected(x, label, References(others, zeros), noisy, sigma)
+    torch.testing.assert_close(found[1], x[1])
+    torch.testing.assert_close(found[2:3], expected(x[2:3], None, References(others), noisy[2:3], sigma[2:3]))
+    mine = expected(x[::3], None, References(others[::3]), noisy[::3], sigma[::3])
+    torch.testing.assert_close(found[::3], mine)
+    with pytest.raises(ValueError, match="both have labels"):
+        expected(x, label, References(others), noisy, sigma)
+
+
+def test_score_matching_tells_its_references_the_labels():
+    energy = EncoderEnergy((1, 8, 8), (4,), (1,), num_classes=2)
+    x, others = torch.rand(2, 6, 1, 8, 8, generator=seeded(0))
+    label = torch.zeros(6, dtype=torch.long)
+    losses = [
+        ScoreMatching(1.0)(energy, Batch(x, label=label, references=r), seeded(1))[0].item()
+        for r in (None, References(others, label + 1), References(others, label))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[2] < 0.97 * losses[0]
+
+
+def test_targets_are_exact_beside_a_short_number_format():
+    x, others = (torch.rand(n, 3, 24, 24, generator=seeded(n)) * 2 - 1 for n in (16, 64))
+    others[:16] = x + 0.01 * torch.randn(x.shape, generator=seeded(1))
+    sigma = torch.tensor([0.02, 0.1]).repeat(8).view(-1, 1, 1, 1)
+    noisy = x + sigma * torch.randn(x.shape, generator=seeded(2))
+    wanted = expected(x.double(), None, References(others.double()), noisy.double(), sigma.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = expected(x, None, References(others), noisy, sigma)
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
 
 
 def test_with_references_gradients_are_the_same_in_the_mean_and_vary_less():

@@ -189,7 +189,7 @@ def learn_joint(folder: Path) -> None:
     classes = [" ".join(c.values()) for c in combinations()]
     images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
     learn = Learn(optimizer=LEARNING, references=2048, conditional=True)
-    run = Run(folder, folder)
+    run = Run(folder, folder, compute="float32")
     folder.mkdir(parents=True, exist_ok=True)
     learn({"images": images}, run)["energy"].save_pretrained(folder)
 

@@ -14,7 +14,7 @@ Metrics = dict[str, float]
 
 
 class References(NamedTuple):
-    """Further data x [N, *event] with labels [N], that are not learned from but tell what is expected of noisy x."""
+    """Further data x [N, *event], with labels [N] where there are any, that tell what is expected of a noisy x."""
 
     x: Tensor
     label: Tensor | None = None
@@ -32,7 +32,7 @@ class Batch:
         chains: persistent chains of the model; written in place.
         label: of x, [B], negative where it has none; None: the energy knows no labels.
         progress: share of the learning that is done, 0 to 1.
-        references: further data, for score matching.
+        references: further data of the same law, for score matching.
     """
 
     x: Tensor

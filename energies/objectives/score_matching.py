@@ -18,7 +18,8 @@ class ScoreMatching:
 
     At level sigma the expected clean x, D(x) = x - sigma^2 dE/dx, is compared with the clean one; the weight
     (sigma^2 + s^2) / (sigma s)^2 makes all levels count alike, and ln sigma is normal (Karras et al. 2022, table 1).
-    With `Batch.references` D(x) is compared with what they let expect (Xu et al. 2023), which varies less.
+    With `Batch.references` D(x) is compared with what they let expect (Xu et al. 2023), which varies less; then
+    `noise_loss` is less than that of clean x.
     """
 
     level: float = 0.55
@@ -41,7 +42,7 @@ class ScoreMatching:
         sigma = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
         noisy = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
         energy = labelled(energy, batch.label)  # type: ignore[assignment]
-        target = x if batch.references is None else expected(batch, batch.references, noisy, sigma)
+        target = x if batch.references is None else expected(x, batch.label, batch.references, noisy, sigma)
         error = energy.at(sigma).denoise(noisy.requires_grad_(), create_graph=True) - target
         weight = (sigma**2 + energy.spread**2) / (sigma * energy.spread) ** 2
         loss = (weight * error.square()).mean()
@@ -49,22 +50,31 @@ class ScoreMatching:
 
 
 @torch.no_grad()
-def expected(batch: Batch, references: References, noisy: Tensor, sigma: Tensor) -> Tensor:
+def expected(x: Tensor, label: Tensor | None, references: References, noisy: Tensor, sigma: Tensor) -> Tensor:
     """Mean of clean x and of the references that have its label, by how likely the noisy x comes from each.
 
-    Stands for clean x as a target with the same mean, but for a bias of the order of one by the number of references,
-    and less variance (Xu, Tong & Jaakkola 2023, eq. 6).
+    Given all of them and the noisy x, that is the expected clean x, as which of them was made noisy is forgotten: a
+    target of the same mean as clean x and of less variance (Xu, Tong & Jaakkola 2023, section 4).
 
     Args:
-        batch: clean x and its labels; what has none is compared with all references.
-        references: of the same law as x.
-        noisy: [B, *event]: clean x with noise of level sigma [B, 1, ...].
+        x: clean [B, *event].
+        label: of x [B]; negative: it is compared with all references. None: so is every x.
+        references: N draws of the law of x, with labels if x has them, else ValueError.
+        noisy: [B, *event]: x with noise of level sigma [B, 1, ...].
     """
-    x, y, others = batch.x.flatten(1), noisy.flatten(1), references.x.flatten(1)
-    own = (y * x).sum(1) - x.square().sum(1) / 2
-    fit = torch.cat([own[:, None], y @ others.T - others.square().sum(1) / 2], 1) / sigma.flatten(1) ** 2  # [B, 1 + N]
-    if batch.label is not None and references.label is not None:
-        differs = (batch.label >= 0)[:, None] & (batch.label[:, None] != references.label)
-        fit[:, 1:].masked_fill_(differs, -torch.inf)
-    share = fit.softmax(1)
-    return (share[:, :1] * x + share[:, 1:] @ others).view_as(batch.x)
+    if (label is None) != (references.label is None):
+        raise ValueError("x and references must both have labels, or neither")
+    with torch.autocast(x.device.type, enabled=False):  # differences of large numbers
+        own, y, others = x.flatten(1), noisy.flatten(1), references.x.flatten(1)
+        # |y - r|^2 = |y|^2 - 2 (y r - |r|^2 / 2), and |y|^2 is common to all.
+        fit = torch.cat([(y * own).sum(1, keepdim=True) - _half(own)[:, None], y @ others.T - _half(others)], 1)
+        fit = fit / sigma.flatten(1) ** 2  # [B, 1 + N]
+        if label is not None:
+            differs = (label >= 0)[:, None] & (label[:, None] != references.label)
+            fit[:, 1:].masked_fill_(differs, -torch.inf)
+        share = fit.softmax(1)
+        return (share[:, :1] * own + share[:, 1:] @ others).view_as(x)
+
+
+def _half(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1) ** 2 / 2

@@ -21,8 +21,8 @@ class Compose(ComposeExperts):
     distributed: ClassVar[bool] = True
 
     references: int = 2048
-    """Further pictures a step that tell an expert that is learned what to expect of a noisy one (as `learn.references`
-    of image_synthesis)."""
+    """Further pictures a step that tell an expert that is learned what to expect of a noisy one, as `learn.references`
+    of image_synthesis. 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

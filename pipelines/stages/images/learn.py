@@ -18,7 +18,7 @@ from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.lessons import SAMPLED, forgotten
+from pipelines.stages.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
@@ -93,8 +93,9 @@ class Learn:
     """Pictures a step."""
 
     references: int = 0
-    """Further pictures a step that tell score_matching what to expect of a noisy one, in place of the one picture that
-    was made noisy: gradients of less noise. 2048 small ones are a sixth more time; of large ones fewer are taken."""
+    """Further pictures a step, of which those of its class tell score_matching what to expect of a noisy one, in place
+    of the one picture that was made noisy: gradients of less noise, where noise is of the size of the pictures'
+    contrast. 2048 small ones are a sixth more time; of large ones 16 million numbers are taken. 0: none."""
 
     conditional: bool | None = None
     """Learn the pictures of each class, to sample them by class; null: where there are labels (not for conv_net)."""
@@ -146,12 +147,14 @@ class Learn:
         device = run.accelerator.device
         buffer = self._buffer(energy.to(device), levels, labels, run)
 
+        pool = pool_of(len(levels), labels)
+
         def references(rng: torch.Generator) -> References | None:
             if not self.references:
                 return None
-            num = min(self.references, -(-MOST_REFERENCES // levels[0].numel()))
-            rows = torch.randint(len(levels), (num,), generator=rng, device=rng.device).cpu()
-            return References(to_float(levels[rows]).to(device), None if labels is None else labels[rows].to(device))
+            num = min(self.references, max(1, MOST_REFERENCES // levels[0].numel()))
+            rows = pool[torch.randint(len(pool), (num,), generator=rng, device=rng.device).cpu()]
+            return References(to_float(levels[rows].to(device)), None if labels is None else labels[rows].to(device))
 
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
             rows = torch.randint(len(levels), (self.batch,), generator=rng, device=rng.device).cpu()
@@ -194,6 +197,16 @@ class Learn:
 
     def _generator(self) -> dict[str, Any]:
         return described(self.objective.generator())
+
+
+def pool_of(num: int, labels: Tensor | None) -> Tensor:
+    """Rows of `num` x to draw references from. What has no label counts beside what has one as it does in learning,
+    so that x without a label have the law of the references."""
+    counts = torch.ones(num, dtype=torch.bool)
+    if labels is not None and (labels < 0).any():
+        labelled = (labels >= 0).nonzero().squeeze(1)
+        counts[labelled] = torch.arange(len(labelled)) % round(1 / UNLABELLED) == 0
+    return counts.nonzero().squeeze(1)
 
 
 def num_levels(shape: list[int], widths: Sequence[int]) -> int:

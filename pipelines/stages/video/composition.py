@@ -27,8 +27,8 @@ class Compose(images.Compose):
     expert is written NAME.LABEL, or NAME where it has no labels. Moving shapes have shape, colour and motion."""
 
     references: int = 0
-    """Further clips a step that tell an expert that is learned what to expect of a noisy one (as `learn.references` of
-    pictures)."""
+    """Further clips a step that tell an expert that is learned what to expect of a noisy one, as `learn.references` of
+    image_synthesis. 0: none; what they gain for clips was not measured."""
 
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
