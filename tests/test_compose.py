@@ -808,6 +808,7 @@ def learns_nothing(out: Path) -> bool:
         (["expr="], "expr"),
         (["compose.strength=0"], "strength must be positive"),
         (["compose.balance=-1"], "balance not negative"),
+        (["compose.references=-1"], "references must not be negative"),
         (["load.held_out=0.9"], "held_out must lie in [0, 0.5]"),
         (["load.held_out=-0.1"], "held_out must lie in [0, 0.5]"),
         (["load.images=digits", "load.held_out=0.1"], "be 0 but for scenes"),
