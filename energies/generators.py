@@ -53,9 +53,15 @@ class Annealed:
     step_size: float = 0.4
     """Of those, in units of the level."""
 
+    down_to: float = 0.0
+    """The lowest level at which they are made. Where noise is weak, chains that go on may leave what was learned from
+    for what no noisy data have shown, as a picture without its object; products are decided above."""
+
     def __post_init__(self) -> None:
         if self.levels < 2 or not 0 < self.low < self.high or self.steps < 0 or not self.step_size > 0:
             raise ValueError("levels must be 2 or more, high above low above 0, steps not negative, step_size positive")
+        if not self.down_to >= 0:
+            raise ValueError(f"down_to must not be negative, got {self.down_to}")
 
     def longer(self, factor: float) -> Annealed:
         return replace(self, levels=max(2, round(self.levels * factor)))
@@ -70,8 +76,8 @@ class Annealed:
         levels = self.schedule()
         start = energy.mean + levels[0] * noise
         chain = anneal(
-            energy, levels, start, rng, steps=self.steps, step_size=self.step_size, heun=True, monitor=monitor,
-            compute=compute,
+            energy, levels, start, rng, steps=self.steps, step_size=self.step_size, down_to=self.down_to, heun=True,
+            monitor=monitor, compute=compute,
         )  # fmt: skip
         for level, x in chain:
             yield x if level else x.clamp(-1, 1)

@@ -53,6 +53,7 @@ def anneal(
     *,
     steps: int = 1,
     step_size: float = 0.5,
+    down_to: float = 0.0,
     heun: bool = False,
     observation: Hidden | None = None,
     seen_noise: Tensor | None = None,
@@ -61,10 +62,10 @@ def anneal(
 ) -> Iterator[tuple[float, Tensor]]:
     """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
 
-    Each level tau is sampled by `steps` Langevin steps of size step_size * tau * s. From there the probability flow is
-    followed to the next level by one Euler step x - tau (tau - tau') s^2 dE/dx, or one of Heun's rule (Karras et al.
-    2022, algorithm 1); the last one, to tau' = 0, ends at the mean of what is left, so that the result carries no noise
-    that the model does not mean.
+    Each level tau down to `down_to` is sampled by `steps` Langevin steps of size step_size * tau * s. From each level
+    the probability flow is followed to the next by one Euler step x - tau (tau - tau') s^2 dE/dx, or one of Heun's rule
+    (Karras et al. 2022, algorithm 1); the last one, to tau' = 0, ends at the mean of what is left, so that the result
+    carries no noise that the model does not mean.
 
     Args:
         energy: energies by noise level.
@@ -73,6 +74,7 @@ def anneal(
         rng: one stream, or one a chain.
         steps: Langevin steps a level.
         step_size: of those, in units of the level.
+        down_to: the level below which none are taken.
         heun: whether the slope at the level arrived at counts too: twice the gradients, an error of second order.
         observation: elements that are seen, with the values they have in x, and do not move; None: all move.
         seen_noise: standard normal [B, *event]: what is seen carries that much noise times the level, for energies that
@@ -97,7 +99,7 @@ def anneal(
         target = prepared(target, compute)  # once bound: a prepared energy cannot be bound again
         sampler = Langevin(step_size=step_size * level, scale=s)
         state = sampler.init(target, x)
-        for _ in range(steps):
+        for _ in range(steps if level >= down_to else 0):
             state, info = sampler.step(target, state, rng)
             if monitor is not None:
                 monitor.update(state, info)

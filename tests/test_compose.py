@@ -30,6 +30,7 @@ from pipelines.stages import attributes
 from pipelines.stages import experts as experts_module
 from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
+from pipelines.stages.images import inpaint as inpaint_module
 from pipelines.stages.judge import Classifier
 from pipelines.stages.voxels import evaluate_composition as of_shapes
 from pipelines.stages.voxels.load import Load
@@ -434,7 +435,7 @@ def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
     for name in ("samples.png", "grid.png", "report.html", "config.yaml", "log.jsonl"):
         assert (learned / name).stat().st_size > 0
     page = (learned / "report.html").read_text()
-    assert "shape.circle + colour.red: strength 1.5" in page and "data:image" in page and "http://" not in page
+    assert "shape.circle + colour.red: strength 2" in page and "data:image" in page and "http://" not in page
     samples = values_of(learned / "03_synthesize")["samples"]
     assert samples.shape == (6, 3, 12, 12) and samples.isfinite().all() and samples.abs().max() <= 1
 
@@ -620,7 +621,7 @@ def test_a_run_fills_holes_under_a_composed_prior(learned, tmp_path):
     assert metrics_of(tmp_path)["samples"]["num"] == 4 and (tmp_path / "report.html").stat().st_size > 0
 
 
-def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3) -> Tensor:
+def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Annealed | None = None) -> Tensor:
     measured = torch.full((4, 3, 4, 4), y) * torch.linspace(-1, 1, 4).view(4, 1, 1, 1)
     mask = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
     mask[:, :, 1:3, 1:] = True
@@ -628,11 +629,29 @@ def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3) -> Tensor:
         "measured": torch.where(mask, 0.0, measured)[:num],
         "observation": {"kind": "hidden", "mask": mask[:num]},
         "energy": composer().compose(expression.parse("shape.circle + colour.red")),
-        "generator": described(Annealed(4, 3.0, 0.05, 2)),
+        "generator": described(way or Annealed(4, 3.0, 0.05, 2)),
     }
     found = Inpaint()(values, Run(folder, folder, seed, "float32"))["samples"]
     assert torch.equal(torch.where(mask[:num], 0.0, found), values["measured"])
     return torch.where(mask[:num], found, 0.0)
+
+
+def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypatch):
+    """And at the same levels."""
+    asked, way = [], Annealed(3, 2.0, 0.1, 2, 0.3, 0.7)
+
+    def told(*arguments, **settings):
+        asked.append({name: settings[name] for name in ("steps", "step_size", "down_to", "heun")})
+        return anneal(*arguments, **settings)
+
+    monkeypatch.setattr(experts_module, "anneal", told)
+    monkeypatch.setattr(inpaint_module, "anneal", told)
+    parts = [Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 1.0)]
+    Compose(balance=2, generator=way).balancing(Run(tmp_path, tmp_path))(
+        any_of(*parts), [WeightedSum([part], [1.0]) for part in parts], None
+    )
+    inpainted(tmp_path, 1, way=way)
+    assert asked == [{"steps": 2, "step_size": 0.3, "down_to": 0.7, "heun": True}] * 3
 
 
 def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):

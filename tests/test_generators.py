@@ -86,6 +86,21 @@ def test_annealed_samples_have_the_right_mean_and_variance(steps):
     moments(x, STD**2, off=0.015)
 
 
+@pytest.mark.parametrize(("down_to", "wanted"), [(0.0, [3, 3, 3, 3]), (0.5, [3, 3, 0, 0]), (9.0, [0, 0, 0, 0])])
+def test_langevin_steps_are_made_down_to_a_level(down_to, wanted):
+    class Counted(Monitor):
+        count = 0
+
+        def update(self, state, info) -> None:
+            self.count += 1
+
+    way, monitor, counts = Annealed(4, 4.0, 0.1, 3, 0.4, down_to), Counted(), [0]
+    assert [level >= 0.5 for level in way.schedule()] == [True, True, False, False]
+    for _ in way.generate(Family(), torch.randn(2, 3, generator=seeded(0)), seeded(1), monitor=monitor):
+        counts.append(monitor.count)
+    assert [after - before for before, after in pairwise(counts)] == wanted
+
+
 def test_heuns_rule_is_more_exact_than_eulers_at_equal_levels():
     """The flow takes noise z at level T to std z sqrt(T^2 / (T^2 + std^2)), and its mean leaves what denoising does."""
     exact = STD * 20 / (400 + STD**2).sqrt() * (STD**2 / (STD**2 + 0.01**2)).sqrt()

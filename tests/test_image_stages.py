@@ -272,6 +272,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_it_starts(capsys, tmp_path
         (["evaluate_synthesis.curve=5"], "curve must be 0, or 32 or more"),
         (["learn.objective.score_matching.level=-1"], "level must be positive"),
         (["synthesize.generator.annealed.levels=1"], "levels must be 2 or more"),
+        (["synthesize.generator.annealed.down_to=-1"], "down_to must not be negative"),
     ]:
         assert words in refusal(capsys, *arguments, f"out={tmp_path / 'out'}"), arguments
     assert not list((tmp_path / "out").glob("0*"))

@@ -140,8 +140,9 @@ class Bench:
         if not self.wanted(row):
             return
         labels = self.labels(tuple(ATTRIBUTES), combos)
-        cost = (GENERATOR.steps + 2) * 2 * len(ATTRIBUTES)  # gradients of a network, a level
-        tries = cost // 2
+        levels = GENERATOR.schedule()
+        moves = GENERATOR.steps * sum(level >= GENERATOR.down_to for level in levels) + 2 * len(levels)
+        tries = moves * 2 * len(ATTRIBUTES) // (2 * len(levels))  # by gradients of a network
         generator = replace(GENERATOR, steps=0)
         pool = torch.cat([self.draw(self.experts["place"], generator, seed)[0] for seed in range(8)])
         chance = {n: self.judge.model.probabilities(pool, kind) for kind, n in enumerate(self.judge.classes)}
@@ -164,8 +165,9 @@ class Bench:
 
     def draw(self, energy: Energy, generator: Annealed, seed: int = 0) -> tuple[Tensor, float]:
         start = time.monotonic()
-        noise = torch.randn(self.num, 3, 24, 24, generator=torch.Generator().manual_seed(seed))
-        *_, x = generator.generate(energy, noise, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randn(self.num, 3, 24, 24, generator=rng)
+        *_, x = generator.generate(energy, noise, rng)  # type: ignore[arg-type]
         return x, (time.monotonic() - start) / self.num
 
     def say(self, row: str, x: Tensor, seconds: float, labels: dict[str, Tensor]) -> None:

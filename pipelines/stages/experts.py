@@ -44,7 +44,7 @@ class ComposeExperts(ABC):
     need none, and make x darker, more symmetric and flatter where they are added. Those that are missing are learned
     from the data's labels of that name."""
 
-    strength: float = 1.5
+    strength: float = 2.0
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
 
     prior: str | None = None
@@ -58,8 +58,8 @@ class ComposeExperts(ABC):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8))
-    """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
+    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8, 0.5))
+    """How it is sampled: the Langevin steps at the higher levels are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:
         known = expression.names(expression.parse(self.expr))
@@ -125,7 +125,7 @@ class ComposeExperts(ABC):
             start = normal(torch.empty(self.balance, *whole.event_shape, device=device), streams)
             chains = anneal(
                 whole, levels, whole.mean + levels[0] * start, streams, steps=generator.steps,
-                step_size=generator.step_size, heun=True, compute=run.compute,
+                step_size=generator.step_size, down_to=generator.down_to, heun=True, compute=run.compute,
             )  # fmt: skip
             return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
 

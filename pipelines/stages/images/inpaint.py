@@ -48,8 +48,9 @@ class Inpaint:
             hidden = mask[chains].to(device).expand_as(seen)
             start = torch.where(hidden, energy.mean + levels[0] * noise, seen)
             chain = anneal(
-                energy, levels, start, streams, steps=generator.steps, step_size=generator.step_size, heun=True,
-                observation=Hidden(hidden), seen_noise=noise, monitor=monitor, compute=run.compute,
+                energy, levels, start, streams, steps=generator.steps, step_size=generator.step_size,
+                down_to=generator.down_to, heun=True, observation=Hidden(hidden), seen_noise=noise, monitor=monitor,
+                compute=run.compute,
             )  # fmt: skip
             *_, (_, x) = run.progress(chain, len(levels), "noise levels")
             return torch.where(hidden, x.clamp(-1, 1), seen)

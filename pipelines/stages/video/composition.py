@@ -26,6 +26,9 @@ class Compose(images.Compose):
     """a + b: both; w * a, a - w * b: more or less of it, and away from it; a | b: either; not a: any other label. An
     expert is written NAME.LABEL, or NAME where it has no labels. Moving shapes have shape, colour and motion."""
 
+    strength: float = 1.5
+    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
+
     references: int = 0
     """Further clips a step that tell an expert that is learned what to expect of a noisy one, as `learn.references` of
     image_synthesis. 0: none; what they gain for clips was not measured."""
