@@ -48,14 +48,15 @@ class Annealed:
     """The lowest."""
 
     steps: int = 0
-    """Langevin steps at every level."""
+    """Langevin steps at every level, down to `down_to`."""
 
     step_size: float = 0.4
     """Of those, in units of the level."""
 
     down_to: float = 0.0
-    """The lowest level at which they are made. Where noise is weak, chains that go on may leave what was learned from
-    for what no noisy data have shown, as a picture without its object; products are decided above."""
+    """The lowest level that has Langevin steps, in units of x; below it x follows the probability flow alone. At low
+    levels chains may drift to x that no noisy data resemble, such as pictures without their object, which learning
+    never made unlikely. 0: all have them; above `high`: none."""
 
     def __post_init__(self) -> None:
         if self.levels < 2 or not 0 < self.low < self.high or self.steps < 0 or not self.step_size > 0:

@@ -60,7 +60,7 @@ def anneal(
     monitor: Monitor | None = None,
     compute: Compute = "float32",
 ) -> Iterator[tuple[float, Tensor]]:
-    """Sample by lowering the noise: Langevin steps at every level, between them a predictor (Song 2021, algorithm 4).
+    """Sample by lowering the noise: Langevin steps at the levels, between them a predictor (Song 2021, algorithm 4).
 
     Each level tau down to `down_to` is sampled by `steps` Langevin steps of size step_size * tau * s. From each level
     the probability flow is followed to the next by one Euler step x - tau (tau - tau') s^2 dE/dx, or one of Heun's rule

@@ -32,6 +32,8 @@ from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
 from pipelines.stages.images import inpaint as inpaint_module
 from pipelines.stages.judge import Classifier
+from pipelines.stages.video import Compose as OfClips
+from pipelines.stages.voxels import Compose as OfShapes
 from pipelines.stages.voxels import evaluate_composition as of_shapes
 from pipelines.stages.voxels.load import Load
 from pipelines.trees import ConfigError
@@ -637,7 +639,7 @@ def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Anneal
 
 
 def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypatch):
-    """And at the same levels."""
+    """And balancing at the same levels, but holes at all."""
     asked, way = [], Annealed(3, 2.0, 0.1, 2, 0.3, 0.7)
 
     def told(*arguments, **settings):
@@ -651,7 +653,13 @@ def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypa
         any_of(*parts), [WeightedSum([part], [1.0]) for part in parts], None
     )
     inpainted(tmp_path, 1, way=way)
-    assert asked == [{"steps": 2, "step_size": 0.3, "down_to": 0.7, "heun": True}] * 3
+    settings = {"steps": 2, "step_size": 0.3, "heun": True}
+    assert asked == [settings | {"down_to": level} for level in (0.7, 0.7, 0.0)], "holes are told what is seen at all"
+
+
+def test_compositions_of_pictures_clips_and_shapes_are_sampled_as_each_was_measured():
+    for stage, strength, down_to in ((Compose, 2.0, 0.5), (OfClips, 1.5, 0.0), (OfShapes, 1.5, 0.0)):
+        assert stage().strength == strength and stage().generator.down_to == down_to
 
 
 def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):

@@ -86,7 +86,10 @@ def test_annealed_samples_have_the_right_mean_and_variance(steps):
     moments(x, STD**2, off=0.015)
 
 
-@pytest.mark.parametrize(("down_to", "wanted"), [(0.0, [3, 3, 3, 3]), (0.5, [3, 3, 0, 0]), (9.0, [0, 0, 0, 0])])
+@pytest.mark.parametrize(
+    ("down_to", "wanted"),
+    [(0.0, [3, 3, 3, 3]), (0.5, [3, 3, 0, 0]), (karras(4.0, 0.1, 4)[1], [3, 3, 0, 0]), (9.0, [0, 0, 0, 0])],
+)
 def test_langevin_steps_are_made_down_to_a_level(down_to, wanted):
     class Counted(Monitor):
         count = 0

@@ -243,11 +243,31 @@ def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be
 
 
 def test_references_have_the_law_of_what_has_no_label_in_learning():
-    labels = torch.tensor([0] * 700 + [-1] * 100)
-    pool = learn_module.pool_of(800, labels)
-    assert (labels[pool] < 0).sum() == 100 and (labels[pool] == 0).sum() == 100, "a seventh of what has one"
-    for every in (None, labels[:700]):
-        assert torch.equal(learn_module.pool_of(700, every), torch.arange(700))
+    labels = torch.tensor([0, 1, -1, 2, -1])
+    weights = learn_module.weights_of_references(labels)
+    torch.testing.assert_close(weights, torch.tensor([0.15, 0.15, 1, 0.15, 1]))
+    assert learn_module.weights_of_references(None) is None
+    assert learn_module.weights_of_references(labels[:2]) is None
+
+
+def test_references_are_drawn_by_their_weights(tmp_path):
+    told = []
+
+    class Told(ScoreMatching):
+        def __call__(self, energy, batch, rng):
+            told.append(batch.references.label)
+            return super().__call__(energy, batch, rng)
+
+    labels = torch.where(torch.arange(2000) < 1000, -1, torch.arange(2000) % 7)
+    pictures = {
+        "train": torch.zeros(2000, 3, 8, 8, dtype=torch.uint8),
+        "train_labels": labels,
+        "classes": list("abcdefg"),
+    }
+    learn = Learn(None, Encoder((4,), (1,)), Told(), Optimizer(1, 0.02, 30, 1.0, 0.995, 100, "muon"), 4, 4000, True)
+    learn({"images": pictures}, Run(tmp_path, tmp_path))
+    counts = torch.bincount(told[0] + 1, minlength=8)
+    assert abs(counts[0] / 4000 - 1 / 1.15) < 0.03 and counts[1:].min() > 0.5 * 4000 * 0.15 / 1.15 / 7
 
 
 # ------------------------------------------------------------------------------------------- refusals

@@ -44,7 +44,7 @@ class ComposeExperts(ABC):
     need none, and make x darker, more symmetric and flatter where they are added. Those that are missing are learned
     from the data's labels of that name."""
 
-    strength: float = 2.0
+    strength: float = 1.5
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
 
     prior: str | None = None
@@ -58,8 +58,8 @@ class ComposeExperts(ABC):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8, 0.5))
-    """How it is sampled: the Langevin steps at the higher levels are what makes a sum of noisy energies right."""
+    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8))
+    """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:
         known = expression.names(expression.parse(self.expr))
@@ -115,7 +115,8 @@ class ComposeExperts(ABC):
         return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
 
     def balancing(self, run: Run) -> Balance:
-        """By samples of each part, as noisy as they come by at each level, and then, where it is sampled as a whole, by
+        """By samples of each part, as noisy as they come by at each level (without Langevin steps where samples have
+        none), and then, where it is sampled as a whole, by
         some of the mixture itself, which are to come from every part alike; every process draws the same ones."""
         device, generator = run.accelerator.device, self.generator
         levels = generator.schedule()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from energies import Energy
+from energies.generators import Annealed
 from pipelines.pipeline import Run
 from pipelines.stages.experts import ComposeExperts
 from pipelines.stages.images.learn import Learn
@@ -19,6 +20,12 @@ class Compose(ComposeExperts):
     needs: ClassVar[tuple[str, ...]] = ("images",)
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "composition")
     distributed: ClassVar[bool] = True
+
+    strength: float = 2.0
+    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
+
+    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8, 0.5))
+    """How it is sampled: the Langevin steps at the higher levels are what makes a sum of noisy energies right."""
 
     references: int = 2048
     """Further pictures a step that tell an expert that is learned what to expect of a noisy one, as `learn.references`

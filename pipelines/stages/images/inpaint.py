@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -29,13 +29,16 @@ class Inpaint:
     distributed: ClassVar[bool] = True
 
     generator: Annealed | None = None
-    """How they are sampled; null: as it suits the energy. Langevin steps at each level make the seams fit."""
+    """How they are sampled; null: as it suits the energy, with Langevin steps at every level: they make the seams
+    fit."""
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, kind = values["energy"].to(run.accelerator.device).eval(), values["observation"]
         generator = self.generator or from_description(values["generator"])
         if not isinstance(generator, Annealed) or not getattr(energy, "noisy", False):
             raise InputError("inpaint needs an energy of many noise levels; set learn.objective=score_matching")
+        if self.generator is None:  # what is seen tells the hole by Langevin steps alone, at every level
+            generator = replace(generator, down_to=0.0)
         if kind["kind"] != "hidden":
             raise InputError("inpaint fills hidden pixels; set hide.pixels, hide.box or hide.mask")
         y, mask = values["measured"], kind["mask"]

@@ -147,13 +147,16 @@ class Learn:
         device = run.accelerator.device
         buffer = self._buffer(energy.to(device), levels, labels, run)
 
-        pool = pool_of(len(levels), labels)
+        weights = weights_of_references(labels)
 
         def references(rng: torch.Generator) -> References | None:
             if not self.references:
                 return None
             num = min(self.references, max(1, MOST_REFERENCES // levels[0].numel()))
-            rows = pool[torch.randint(len(pool), (num,), generator=rng, device=rng.device).cpu()]
+            if weights is None:
+                rows = torch.randint(len(levels), (num,), generator=rng, device=rng.device).cpu()
+            else:
+                rows = weights.to(rng.device).multinomial(num, replacement=True, generator=rng).cpu()
             return References(to_float(levels[rows].to(device)), None if labels is None else labels[rows].to(device))
 
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
@@ -199,14 +202,13 @@ class Learn:
         return described(self.objective.generator())
 
 
-def pool_of(num: int, labels: Tensor | None) -> Tensor:
-    """Rows of `num` x to draw references from. What has no label counts beside what has one as it does in learning,
-    so that x without a label have the law of the references."""
-    counts = torch.ones(num, dtype=torch.bool)
-    if labels is not None and (labels < 0).any():
-        labelled = (labels >= 0).nonzero().squeeze(1)
-        counts[labelled] = torch.arange(len(labelled)) % round(1 / UNLABELLED) == 0
-    return counts.nonzero().squeeze(1)
+def weights_of_references(labels: Tensor | None) -> Tensor | None:
+    """How often each x is drawn as a reference: what has a label as often, beside what has none, as it is learned from
+    without it, so that references have the law of x without labels. None: all x as often, where all or none have one.
+    """
+    if labels is None or bool((labels >= 0).all()):
+        return None
+    return torch.where(labels < 0, 1.0, UNLABELLED)
 
 
 def num_levels(shape: list[int], widths: Sequence[int]) -> int:

@@ -27,7 +27,8 @@ class Compose(images.Compose):
     expert is written NAME.LABEL, or NAME where it has no labels. Moving shapes have shape, colour and motion."""
 
     strength: float = 1.5
-    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
+    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature. (2, as for
+    pictures, was not measured.)"""
 
     references: int = 0
     """Further clips a step that tell an expert that is learned what to expect of a noisy one, as `learn.references` of

@@ -28,9 +28,6 @@ class Compose(ComposeExperts):
     """a + b: both; w * a, a - w * b: more or less of it, and away from it; a | b: either; not a: any other label. An
     expert is written NAME.LABEL, or NAME where it has no labels. Furniture has kind, legs, back, arms, top, drawers."""
 
-    strength: float = 1.5
-    """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
-
     size: int = 16
     """Voxels a side of the coarse shapes, which must divide the shapes'."""
 
