@@ -448,7 +448,7 @@ def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(le
     x = values_of(learned / "01_load")["images"]["train"]
     for energy in (s, c):
         torch.testing.assert_close(energy.mean, x.float().mean(0) / 127.5 - 1)
-    by = Composer({"shape": s, "colour": c}, 1.5, ("shape", "colour"))
+    by = Composer({"shape": s, "colour": c}, 2.0, ("shape", "colour"))
     same_energy(learned / "energy", by.compose(expression.parse("shape.circle + colour.red")), 0.4)
 
 
@@ -553,7 +553,7 @@ def test_experts_that_are_given_are_not_learned_again(learned, given):
 def test_a_mixture_is_saved_as_balanced_at_every_level(given):
     s, c = (energies.load(given / "experts" / name) for name in ("shape", "colour"))
     bright = energies.load(given / "experts" / "bright")
-    by = Composer({"shape": s, "colour": c, "bright": bright}, 1.5, ("shape", "colour"))
+    by = Composer({"shape": s, "colour": c, "bright": bright}, 2.0, ("shape", "colour"))
     energy = energies.load(given / "energy")
     [mixture] = [part for part in energy.parts if isinstance(part, AnyOf)]
     assert mixture.levels is not None and mixture.offsets.shape == (2, 2) and len(mixture.parts) == 2
