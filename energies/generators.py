@@ -26,7 +26,7 @@ from energies.observation import Conditioned, Hidden
 from energies.refiner import geometric
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Rng, normal
-from energies.sampling import anneal, karras, sample
+from energies.sampling import NoisyEnergy, anneal, karras, sample
 
 RETURN = 0.6  # noise level, in units of x, that long chains from data go back to: enough for a digit to change
 
@@ -74,14 +74,16 @@ class Annealed:
         self, energy: EncoderEnergy | Composite, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:  # fmt: skip
-        levels = self.schedule()
-        start = energy.mean + levels[0] * noise
-        chain = anneal(
-            energy, levels, start, rng, steps=self.steps, step_size=self.step_size, down_to=self.down_to, heun=True,
-            monitor=monitor, compute=compute,
-        )  # fmt: skip
-        for level, x in chain:
+        start = energy.mean + self.schedule()[0] * noise
+        for level, x in self.down(energy, start, rng, monitor=monitor, compute=compute):
             yield x if level else x.clamp(-1, 1)
+
+    def down(self, energy: NoisyEnergy, start: Tensor, rng: Rng, **settings: Any) -> Iterator[tuple[float, Tensor]]:
+        """`anneal` by these levels and steps, from starts [B, *event] at the first level; `settings` are its others."""
+        return anneal(
+            energy, self.schedule(), start, rng, steps=self.steps, step_size=self.step_size, down_to=self.down_to,
+            heun=True, **settings,
+        )  # fmt: skip
 
     def continued(
         self, energy: EncoderEnergy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None,

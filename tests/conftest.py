@@ -27,7 +27,7 @@ class Family(Energy):
         self.event_shape = (len(mean),)
 
     def at(self, noise: float | Tensor) -> Family:
-        return Family(self.mean.tolist(), self.spread, noise)
+        return type(self)(self.mean.tolist(), self.spread, noise)
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.noise is not None, "bind a level first"

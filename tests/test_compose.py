@@ -18,7 +18,7 @@ from torch import Tensor
 
 import energies
 from data.scenes import MISFIT, combinations, held_out, misfit, scenes
-from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum, any_of
+from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum, any_of, generators
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, described
 from energies.sampling import anneal, karras
@@ -30,7 +30,6 @@ from pipelines.stages import attributes
 from pipelines.stages import experts as experts_module
 from pipelines.stages.attributes import Attributes, is_scene
 from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
-from pipelines.stages.images import inpaint as inpaint_module
 from pipelines.stages.judge import Classifier
 from pipelines.stages.video import Compose as OfClips
 from pipelines.stages.voxels import Compose as OfShapes
@@ -646,8 +645,7 @@ def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypa
         asked.append({name: settings[name] for name in ("steps", "step_size", "down_to", "heun")})
         return anneal(*arguments, **settings)
 
-    monkeypatch.setattr(experts_module, "anneal", told)
-    monkeypatch.setattr(inpaint_module, "anneal", told)
+    monkeypatch.setattr(generators, "anneal", told)
     parts = [Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 1.0)]
     Compose(balance=2, generator=way).balancing(Run(tmp_path, tmp_path))(
         any_of(*parts), [WeightedSum([part], [1.0]) for part in parts], None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import seeded
+from conftest import Family, seeded
 from torch import Tensor
 
 from energies import Energy
@@ -304,23 +304,18 @@ def test_an_energy_without_a_floor_explodes():
 
 
 def test_energies_that_change_down_the_noise_levels_do_not_explode():
-    class Level(Energy):
-        """Of N(0, .01) in noise, lower at every level."""
-
-        scale, mean, spread = torch.ones(()), torch.zeros(2, 3), 0.1
-
-        def __init__(self, noise: float = 1.0) -> None:
-            super().__init__()
-            self.noise = noise
-
-        def at(self, noise: float) -> Level:
-            return Level(noise)
+    class Falling(Family):
+        """Lower at every level."""
 
         def forward(self, x: Tensor) -> Tensor:
-            return x.square().sum((1, 2)) / (2 * (self.noise**2 + 0.01)) - self.noise**-3
+            assert isinstance(self.noise, float)
+            return super().forward(x) - self.noise**-3
 
     monitor, levels = Monitor(), karras(3.0, 0.04, 8)
-    for _ in anneal(Level(), levels, 3 * START, torch.Generator().manual_seed(0), steps=4, monitor=monitor):
+    start = 3 * START.flatten(1)
+    for _ in anneal(
+        Falling([0.0] * start.shape[1], 0.1), levels, start, torch.Generator().manual_seed(0), steps=4, monitor=monitor
+    ):
         pass
     assert not monitor.summary().verdict.startswith("exploding")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import energies
 from data import images
 from energies.generators import Chain
-from energies.objectives import EnergyMatching, MaximumLikelihood, ScoreMatching
+from energies.objectives import EnergyMatching, MaximumLikelihood, References, ScoreMatching
 from pipelines import checkpoint, run
 from pipelines.pipeline import Run
 from pipelines.stages import judge
@@ -219,8 +219,8 @@ def test_of_any_label_both_classes_come(by_class, bars, tmp_path):
     assert 10 < int(side(values["samples"]).sum()) < 50
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be(conditional, tmp_path, monkeypatch):
+def references_of(pictures: dict, num: int, conditional: bool, folder: Path) -> References | None:
+    """Those of a step of learning."""
     told = []
 
     class Told(ScoreMatching):
@@ -228,15 +228,20 @@ def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be
             told.append(batch.references)
             return super().__call__(energy, batch, rng)
 
+    optimizer = Optimizer(1, 0.02, 30, 1.0, 0.995, 100, "muon")
+    learn = Learn(None, Encoder((4,), (1,)), Told(), optimizer, 4, num, conditional)
+    learn({"images": pictures}, Run(folder, folder))
+    return told[0]
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be(conditional, tmp_path, monkeypatch):
     monkeypatch.setattr(learn_module, "MOST_REFERENCES", 20 * 3 * 64)
     pictures = {"train": torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 3, 8, 8).contiguous()}
     pictures |= {"train_labels": torch.arange(50) % 3, "classes": ["a", "b", "c"]} if conditional else {"classes": []}
-    for references in (12, 0, 40):
-        optimizer = Optimizer(1, 0.02, 30, 1.0, 0.995, 100, "muon")
-        learn = Learn(None, Encoder((4,), (1,)), Told(), optimizer, 4, references, conditional)
-        learn({"images": pictures}, Run(tmp_path, tmp_path))
-    few, none, most = told
-    assert none is None and len(few.x) == 12 and len(most.x) == 20
+    few, none, most = (references_of(pictures, num, conditional, tmp_path) for num in (12, 0, 40))
+    assert none is None and few is not None and most is not None
+    assert len(few.x) == 12 and len(most.x) == 20
     number = to_bytes(most.x)[:, 0, 0, 0].long()
     assert number.unique().numel() > 5
     assert most.label is None if not conditional else torch.equal(most.label, number % 3)
@@ -251,22 +256,15 @@ def test_references_have_the_law_of_what_has_no_label_in_learning():
 
 
 def test_references_are_drawn_by_their_weights(tmp_path):
-    told = []
-
-    class Told(ScoreMatching):
-        def __call__(self, energy, batch, rng):
-            told.append(batch.references.label)
-            return super().__call__(energy, batch, rng)
-
     labels = torch.where(torch.arange(2000) < 1000, -1, torch.arange(2000) % 7)
     pictures = {
         "train": torch.zeros(2000, 3, 8, 8, dtype=torch.uint8),
         "train_labels": labels,
         "classes": list("abcdefg"),
     }
-    learn = Learn(None, Encoder((4,), (1,)), Told(), Optimizer(1, 0.02, 30, 1.0, 0.995, 100, "muon"), 4, 4000, True)
-    learn({"images": pictures}, Run(tmp_path, tmp_path))
-    counts = torch.bincount(told[0] + 1, minlength=8)
+    found = references_of(pictures, 4000, True, tmp_path)
+    assert found is not None and found.label is not None
+    counts = torch.bincount(found.label + 1, minlength=8)
     assert abs(counts[0] / 4000 - 1 / 1.15) < 0.03 and counts[1:].min() > 0.5 * 4000 * 0.15 / 1.15 / 7
 
 

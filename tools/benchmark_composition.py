@@ -142,7 +142,7 @@ class Bench:
         labels = self.labels(tuple(ATTRIBUTES), combos)
         levels = GENERATOR.schedule()
         moves = GENERATOR.steps * sum(level >= GENERATOR.down_to for level in levels) + 2 * len(levels)
-        tries = moves * 2 * len(ATTRIBUTES) // (2 * len(levels))  # by gradients of a network
+        tries = moves * len(ATTRIBUTES) // len(levels)  # by gradients of a network: two a level and picture
         generator = replace(GENERATOR, steps=0)
         pool = torch.cat([self.draw(self.experts["place"], generator, seed)[0] for seed in range(8)])
         chance = {n: self.judge.model.probabilities(pool, kind) for kind, n in enumerate(self.judge.classes)}
@@ -190,7 +190,7 @@ def learn_joint(folder: Path) -> None:
     x, labels = scenes(60_000, 24, 5, exclude=held_out(0.1))
     classes = [" ".join(c.values()) for c in combinations()]
     images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
-    learn = Learn(optimizer=LEARNING, references=2048, conditional=True)
+    learn = Learn(optimizer=LEARNING, references=STAGE.references, conditional=True)
     run = Run(folder, folder, compute="float32")
     folder.mkdir(parents=True, exist_ok=True)
     learn({"images": images}, run)["energy"].save_pretrained(folder)

@@ -19,7 +19,6 @@ from energies.composition import AnyOf, WeightedSum, is_family
 from energies.function import SCORES
 from energies.generators import Annealed, described
 from energies.samplers.state import normal
-from energies.sampling import anneal
 from pipelines import expression
 from pipelines.composing import Balance, Composer, priors
 from pipelines.pipeline import Run
@@ -124,10 +123,7 @@ class ComposeExperts(ABC):
         def visited(number: int, whole: WeightedSum) -> dict[float, Tensor]:
             streams = [run.generator("balance", number, chain, device=device) for chain in range(self.balance)]
             start = normal(torch.empty(self.balance, *whole.event_shape, device=device), streams)
-            chains = anneal(
-                whole, levels, whole.mean + levels[0] * start, streams, steps=generator.steps,
-                step_size=generator.step_size, down_to=generator.down_to, heun=True, compute=run.compute,
-            )  # fmt: skip
+            chains = generator.down(whole, whole.mean + levels[0] * start, streams, compute=run.compute)
             return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
 
         def balance(

@@ -13,7 +13,6 @@ from energies import Hidden
 from energies.diagnostics import Monitor
 from energies.generators import Annealed, from_description
 from energies.samplers.state import normal
-from energies.sampling import anneal
 from pipelines.chains import findings, sample_chains
 from pipelines.generation import share
 from pipelines.pipeline import Run
@@ -50,9 +49,8 @@ class Inpaint:
             noise = normal(seen, streams)
             hidden = mask[chains].to(device).expand_as(seen)
             start = torch.where(hidden, energy.mean + levels[0] * noise, seen)
-            chain = anneal(
-                energy, levels, start, streams, steps=generator.steps, step_size=generator.step_size,
-                down_to=generator.down_to, heun=True, observation=Hidden(hidden), seen_noise=noise, monitor=monitor,
+            chain = generator.down(
+                energy, start, streams, observation=Hidden(hidden), seen_noise=noise, monitor=monitor,
                 compute=run.compute,
             )  # fmt: skip
             *_, (_, x) = run.progress(chain, len(levels), "noise levels")

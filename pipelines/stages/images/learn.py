@@ -146,21 +146,23 @@ class Learn:
         energy = self._build(shape, len(images["classes"]) if by_class else 0, to_float(levels[:SAMPLED]))
         device = run.accelerator.device
         buffer = self._buffer(energy.to(device), levels, labels, run)
-
+        num = min(self.references, max(1, MOST_REFERENCES // levels[0].numel()))
         weights = weights_of_references(labels)
 
-        def references(rng: torch.Generator) -> References | None:
-            if not self.references:
-                return None
-            num = min(self.references, max(1, MOST_REFERENCES // levels[0].numel()))
+        def drawn(num: int, weights: Tensor | None, rng: torch.Generator) -> Tensor:
+            """Rows, as often each or by weights."""
             if weights is None:
-                rows = torch.randint(len(levels), (num,), generator=rng, device=rng.device).cpu()
-            else:
-                rows = weights.to(rng.device).multinomial(num, replacement=True, generator=rng).cpu()
+                return torch.randint(len(levels), (num,), generator=rng, device=rng.device).cpu()
+            return weights.to(rng.device).multinomial(num, replacement=True, generator=rng).cpu()
+
+        def references(rng: torch.Generator) -> References | None:
+            if not num:
+                return None
+            rows = drawn(num, weights, rng)
             return References(to_float(levels[rows].to(device)), None if labels is None else labels[rows].to(device))
 
         def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
-            rows = torch.randint(len(levels), (self.batch,), generator=rng, device=rng.device).cpu()
+            rows = drawn(self.batch, None, rng)
             x = to_float(levels[rows]).to(device)
             label = None if labels is None else forgotten(labels[rows].to(device), rng)
             progress, others = step / self.optimizer.steps, references(rng)
