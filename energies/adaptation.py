@@ -14,11 +14,11 @@ from energies.energy import Energy
 from energies.samplers.hmc import HMC
 from energies.samplers.mala import MALA
 from energies.samplers.random_walk import RandomWalk
-from energies.samplers.state import Rng, State
+from energies.samplers.state import Rng, Sampler, State
 
-S = TypeVar("S", HMC, MALA, RandomWalk)
+S = TypeVar("S", bound=Sampler)
 
-TARGET = {HMC: 0.8, MALA: 0.574, RandomWalk: 0.234}
+TARGET: dict[type, float] = {HMC: 0.8, MALA: 0.574, RandomWalk: 0.234}
 """Acceptances that serve best in many dimensions; HMC's is higher for the sake of hard corners (Betancourt 2014)."""
 
 
@@ -49,7 +49,7 @@ def warm_up(
         scale: whether to adapt the scale as well. Needs several chains, or many steps.
         compute: number format, as for `sample`.
     """
-    if type(sampler) not in TARGET:
+    if not isinstance(sampler, HMC | MALA | RandomWalk):
         raise TypeError(
             f"a warm-up needs MALA, HMC or RandomWalk, which accept or refuse; got {type(sampler).__name__}"
         )

@@ -7,22 +7,20 @@ product (Du et al. 2023): sample it by MCMC steps at each level (`energies.sampl
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from energies.energy import Energy, check_part, gradient
+from energies.energy import Energy, check_part
+from energies.family import Family, is_noisy
 
 C = TypeVar("C", bound="Composite")
 
 
-class Composite(Energy):
+class Composite(Family):
     """Base of energies made of parts. It is a family over noise levels if a part is one.
 
     Args:
@@ -36,7 +34,7 @@ class Composite(Energy):
             if part.constrained or part.bounded:
                 raise TypeError("add energies first and bound or condition their sum: it cannot be a term")
         self.energies = nn.ModuleList(parts)
-        self.noise: float | Tensor | None = None  # the level that it is bound to
+        self._event_shape = next((part._event_shape for part in self._leading() if part._event_shape is not None), None)
 
     @property
     def parts(self) -> list[Energy]:
@@ -44,74 +42,54 @@ class Composite(Energy):
         return list(self.energies)  # type: ignore[arg-type]
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        return {"parts": self.parts, **self._settings()}
+
+    @property
     def noisy(self) -> bool:
-        """Whether it is a family over noise levels, to be bound with `at`."""
-        return any(is_family(part) for part in self.parts)
+        """Whether a part is a family over noise levels; parts of clean x then see what is expected of it."""
+        return any(is_noisy(part) for part in self.parts)
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Of one x, where a part fixes it."""
-        return self._of_a_part("event_shape")
-
-    @property
-    def scale(self) -> Tensor:
-        """The unit of the noise levels."""
-        return self._of_a_part("scale")
+    def scale(self) -> Tensor | None:
+        return self._family().scale
 
     @property
     def mean(self) -> Tensor:
-        """Where noise is centred."""
-        return self._of_a_part("mean")
+        return self._family().mean
 
     @property
     def spread(self) -> float:
-        """Of the data about it."""
-        return self._of_a_part("spread")
+        return self._family().spread
 
-    def at(self: C, noise: float | Tensor) -> C:
+    @property
+    def origin(self) -> Tensor | float:
+        return self.mean if self.noisy else next((part.origin for part in self.parts), 0.0)
+
+    def at(self: C, level: float | Tensor) -> C:
         """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
         if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
             raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
-        bound = self._with(energies=nn.ModuleList(at_level(part, noise, self) for part in self.parts))
-        bound.__dict__["noise"] = noise
-        return bound
+        return self._with(nn.ModuleList(at_level(part, level, self) for part in self.parts), level=level)
 
-    def denoise(self, x: Tensor) -> Tensor:
-        """At a noise level: what Tweedie's formula makes of x [B, *event], clean x as far as such a sum knows it."""
-        if self.noise is None:
-            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
-        sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
-        return x - sigma**2 * gradient(self, x)[1]
+    def _with(self: C, energies: nn.ModuleList, **changes: Any) -> C:
+        """A copy of other parts."""
+        return self.bind(_modules={**self._modules, "energies": energies}, **changes)
 
-    def _with(self: C, **modules: nn.Module) -> C:
-        """A copy with other modules."""
-        other = copy.copy(self)
-        other.__dict__["_modules"] = {**self._modules, **modules}
-        return other
+    def _leading(self) -> list[Energy]:
+        """The parts, families over noise levels first."""
+        return sorted(self.parts, key=lambda part: not is_noisy(part))
 
-    def _of_a_part(self, name: str) -> Any:
-        for part in sorted(self.parts, key=lambda part: not is_family(part)):
-            if hasattr(part, name):
-                return getattr(part, name)
-        raise AttributeError(f"no part of this energy has '{name}'")
+    def _family(self) -> Family:
+        """The part that knows noise levels best. RuntimeError: none does."""
+        part = next(iter(self._leading()), None)
+        if not isinstance(part, Family) or not part.noisy:
+            raise RuntimeError("no part of this energy knows noise levels")
+        return part
 
     def _settings(self) -> dict[str, Any]:
-        """What its constructor wants besides the parts, as JSON holds it."""
+        """What its constructor wants besides the parts."""
         return {}
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        for number, part in enumerate(self.parts):
-            part.save_pretrained(save_directory / f"part_{number}")
-        content = {"energy": type(self).__name__, "parts": len(self.energies), "settings": self._settings()}
-        (save_directory / "energy.json").write_text(json.dumps(content))
-
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, **_: Any) -> Energy:
-        from energies import load
-
-        content = json.loads(Path(model_id, "energy.json").read_text())
-        parts = [load(Path(model_id, f"part_{number}")) for number in range(content["parts"])]
-        return cls(parts, **content["settings"])  # type: ignore[call-arg]
 
 
 class WeightedSum(Composite):
@@ -180,14 +158,13 @@ class AnyOf(Composite):
         self.register_buffer("offsets", values)
         self.levels = None if levels is None else [float(level) for level in levels]
 
-    def at(self, noise: float | Tensor) -> AnyOf:
+    def at(self, level: float | Tensor) -> AnyOf:
         if self.levels == []:
             raise RuntimeError("it has the offsets of the level that it is at: bind what it was bound from")
-        bound = super().at(noise)
-        if self.levels is not None:
-            bound.__dict__["_buffers"] = {**self._buffers, "offsets": self._offsets_at(noise)}
-            bound.levels = []
-        return bound
+        bound = super().at(level)
+        if self.levels is None:
+            return bound
+        return bound.bind(_buffers={**self._buffers, "offsets": self._offsets_at(level)}, levels=[])
 
     def forward(self, x: Tensor) -> Tensor:
         return math.log(len(self.energies)) - self._logits(x).logsumexp(1)
@@ -204,12 +181,12 @@ class AnyOf(Composite):
         energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
         return self.offsets.to(energies) - energies
 
-    def _offsets_at(self, noise: float | Tensor) -> Tensor:
+    def _offsets_at(self, level: float | Tensor) -> Tensor:
         """[K] or, for a level a sample, [B, K]."""
         assert self.levels is not None
         order = sorted(range(len(self.levels)), key=lambda k: self.levels[k])  # type: ignore[index]
         known = torch.tensor([math.log(self.levels[k]) for k in order])
-        wanted = torch.as_tensor(noise).detach().float().cpu().flatten().log()
+        wanted = torch.as_tensor(level).detach().float().cpu().flatten().log()
         upper = torch.searchsorted(known, wanted).clamp(1, max(len(known) - 1, 1))
         if len(known) == 1:
             return self.offsets[0]
@@ -233,18 +210,19 @@ class Expected(Energy):
     Args:
         energy: of clean x.
         mean, spread: of the data, s the root mean square about the mean.
-        noise: sigma, one or one a sample [B].
+        level: sigma, one or one a sample [B].
     """
 
-    def __init__(self, energy: Energy, mean: Tensor | float, spread: float, noise: float | Tensor) -> None:
+    def __init__(self, energy: Energy, mean: Tensor | float, spread: float, level: float | Tensor) -> None:
         super().__init__()
-        self.energy, self.mean, self.spread, self.noise = energy, mean, spread, noise
+        self.energy, self.mean, self.spread, self.level = energy, mean, spread, level
 
     def forward(self, x: Tensor) -> Tensor:
-        sigma = torch.as_tensor(self.noise, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+        sigma = torch.as_tensor(self.level, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         return self.energy(self.mean + (x - self.mean) * (self.spread**2 / (self.spread**2 + sigma**2)))
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    @property
+    def arguments(self) -> dict[str, Any]:
         raise TypeError("it is bound to a noise level: save the composition unbound")
 
 
@@ -253,22 +231,11 @@ def any_of(*energies: Energy) -> AnyOf:
     return AnyOf(energies)
 
 
-def is_family(energy: Energy) -> bool:
-    """Whether an energy wants a noise level before it is of x."""
-    return bool(getattr(energy, "noisy", hasattr(energy, "at")))
-
-
-def at_level(energy: Energy, noise: float | Tensor, whole: Composite) -> Energy:
-    """An energy at a noise level; one of clean x sees what data of the whole's mean and spread let expect.
-
-    TypeError: they are to be had from no part of the whole.
-    """
-    if is_family(energy):
-        return energy.at(noise)  # type: ignore[operator]
-    mean, spread = getattr(whole, "mean", None), getattr(whole, "spread", None)
-    if not isinstance(mean, Tensor) or spread is None:
-        raise TypeError("an energy of clean x needs a family with mean and spread beside it, to be at a noise level")
-    return Expected(energy, mean, spread, noise)
+def at_level(energy: Energy, level: float | Tensor, whole: Composite) -> Energy:
+    """An energy at a noise level; one of clean x sees what data of the whole's mean and spread let expect."""
+    if isinstance(energy, Family) and energy.noisy:
+        return energy.at(level)
+    return Expected(energy, whole.mean, whole.spread, level)
 
 
 def terms_of(energy: Energy) -> list[tuple[float, Energy]]:

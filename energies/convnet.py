@@ -1,7 +1,7 @@
 """The generative ConvNet: E(x) = |x - mean|^2 / (2 sigma^2) - f(x), f a ConvNet (Xie et al. 2016, eq. 5-6).
 
 A Gaussian reference measure is tilted by the summed filter responses of a bottom-up network, in one, two or three
-dimensions. The presets are the published networks; `energies.refiner` holds our own default for recovery.
+dimensions. The presets are the published networks; `energies.conditional` holds our own default for recovery.
 """
 
 from __future__ import annotations
@@ -127,6 +127,10 @@ class GenerativeConvNet(Energy):
             whole = [k is None for k in layer.kernel]
             size = [1 if w else -(-n // s) for n, s, w in zip(size, layer.stride, whole, strict=True)]
         self._whole = [[k is None for k in layer.kernel] for layer in layers]
+
+    @property
+    def origin(self) -> float:
+        return self.mean
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The filter responses of every layer."""

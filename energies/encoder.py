@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.convnet import CONVOLUTIONS, unshuffle
-from energies.labelled import Labelled
+from energies.family import Family
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
 
 
-class EncoderEnergy(Labelled):
+class EncoderEnergy(Family):
     """E(x; sigma) or E(x), by label where there are classes.
 
     Args:
@@ -61,12 +62,12 @@ class EncoderEnergy(Labelled):
                 f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
             )
         self.event_shape = tuple(shape)
-        self.noisy, self.spread, self.heads = noisy, spread, heads
+        self._noisy, self._spread, self.heads = noisy, spread, heads
         self._stride = tuple(stride or (2,) * dims)
         self._padding = _padding(shape, self._stride, len(widths))
         cells, conv = math.prod(self._stride), CONVOLUTIONS[dims]
-        self.mean: Tensor
-        self.register_buffer("mean", torch.zeros(*shape))
+        self._mean: Tensor
+        self.register_buffer("_mean", torch.zeros(*shape))
         self.levels = nn.ModuleList()
         c_in = shape[0]
         for width, depth in zip(widths, depths, strict=True):
@@ -78,41 +79,44 @@ class EncoderEnergy(Labelled):
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.3), math.log(5), FREQUENCIES)))
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {**super().arguments, "shape": self.event_shape, "spread": self._spread}
+
+    @property
+    def noisy(self) -> bool:
+        return self._noisy
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def spread(self) -> float:
+        return self._spread
+
+    @property
+    def origin(self) -> Tensor | float:
+        return self._mean
+
     def centre(self, x: Tensor) -> None:
         """Take mean and spread from data x [n, *shape]."""
-        self.mean.copy_(x.mean(0))
-        self.spread = max(float((x - self.mean).square().mean().sqrt()), 0.01)
-        self._hub_mixin_config["spread"] = self.spread  # type: ignore[index]  # what it is saved with
-
-    def at(self, noise: float | Tensor) -> EncoderEnergy:
-        """The same energy at noise level sigma > 0, in units of x (one, or one a sample [B]).
-
-        RuntimeError: it is one of clean x.
-        """
-        if not self.noisy:
-            raise RuntimeError("this energy is of clean x and knows no noise levels")
-        return self._with(noise=noise)
+        self._mean.copy_(x.mean(0))
+        self._spread = max(float((x - self._mean).square().mean().sqrt()), 0.01)
 
     def resized(self, size: Sequence[int]) -> EncoderEnergy:
         """The same weights over x of another size, the mean a constant of each channel: for what is alike everywhere.
 
         What the network reads, it adds up over all places, so that it has no size of its own.
         """
-        channels = self.event_shape[0]
+        channels = len(self.mean)
         shape = (channels, *size)
         colour = self.mean.flatten(1).mean(1).reshape(channels, *[1] * len(size))
-        config = {**(self._hub_mixin_config or {}), "shape": list(shape)}  # type: ignore[dict-item]
-        return self._with(
-            event_shape=shape,
+        return self.bind(
+            _event_shape=shape,
             _padding=_padding(shape, self._stride, len(self.levels)),
-            _buffers={**self._buffers, "mean": colour.expand(shape).clone()},
-            _hub_mixin_config=config,
+            _buffers={**self._buffers, "_mean": colour.expand(shape).clone()},
         )
-
-    @property
-    def scale(self) -> Tensor:
-        """The unit of the noise levels: that of x."""
-        return self.frequencies.new_ones(())
 
     def forward(self, x: Tensor) -> Tensor:
         return -(-self.energies(x)).logsumexp(1) if self.heads > 1 else self.energies(x).squeeze(1)
@@ -129,8 +133,8 @@ class EncoderEnergy(Labelled):
 
     def fresh(self) -> EncoderEnergy:
         """The same network with first weights, and the mean and spread of this one."""
-        other = EncoderEnergy(**self._hub_mixin_config)  # type: ignore[arg-type]
-        other.mean.copy_(self.mean)
+        other = EncoderEnergy(**self.arguments)
+        other._mean.copy_(self.mean)
         return other.to(self.mean.device)
 
     def features(self, x: Tensor) -> Tensor:

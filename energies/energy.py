@@ -1,24 +1,29 @@
 """An energy is a function x -> E(x), with p(x) proportional to exp(-E(x)): lower is likelier.
 
-Energies add (a product of experts) and scale (a temperature): energies/composition.py. `gradient` is the one place that
-differentiates them. `tangent` and `project` are the identity unless an observation constrains x
-(energies/observation.py), `reflect` unless x is bounded (energies/bounded.py).
+Energies add (a product of experts) and scale (a temperature): energies/composition.py. `posterior` conditions one on a
+measurement. `gradient` is the one place that differentiates them for sampling. `tangent` and `project` are the identity
+unless an observation constrains x (energies/observation.py), `reflect` unless x is bounded (energies/bounded.py).
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import redirect_stdout
-from io import StringIO
+import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from energies.saving import Stored, load_module, save_module
+
 if TYPE_CHECKING:
     from energies.composition import WeightedSum
+    from energies.conditioned import Conditioned
+    from energies.observation import Measurement, Observation
+
+E = TypeVar("E", bound="Energy")
 
 CARD = """---
 {{ card_data }}
@@ -28,15 +33,38 @@ An energy E(x), saved by energy-pipelines: `energies.load(folder)` reads it.
 """
 
 
-class Energy(nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_name="energy-pipelines"):
+class Energy(Stored, nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_name="energy-pipelines"):
     """Base of all energies; a subclass defines `forward(x: [B, *event]) -> [B]`.
 
-    `save_pretrained(folder)` and `from_pretrained(folder)` write and read weights (safetensors) and settings (JSON);
-    `energies.load(folder)` reads any of them without being told its class.
+    `save_pretrained(folder)` writes weights (safetensors), class and constructor arguments (energy.json);
+    `energies.load(folder)` reads any energy without being told its class. It works for a subclass of one's own whose
+    arguments are numbers, text, lists, tensors, energies or frozen dataclasses.
     """
 
     exact: Energy | None = None
     """Where the energy is computed in a short number format, the same in float32 (`energies.compute`)."""
+
+    _event_shape: tuple[int, ...] | None = None
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one x. RuntimeError: it may be any."""
+        if self._event_shape is None:
+            raise RuntimeError(f"{type(self).__name__} is an energy of x of any shape")
+        return self._event_shape
+
+    @event_shape.setter
+    def event_shape(self, shape: Sequence[int]) -> None:
+        self._event_shape = tuple(shape)
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether x may be of that shape [*event], as far as the energy tells."""
+        return self._event_shape is None or self._event_shape == tuple(shape)
+
+    @property
+    def origin(self) -> Tensor | float:
+        """Where chains that start from noise are centred: the mean of the data, where it is known, else 0."""
+        return 0.0
 
     @property
     def constrained(self) -> bool:
@@ -63,6 +91,12 @@ class Energy(nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_
         """
         return x, None
 
+    def posterior(self, observation: Observation, y: Measurement) -> Conditioned:
+        """The energy of x given y = A x (+ noise): of clean x, or a family over noise levels where this is one."""
+        from energies.conditioned import Conditioned  # which is an energy
+
+        return Conditioned(self, observation, y)
+
     # Energies of elements with two values define these as well.
 
     @property
@@ -79,14 +113,22 @@ class Energy(nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_
         """Logarithm of the odds [B, *event] of the upper value for the elements of a block, given all others in x."""
         raise TypeError(f"{type(self).__name__} has no conditional odds; only discrete energies have")
 
+    def bind(self: E, **changes: Any) -> E:
+        """A copy that shares the weights, with other attributes: how a label, a noise level or a context is bound."""
+        bound = copy.copy(self)
+        bound.__dict__.update(changes)
+        return bound
+
     def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        (save_directory / "energy.json").write_text(json.dumps({"energy": type(self).__name__}))
+        save_module(self, save_directory)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **settings: Any) -> Energy:
-        with redirect_stdout(StringIO()):  # the library would announce it on the standard output
-            return super()._from_pretrained(model_id=model_id, **settings)
+    def _from_pretrained(cls, *, model_id: str, **_: Any) -> Energy:
+        """TypeError: the folder holds an energy of another class."""
+        energy = load_module(Path(model_id))
+        if not isinstance(energy, cls):
+            raise TypeError(f"{model_id}: holds a {type(energy).__name__}, wanted is a {cls.__name__}")
+        return energy
 
     def __add__(self, other: Energy) -> WeightedSum:
         return _weighted([(1.0, self), (1.0, other)])

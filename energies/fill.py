@@ -2,7 +2,7 @@
 
 Parts of what is seen are hidden as well (the mask itself, moved and mirrored), every candidate fills them, and the
 errors there tell how to blend the candidates where the truth is unknown. Each held-out part yields, as a by-product,
-an example of a fill beside its truth: what `energies.refiner` learns from.
+an example of a fill beside its truth: what `energies.conditional` learns from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from energies import interpolation, selfsimilar
-from energies.refiner import Context
+from energies.references.context import Context
 
 SMOOTH = ((1, 0.01), (1, 10.0), (1, 100.0), (2, 0.01), (2, 0.3), (2, 1.0), (2, 3.0), (2, 10.0))
 """Order and temporal weight of the smooth candidates."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -38,7 +35,8 @@ class FunctionEnergy(Energy):
     """E(x) = score(x), of clean x; in a sum with families over noise levels it steers at every level.
 
     Args:
-        score: from x [B, *event] to [B], differentiable; or the name of one in SCORES.
+        score: from x [B, *event] to [B], differentiable; or the name of one in SCORES. It is stored where it is a
+            function of a module, found again by its name; a lambda is not.
     """
 
     def __init__(self, score: Score | str) -> None:
@@ -52,15 +50,3 @@ class FunctionEnergy(Energy):
         if energies.shape != x.shape[:1]:
             raise ValueError(f"the score gives {list(energies.shape)}, expected one number a sample, [{len(x)}]")
         return energies
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        name = next((name for name, score in SCORES.items() if score is self.score), None)
-        (save_directory / "energy.json").write_text(json.dumps({"energy": type(self).__name__, "score": name}))
-
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, score: Score | None = None, **_: Any) -> Energy:
-        """ValueError: the score is one's own, and not given: `from_pretrained(folder, score=f)`."""
-        name = json.loads(Path(model_id, "energy.json").read_text())["score"]
-        if score is None and name is None:
-            raise ValueError(f"{model_id}: is of a score of your own; give it: from_pretrained(folder, score=f)")
-        return cls(score or name)

@@ -8,99 +8,25 @@ the steps.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from energies.adaptation import warm_up as adapted
 from energies.bounded import Bounded
 from energies.buffer import Start
-from energies.composition import Composite
 from energies.compute import Compute
+from energies.conditioned import Conditioned
 from energies.diagnostics import Monitor
-from energies.encoder import EncoderEnergy
-from energies.energy import Energy, gradient
-from energies.observation import Conditioned, Hidden
-from energies.refiner import geometric
+from energies.energy import Energy
+from energies.family import Family
+from energies.observation import Hidden, Noisy
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Rng, normal
-from energies.sampling import NoisyEnergy, anneal, karras, sample
-
-RETURN = 0.6  # noise level, in units of x, that long chains from data go back to: enough for a digit to change
-
-
-@dataclass(frozen=True)
-class Annealed:
-    """From noise of the highest level down the levels, along the probability flow, of an energy of many noise levels.
-
-    Heun's rule with the levels of Karras et al. (2022, algorithm 1, eq. 5); Langevin steps at each on request.
-    """
-
-    levels: int = 18
-    """Noise levels."""
-
-    high: float = 20.0
-    """The highest, in units of x."""
-
-    low: float = 0.03
-    """The lowest."""
-
-    steps: int = 0
-    """Langevin steps at every level, down to `down_to`."""
-
-    step_size: float = 0.4
-    """Of those, in units of the level."""
-
-    down_to: float = 0.0
-    """The lowest level that has Langevin steps, in units of x; below it x follows the probability flow alone. At low
-    levels chains may drift to x that no noisy data resemble, such as pictures without their object, which learning
-    never made unlikely. 0: all have them; above `high`: none."""
-
-    def __post_init__(self) -> None:
-        if self.levels < 2 or not 0 < self.low < self.high or self.steps < 0 or not self.step_size > 0:
-            raise ValueError("levels must be 2 or more, high above low above 0, steps not negative, step_size positive")
-        if not self.down_to >= 0:
-            raise ValueError(f"down_to must not be negative, got {self.down_to}")
-
-    def longer(self, factor: float) -> Annealed:
-        return replace(self, levels=max(2, round(self.levels * factor)))
-
-    def schedule(self) -> list[float]:
-        return karras(self.high, self.low, self.levels)
-
-    def generate(
-        self, energy: EncoderEnergy | Composite, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None,
-        compute: Compute = "float32",
-    ) -> Iterator[Tensor]:  # fmt: skip
-        start = energy.mean + self.schedule()[0] * noise
-        for level, x in self.down(energy, start, rng, monitor=monitor, compute=compute):
-            yield x if level else x.clamp(-1, 1)
-
-    def down(self, energy: NoisyEnergy, start: Tensor, rng: Rng, **settings: Any) -> Iterator[tuple[float, Tensor]]:
-        """`anneal` by these levels and steps, from starts [B, *event] at the first level; `settings` are its others."""
-        return anneal(
-            energy, self.schedule(), start, rng, steps=self.steps, step_size=self.step_size, down_to=self.down_to,
-            heun=True, **settings,
-        )  # fmt: skip
-
-    def continued(
-        self, energy: EncoderEnergy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None,
-        compute: Compute = "float32",
-    ) -> Iterator[Tensor]:  # fmt: skip
-        """From any x [B, *event]: noise of level RETURN is added, sampled by Langevin steps, and taken away again."""
-        levels = [level for level in self.schedule() if level < RETURN]
-        target = energy.at(RETURN)
-        x = x + RETURN * normal(x, rng)
-        width = RETURN * energy.spread / (RETURN**2 + energy.spread**2) ** 0.5
-        for state, info in sample(Langevin(self.step_size * width), target, x, self.levels, rng, compute=compute):
-            if monitor is not None:
-                monitor.update(state, info)
-            x = state.x
-            yield x
-        for level, moved in anneal(energy, [RETURN, *levels], x, rng, steps=0, heun=True, compute=compute):
-            yield moved if level else moved.clamp(-1, 1)
+from energies.sampling import LevelSampler, sample
+from energies.schedule import Schedule, geometric
 
 
 @dataclass(frozen=True)
@@ -134,33 +60,67 @@ class Chain:
         if any(value is not None and not value > 0 for value in (self.limit, self.bound)):
             raise ValueError(f"limit and bound must be positive, or null, got {self.limit} and {self.bound}")
 
-    def start(self, energy: Any) -> Start:
+    def start(self, energy: Energy) -> Start:
         """Where its chains begin, in learning as in sampling."""
-        return Start(getattr(energy, "mean", 0.0), self.spread, self.bound)
+        return Start(energy.origin, self.spread, self.bound)
 
     def longer(self, factor: float) -> Chain:
         return replace(self, steps=max(1, round(self.steps * factor)))
 
     def generate(
-        self, energy: Energy, noise: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
-    ) -> Iterator[Tensor]:
-        yield from self.continued(energy, self.start(energy).of(noise), rng, monitor=monitor, compute=compute)
+        self, energy: Energy, noise: Tensor, rng: Rng, *, sampler: LevelSampler | None = None, warm_up: int = 0,
+        monitor: Monitor | None = None, compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        x = self.start(energy).of(noise)
+        yield from self.continued(
+            energy, x, rng, sampler=sampler, warm_up=warm_up, monitor=monitor, compute=compute
+        )  # fmt: skip
 
     def continued(
-        self, energy: Energy, x: Tensor, rng: Rng, *, monitor: Monitor | None = None, compute: Compute = "float32"
-    ) -> Iterator[Tensor]:
-        """From any x [B, *event]."""
-        target = energy if self.bound is None else Bounded(energy, -self.bound, self.bound)
-        for noise, steps in ((self.noise, self.steps), (0.0, self.calm)):
-            if not steps:
-                continue
-            sampler = Langevin(self.step_size, noise, limit=self.limit)
-            for state, info in sample(sampler, target, x, steps, rng, compute=compute):
+        self, energy: Energy, x: Tensor, rng: Rng, *, sampler: LevelSampler | None = None, warm_up: int = 0,
+        monitor: Monitor | None = None, compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """From any x [B, *event].
+
+        sampler: in place of the Langevin steps, its step size in units of x; it samples the same law, that at the
+            temperature noise^2. warm_up: steps that adapt it first.
+        """
+        runs: list[tuple[LevelSampler, Energy, int]] = [
+            (Langevin(self.step_size, noise, limit=self.limit), energy, steps)
+            for noise, steps in ((self.noise, self.steps), (0.0, self.calm))
+            if steps
+        ]
+        if sampler is not None:
+            runs[0] = sampler, energy if self.noise in (0.0, 1.0) else tempered(energy, self.noise**2), self.steps
+        for kernel, law, steps in runs:
+            target = within(law, self.bound)
+            if warm_up and kernel is sampler:
+                kernel, state = adapted(kernel, target, x, warm_up, rng, compute=compute)
+                x = state.x
+            for state, info in sample(kernel, target, x, steps, rng, compute=compute):
                 if monitor is not None:
                     monitor.update(state, info)
                 x = state.x
                 yield x
         yield x.clamp(-1, 1)
+
+
+def tempered(energy: Energy, temperature: float) -> Energy:
+    """The energy divided by a temperature; a measurement stays as it is."""
+    if isinstance(energy, Conditioned):
+        return Conditioned(energy.energy * (1 / temperature), energy.observation, energy.y)
+    return energy * (1 / temperature)
+
+
+def within(energy: Energy, bound: float | None) -> Energy:
+    """The energy over a box of plus and minus the bound; where only sums of elements are seen there is none."""
+    if bound is None:
+        return energy
+    if not isinstance(energy, Conditioned):
+        return Bounded(energy, -bound, bound)
+    if energy.observation.holds and not isinstance(energy.observation, Hidden):
+        return energy
+    return Conditioned(Bounded(energy.energy, -bound, bound), energy.observation, energy.y)
 
 
 @dataclass(frozen=True)
@@ -189,13 +149,13 @@ class Stepwise:
     def longer(self, factor: float) -> Stepwise:
         return replace(self, steps=max(1, round(self.steps * factor)))
 
-    def schedule(self) -> list[float]:
+    def noise_levels(self) -> list[float]:
         """Falling levels; each energy but the first is conditioned on the level before."""
         return geometric(self.high, self.low, self.levels)
 
     def step(
         self,
-        energy: EncoderEnergy,
+        energy: Family,
         x: Tensor,
         level: float,
         before: float,
@@ -207,7 +167,7 @@ class Stepwise:
         """From x [B, *event] with noise of level `before` to noise of `level`."""
         between = (before**2 - level**2) ** 0.5
         everything = Hidden(torch.zeros((), dtype=torch.bool, device=x.device))  # hides nothing
-        posterior = Conditioned(energy.at(level), everything, x, between)
+        posterior = Conditioned(energy.at(level), Noisy(everything, between), x)
         # The step that suits the conditional law: as narrow as its measurement, or as the law itself.
         width = between / (1 + (between / level) ** 2) ** 0.5
         for state, info in sample(Langevin(self.step_size * width), posterior, x, self.steps, rng, compute=compute):
@@ -217,20 +177,20 @@ class Stepwise:
 
     def generate(
         self,
-        energy: EncoderEnergy,
+        energy: Family,
         noise: Tensor,
         rng: Rng,
         *,
         monitor: Monitor | None = None,
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:
-        levels = self.schedule()
+        levels = self.noise_levels()
         x = energy.mean + (levels[0] ** 2 + energy.spread**2) ** 0.5 * noise
         yield from self._down(energy, x, levels, rng, monitor, compute)
 
     def continued(
         self,
-        energy: EncoderEnergy,
+        energy: Family,
         x: Tensor,
         rng: Rng,
         *,
@@ -238,12 +198,12 @@ class Stepwise:
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:
         """From any x [B, *event]: noise of the third lowest level is added, and what is likely given it sampled."""
-        levels = self.schedule()[-3:]
+        levels = self.noise_levels()[-3:]
         yield from self._down(energy, x + levels[0] * normal(x, rng), levels, rng, monitor, compute)
 
     def _down(
         self,
-        energy: EncoderEnergy,
+        energy: Family,
         x: Tensor,
         levels: list[float],
         rng: Rng,
@@ -254,19 +214,7 @@ class Stepwise:
             moves = list(self.step(energy, x, level, before, rng, monitor=monitor, compute=compute))
             yield from moves
             x = moves[-1]
-        _, slope = gradient(energy.at(levels[-1]), x)
-        yield (x - levels[-1] ** 2 * slope).clamp(-1, 1)
+        yield energy.at(levels[-1]).denoise(x).clamp(-1, 1)
 
 
-Generator = Annealed | Chain | Stepwise
-
-
-def described(generator: Generator) -> dict[str, Any]:
-    """Kind and settings, for JSON; `from_description` reads it."""
-    return {"kind": type(generator).__name__} | asdict(generator)
-
-
-def from_description(description: dict[str, Any]) -> Generator:
-    """What `described` wrote."""
-    kinds = {kind.__name__: kind for kind in (Annealed, Chain, Stepwise)}
-    return kinds[description["kind"]](**{name: v for name, v in description.items() if name != "kind"})
+Generator = Schedule | Chain | Stepwise

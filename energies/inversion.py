@@ -2,7 +2,7 @@
 
 Only a deterministic generator is a function of its noise, and only what it can make comes back exactly:
 
-- `Annealed` without Langevin steps follows an ordinary differential equation, which runs backwards as well (Song et al.
+- `Schedule` without Langevin steps follows an ordinary differential equation, which runs backwards as well (Song et al.
   2021, section 4.3). Its steps are undone one by one, each to a fixed point, so that what is inverted is the rule of
   the generator and not only the equation.
 - `Chain` without noise is gradient descent of the energy (the short-run chain of Nijkamp et al. 2019): many starts end
@@ -24,31 +24,31 @@ import torch
 from torch import Tensor
 
 from energies.bounded import Bounded
-from energies.buffer import Start
 from energies.energy import Energy, gradient
-from energies.generators import Annealed, Chain, Generator, Stepwise
+from energies.family import Family
+from energies.generators import Chain, Generator, Schedule, Stepwise
 from energies.samplers.state import Rng, each, normal, rms
 
 DESCENT = 0.1  # of the search through chains: its first step, in units of the noise
 Step = Callable[[Tensor], Tensor]
 
 
-def deterministic(generator: Generator) -> Annealed | Chain:
+def deterministic(generator: Generator) -> Schedule | Chain:
     """The generator as a function of its noise: without Langevin steps, or without their noise."""
-    if isinstance(generator, Annealed):
+    if isinstance(generator, Schedule):
         return replace(generator, steps=0)
     if isinstance(generator, Stepwise):
-        return Annealed(high=generator.high, low=generator.low)
+        return Schedule(high=generator.high, low=generator.low)
     return replace(generator, noise=0.0)
 
 
-def decode(generator: Annealed | Chain, energy: Any, noise: Tensor) -> Tensor:
+def decode(generator: Schedule | Chain, energy: Any, noise: Tensor) -> Tensor:
     """Pictures [B, *event] in [-1, 1] of standard normal noise [B, *event]."""
     *_, x = generator.generate(energy, noise, torch.Generator(noise.device))
     return x
 
 
-def invert(generator: Annealed | Chain, energy: Any, x: Tensor, rng: Rng, rounds: int | None = None) -> Tensor:
+def invert(generator: Schedule | Chain, energy: Any, x: Tensor, rng: Rng, rounds: int | None = None) -> Tensor:
     """Noise z [B, *event] with decode(z) near x [B, *event] in [-1, 1].
 
     Args:
@@ -58,7 +58,7 @@ def invert(generator: Annealed | Chain, energy: Any, x: Tensor, rng: Rng, rounds
         rng: of the noise of the lowest level, of which the generator leaves nothing in a picture: without it z would
             be smaller than any noise that the generator is given (on MNIST, a standard deviation of 0.46 in place of
             0.97). The search through a chain begins with it.
-        rounds: of correction at every step of `Annealed`, or through the whole `Chain`; None: 3, or 60.
+        rounds: of correction at every step of `Schedule`, or through the whole `Chain`; None: 3, or 60.
 
     ValueError: the generator draws noise on the way.
     """
@@ -66,11 +66,11 @@ def invert(generator: Annealed | Chain, energy: Any, x: Tensor, rng: Rng, rounds
         raise ValueError(f"{type(generator).__name__} draws noise on the way; take deterministic(generator)")
     if isinstance(generator, Chain):
         return _through(energy, generator, x, rng, 60 if rounds is None else rounds)
-    levels = generator.schedule()
+    levels = generator.noise_levels()
     return (rise(energy, x, levels, rng, 3 if rounds is None else rounds) - energy.mean) / levels[0]
 
 
-def rise(energy: Any, x: Tensor, levels: Sequence[float], rng: Rng, rounds: int = 3) -> Tensor:
+def rise(energy: Family, x: Tensor, levels: Sequence[float], rng: Rng, rounds: int = 3) -> Tensor:
     """Clean x [B, *event] to the first of falling levels, from where `descend` leads back to it."""
     rising = list(reversed(levels))
     lowest = energy.at(rising[0])
@@ -80,17 +80,18 @@ def rise(energy: Any, x: Tensor, levels: Sequence[float], rng: Rng, rounds: int 
     return y
 
 
-def descend(energy: Any, x: Tensor, levels: Sequence[float]) -> Tensor:
-    """x [B, *event] at the first of falling levels down the probability flow to a clean one, as `Annealed` does."""
+def descend(energy: Family, x: Tensor, levels: Sequence[float]) -> Tensor:
+    """x [B, *event] at the first of falling levels down the probability flow to a clean one, as `Schedule` does."""
     for upper, lower in pairwise(levels):
         x = heun(energy, x, upper, lower)
     return energy.at(levels[-1]).denoise(x)
 
 
-def heun(energy: Any, x: Tensor, start: float, end: float) -> Tensor:
+def heun(energy: Family, x: Tensor, start: float, end: float) -> Tensor:
     """One step of Heun's rule along dx/dsigma = sigma dE/dx, between two levels in either direction."""
-    slope = start * gradient(energy.at(start), x)[1]
-    ahead = end * gradient(energy.at(end), x + (end - start) * slope)[1]
+    slope = (x - energy.at(start).denoise(x)) / start
+    ahead = x + (end - start) * slope
+    ahead = (ahead - energy.at(end).denoise(ahead)) / end
     return x + (end - start) * (slope + ahead) / 2
 
 
@@ -116,7 +117,7 @@ def _through(energy: Energy, chain: Chain, x: Tensor, rng: Rng, rounds: int) -> 
     The chain is not held in memory: its states are, and every step is taken again on the way back.
     """
     target = energy if chain.bound is None else Bounded(energy, -chain.bound, chain.bound)
-    step, start = partial(_downhill, target, chain), Start(getattr(energy, "mean", 0.0), chain.spread, chain.bound)
+    step, start = partial(_downhill, target, chain), chain.start(energy)
     noise = normal(x, rng).requires_grad_()
     best, nearest = noise.detach().clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     optimizer = torch.optim.Adam([noise], DESCENT)

@@ -5,25 +5,24 @@ With logits f(x): E(x, y) = -f(x)[y], so that p(y | x) = softmax f(x)[y], and E(
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model
 from torch import Tensor, nn
 
 from energies.encoder import EncoderEnergy
-from energies.labelled import Labelled
+from energies.family import Family
+from energies.saving import Stored
 
 
-class JointEnergy(Labelled):
+class JointEnergy(Family):
     """E(x) of x in any modality, E(x, y) once a label is bound.
 
     Args:
-        classifier: any module that maps x [B, *event] to logits [B, num_classes]. Where it is `noisy` and has a method
-            `at`, this energy is a family over noise levels, too.
+        classifier: any module that maps x [B, *event] to logits [B, num_classes]. With `EncoderLogits` of an encoder
+            over noise levels this energy is a family over them, too. A classifier of one's own is stored where it
+            derives from `energies.Stored`, which remembers the arguments of its constructor.
         num_classes: of the logits.
         event_shape: of one x, where it is fixed.
     """
@@ -31,8 +30,11 @@ class JointEnergy(Labelled):
     def __init__(self, classifier: nn.Module, num_classes: int, event_shape: Sequence[int] | None = None) -> None:
         super().__init__(num_classes)
         self.classifier = classifier
-        if event_shape is not None:
-            self.event_shape = tuple(event_shape)
+        self._event_shape = None if event_shape is None else tuple(event_shape)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {**super().arguments, "classifier": self.classifier}
 
     def logits(self, x: Tensor) -> Tensor:
         """f(x) [B, num_classes]. ValueError: the classifier gives another shape."""
@@ -55,81 +57,43 @@ class JointEnergy(Labelled):
 
     @property
     def noisy(self) -> bool:
-        """Whether it is a family over noise levels, to be bound with `at`."""
-        return bool(getattr(self.classifier, "noisy", False))
+        """Whether the classifier is one over noise levels."""
+        return isinstance(self.classifier, EncoderLogits) and self.classifier.encoder.noisy
 
-    def at(self, noise: float | Tensor) -> JointEnergy:
-        """The same at noise level sigma, where the classifier knows levels."""
-        return self._with(noise=noise, _modules={**self._modules, "classifier": self.classifier.at(noise)})  # type: ignore[operator]
-
-    @property
-    def scale(self) -> Tensor:
-        """The unit of the noise levels."""
-        return self.classifier.scale  # type: ignore[return-value]
+    def at(self, level: float | Tensor) -> JointEnergy:
+        if not self.noisy:
+            return super().at(level)  # which tells
+        classifier = EncoderLogits(self._encoder().at(level))
+        return self.bind(level=level, _modules={**self._modules, "classifier": classifier})
 
     @property
     def mean(self) -> Tensor:
-        """Of the data, where the classifier knows it."""
-        return self.classifier.mean  # type: ignore[return-value]
+        return self._encoder().mean
 
     @property
     def spread(self) -> float:
-        """Of the data about it."""
-        return self.classifier.spread  # type: ignore[return-value]
+        return self._encoder().spread
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Weights; settings too where the classifier is `EncoderLogits`, else the classifier must be given to load."""
-        super()._save_pretrained(save_directory)
-        settings = self.classifier.settings if isinstance(self.classifier, EncoderLogits) else None
-        event = list(self.event_shape) if hasattr(self, "event_shape") else None
-        content = {"num_classes": self.num_classes, "event_shape": event, "classifier": settings}
-        (save_directory / "joint.json").write_text(json.dumps(content))
+    @property
+    def origin(self) -> Tensor | float:
+        return self.classifier.encoder.mean if isinstance(self.classifier, EncoderLogits) else 0.0
 
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, classifier: nn.Module | None = None, **settings: Any) -> JointEnergy:
-        """ValueError: the classifier is one's own, and not given: `from_pretrained(folder, classifier=f)`."""
-        folder = Path(model_id)
-        content = json.loads((folder / "joint.json").read_text())
-        if classifier is None and content["classifier"] is None:
-            raise ValueError(f"{folder}: was made of your own classifier; give one: from_pretrained(..., classifier=f)")
-        made = EncoderLogits(EncoderEnergy(**content["classifier"])) if classifier is None else classifier
-        energy = cls(made, content["num_classes"], content["event_shape"])
-        load_model(energy, str(folder / "model.safetensors"))
-        bound = json.loads((folder / "bound.json").read_text())
-        energy.classes = tuple(bound.get("classes", ()))
-        energy = energy if bound["label"] is None else energy._with(label=torch.tensor(bound["label"]))
-        return energy if bound["noise"] is None else energy.at(bound["noise"])
+    def _encoder(self) -> EncoderEnergy:
+        if not isinstance(self.classifier, EncoderLogits):
+            raise RuntimeError("a classifier of one's own does not know mean and spread of its data")
+        return self.classifier.encoder
 
 
-class EncoderLogits(nn.Module):
+class EncoderLogits(Stored, nn.Module):
     """Our default classifier: minus the energies of the heads of an `EncoderEnergy`, one a class."""
 
     def __init__(self, encoder: EncoderEnergy) -> None:
         super().__init__()
         self.encoder = encoder
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"encoder": self.encoder}
+
     def forward(self, x: Tensor) -> Tensor:
         return -self.encoder.energies(x)
-
-    def at(self, noise: float | Tensor) -> EncoderLogits:
-        return EncoderLogits(self.encoder.at(noise))
-
-    @property
-    def noisy(self) -> bool:
-        return self.encoder.noisy
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self.encoder._hub_mixin_config)  # type: ignore[arg-type]
-
-    @property
-    def scale(self) -> Tensor:
-        return self.encoder.scale
-
-    @property
-    def mean(self) -> Tensor:
-        return self.encoder.mean
-
-    @property
-    def spread(self) -> float:
-        return self.encoder.spread

@@ -3,39 +3,99 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from energies.energy import Energy, check_part
+from energies.linear import blur_response, inverse, to_cosines
+from energies.samplers.state import Rng, normal
+
+Measurement = Any
+"""A tensor [B, ...], or, of measurements that are stacked, a tuple of them."""
 
 
-class Observation(Protocol):
-    """A linear operator A with A A^T invertible."""
+class Observation(ABC):
+    """A linear operator A on x [B, *event], and what its measurements y = A x, exact or noisy, say about x.
 
-    def observe(self, x: Tensor) -> Tensor:
-        """A x."""
-        ...
+    A subclass defines `observe` and `adjoint`; what follows from them is here. Give closed forms where there are any.
+    All follows the device and dtype of x, and sample k of a batch does not depend on the others. A `scale` s > 0
+    broadcasts with x; S = diag(s).
+    """
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y."""
-        ...
+    @abstractmethod
+    def observe(self, x: Tensor) -> Measurement:
+        """A x, of x [B, *event]."""
 
-    def project(self, x: Tensor, y: Tensor) -> Tensor:
-        """The point of {x: A x = y} nearest to x."""
-        ...
+    @abstractmethod
+    def adjoint(self, y: Measurement) -> Tensor:
+        """A^T y [B, *event]."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of the measurement is without noise."""
+        return True
+
+    @property
+    def holds(self) -> bool:
+        """Whether `project` and `tangent` hold x to some of the measurement: to what is exact of it."""
+        return self.exact
+
+    def solve(self, r: Measurement, ridge: float = 0.0, scale: Tensor | None = None) -> Measurement:
+        """(ridge + A S^2 A^T)^-1 r, of the shape of r; with ridge 0 the pseudo-inverse, least squares of least norm.
+
+        By at most 50 steps of `energies.linear.conjugate_residuals`; differentiable in r.
+        """
+        return inverse(lambda z: self._covariance(z, ridge, scale), r, lambda z: z)
+
+    def project(self, x: Tensor, y: Measurement, scale: Tensor | None = None) -> Tensor:
+        """The point of {x: A x = y} nearest to x in units of the scale: x + S^2 A^T solve(y - A x)."""
+        return x + _times(self.adjoint(self.solve(y - self.observe(x), 0.0, scale)), scale, 2)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        """The part of v in the null space of A, what A cannot see; with a scale s, in that of A diag(s)."""
-        ...
+        """The part of v in the null space of A S: v - S A^T solve(A S v)."""
+        return v - _times(self.adjoint(self.solve(self.observe(_times(v, scale)), 0.0, scale)), scale)
+
+    def misfit(self, x: Tensor, y: Measurement, scale: Tensor | None = None) -> Tensor:
+        """Minus the log-likelihood of y [B], less its constant; 0 where y is exact, since `project` holds x to it.
+
+        Args:
+            x: [B, *event].
+            y: of the shape of A x; it broadcasts over the batch.
+            scale: standard deviation of noise that x itself carries; None: x is clean. Then it is the annealed
+                likelihood of Jalal et al. 2021 (arXiv 2108.01368), with the noise of x passed through A.
+        """
+        return x.new_zeros(len(x))
+
+    def sample(self, x: Tensor, rng: Rng) -> Measurement:
+        """A measurement of x [B, *event], with noise if it is noisy."""
+        return self.observe(x)
+
+    def rows(self, index: Tensor | slice, ndim: int) -> Observation:
+        """The same of the samples `index` of a batch x with `ndim` axes, where A differs between samples."""
+        return self
+
+    def to(self, device: torch.device | str) -> Observation:
+        """The same with its tensors on a device."""
+        return self
+
+    def _covariance(self, z: Measurement, ridge: float, scale: Tensor | None) -> Measurement:
+        """(ridge + A S^2 A^T) z."""
+        return ridge * z + self.observe(_times(self.adjoint(z), scale, 2))
 
 
-@dataclass(frozen=True)
-class Hidden:
+def _times(x: Tensor, scale: Tensor | None, power: int = 1) -> Tensor:
+    return x if scale is None else x * scale**power
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden(Observation):
     """Some elements are hidden and the others seen exactly: pixels, frames, regions, in any modality.
+
+    What y holds where x is hidden is no measurement: it counts for nothing.
 
     Attributes:
         mask: bool, True = hidden, of a shape that broadcasts with x [B, *event].
@@ -51,17 +111,28 @@ class Hidden:
         """y with zeros where x is hidden."""
         return self.observe(y)
 
-    def project(self, x: Tensor, y: Tensor) -> Tensor:
-        """y where seen, x where hidden: exact to the last bit."""
+    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """r / (ridge + s^2) where x is seen, 0 where it is hidden."""
+        return self.observe(r / (ridge + (1.0 if scale is None else scale.square())))
+
+    def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+        """y where seen, x where hidden: exact to the last bit, whatever the scale."""
         return torch.where(self.mask.to(x.device), x, y)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v with zeros where x is seen, whatever the scale."""
         return torch.where(self.mask.to(v.device), v, 0.0)
 
+    def rows(self, index: Tensor | slice, ndim: int) -> Hidden:
+        """Those of the mask, if each sample has its own."""
+        return Hidden(self.mask[index]) if self.mask.ndim == ndim and len(self.mask) > 1 else self
+
+    def to(self, device: torch.device | str) -> Hidden:
+        return Hidden(self.mask.to(device))
+
 
 @dataclass(frozen=True)
-class Average:
+class Average(Observation):
     """Only the means of blocks are seen: a measurement at a lower resolution, to be refined (super-resolution).
 
     Attributes:
@@ -71,7 +142,7 @@ class Average:
     factor: tuple[int, ...]
 
     def observe(self, x: Tensor) -> Tensor:
-        """The means [B, C, ... / factor]."""
+        """The means [B, C, ... / factor]. ValueError: the blocks do not divide x."""
         for axis, size in zip(range(-len(self.factor), 0), self.factor, strict=True):
             if x.shape[axis] % size:
                 raise ValueError(f"blocks of {self.factor} do not divide x of shape {list(x.shape)}")
@@ -88,9 +159,18 @@ class Average:
         """Every mean shared out over its block."""
         return self.spread(y) / math.prod(self.factor)
 
-    def project(self, x: Tensor, y: Tensor) -> Tensor:
-        """x moved so that its block means are y, to rounding."""
-        return x + self.spread(y - self.observe(x))
+    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """r / (ridge + the mean of s^2 over the block / its size)."""
+        power = 1.0 if scale is None else self.observe(scale.square().expand_as(self.spread(r)))
+        return r / (ridge + power / math.prod(self.factor))
+
+    def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+        """x moved so that its block means are y, to rounding; with a scale, most where s is large."""
+        change = y - self.observe(x)
+        if scale is None:
+            return x + self.spread(change)
+        power = scale.square().expand_as(x)
+        return x + power * self.spread(change / self.observe(power))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v without its block means; with a scale, such that scale * v has none."""
@@ -101,7 +181,7 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Grey:
+class Grey(Observation):
     """Only a weighted sum of the channels is seen: a colour picture in grey, to be coloured.
 
     Attributes:
@@ -112,109 +192,262 @@ class Grey:
 
     def observe(self, x: Tensor) -> Tensor:
         """The sums [B, 1, ...]. ValueError: x has another number of channels."""
-        if x.shape[1] != len(self.weights):
-            raise ValueError(f"x has {x.shape[1]} channels, the weights are {len(self.weights)}")
+        self._check(x, "x")
         return (x * self._weights(x)).sum(1, keepdim=True)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """y times the weights [B, C, ...]."""
+        """y times the weights [B, C, ...]. ValueError: y has more channels than one."""
+        if y.shape[1] != 1:
+            raise ValueError(f"y has {y.shape[1]} channels; the sum over the channels has 1")
         return y * self._weights(y)
 
-    def project(self, x: Tensor, y: Tensor) -> Tensor:
-        """x moved along the weights so that its sums are y, to rounding."""
-        return x + self.adjoint(y - self.observe(x)) / sum(w * w for w in self.weights)
+    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """r / (ridge + the sum over the channels of weight^2 s^2)."""
+        along = _times(self.adjoint(torch.ones_like(r)), scale)
+        return r / (ridge + along.square().sum(1, keepdim=True))
+
+    def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+        """x moved along the weights, times s^2 with a scale, so that its sums are y, to rounding."""
+        change = y - self.observe(x)
+        if scale is None:
+            return x + self.adjoint(change) / sum(w * w for w in self.weights)
+        return x + self.adjoint(self.solve(change, 0.0, scale)) * scale.square()
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v without its part along the weights; with a scale, such that the sums of scale * v are 0."""
-        if v.shape[1] != len(self.weights):
-            raise ValueError(f"v has {v.shape[1]} channels, the weights are {len(self.weights)}")
+        self._check(v, "v")
         along = self._weights(v) if scale is None else self._weights(v) * scale.expand_as(v)
         return v - along * (along * v).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)
+
+    def _check(self, x: Tensor, name: str) -> None:
+        if x.shape[1] != len(self.weights):
+            raise ValueError(f"{name} has {x.shape[1]} channels, the weights are {len(self.weights)}")
 
     def _weights(self, x: Tensor) -> Tensor:
         return torch.tensor(self.weights, dtype=x.dtype, device=x.device).view(1, -1, *[1] * (x.ndim - 2))
 
 
-class Conditioned(Energy):
-    """An energy given a measurement: p(x | A x = y), or p(x | y) where the measurement is noisy.
+@dataclass(frozen=True)
+class Blur(Observation):
+    """A Gaussian blur, reflected at the borders: diffusion of heat that nothing leaves.
 
-    Exact measurements restrict x to {A x = y}: `gradient` and the noise of a sampler are projected onto the null space
-    of A, so the restricted law is sampled as exactly as the free one. Noisy ones add |A x - y|^2 / (2 noise^2).
+    It is symmetric, and diagonal in the cosines of DCT-II (Rissanen et al. 2022, arXiv 2206.13397): the cosine of
+    frequency f, in radians a pixel, is weakened by exp(-width^2 |f|^2 / 2). Cosines that fewer than `least` of would
+    be left of are lost: no measurement could tell them from rounding, and a projection would blow them up.
 
-    Args:
-        energy: the prior.
-        observation: A.
-        y: measurement, of the shape of A x; it broadcasts over the batch.
-        noise: standard deviation of the measurement's noise; None: exact.
+    Attributes:
+        width: standard deviation of the Gaussian, pixels.
+        axes: how many of the last axes of x [B, *event] are blurred.
+        least: weakest response that is seen, a share of the strongest, which is 1.
 
     Raises:
-        TypeError: two exact measurements at once, or an exact one of a bounded energy that is not of single elements.
-        ValueError: seen values out of the bounds, or noise that is not positive.
+        ValueError: the width is not positive, there are no axes, or `least` is not between 0 and 1.
     """
 
-    def __init__(self, energy: Energy, observation: Observation, y: Tensor, noise: float | None = None) -> None:
-        super().__init__()
-        check_part(energy)
-        if noise is None:
-            _check_exact(energy, observation, y)
-        if noise is not None and not noise > 0:
-            raise ValueError(f"noise must be positive, or None for an exact measurement; got {noise}")
-        self.energy, self.observation, self.y, self.noise = energy, observation, y, noise
+    width: float
+    axes: int = 2
+    least: float = 0.01
 
-    def forward(self, x: Tensor) -> Tensor:
-        prior = self.energy(x)
-        if self.noise is None:
-            return prior
-        misfit = self.observation.observe(x) - self.y.to(x)
-        return prior + misfit.square().flatten(1).sum(1) / (2 * self.noise**2)
+    def __post_init__(self) -> None:
+        if not 0 < self.width < math.inf:
+            raise ValueError(f"width of a blur must be positive, in pixels; got {self.width}")
+        if self.axes < 1:
+            raise ValueError(f"axes of a blur must be 1 or more; got {self.axes}")
+        if not 0 < self.least < 1:
+            raise ValueError(f"least of a blur must be between 0 and 1; got {self.least}")
+
+    def observe(self, x: Tensor) -> Tensor:
+        """x blurred, of the same shape. ValueError: x has too few axes."""
+        return self._filter(x, self._response(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The same as `observe`: a blur is symmetric."""
+        return self.observe(y)
+
+    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        """By the cosines where the scale is the same all over the blurred axes; else by conjugate residuals."""
+        response = self._response(r).square()
+        if scale is None or self._flat(scale):
+            return self._filter(r, _reciprocal(ridge + _times(response, scale, 2)))
+        typical = scale.square().mean(tuple(range(-min(self.axes, scale.ndim), 0)), keepdim=True)
+        near = _reciprocal(ridge + typical * response)
+        return inverse(lambda z: self._covariance(z, ridge, scale), r, lambda z: self._filter(z, near))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        v = self.energy.tangent(v, scale)
-        return v if self.noise is not None else self.observation.tangent(v, scale)
+        """What is lost of v: its cosines that the blur leaves less than `least` of."""
+        if scale is None or self._flat(scale):
+            return self._filter(v, (self._response(v) == 0).to(v))
+        return super().tangent(v, scale)
 
-    def project(self, x: Tensor) -> Tensor:
-        x = self.energy.project(x)
-        return x if self.noise is not None else self.observation.project(x, self.y.to(x))
+    def _flat(self, scale: Tensor) -> bool:
+        return all(size == 1 for size in scale.shape[-self.axes :])
+
+    def _response(self, x: Tensor) -> Tensor:
+        if x.ndim <= self.axes:
+            raise ValueError(f"a blur along {self.axes} axes needs x [B, ...] with as many; got {list(x.shape)}")
+        return blur_response(tuple(x.shape[-self.axes :]), self.width, self.least, x)
+
+    def _filter(self, x: Tensor, factor: Tensor) -> Tensor:
+        return to_cosines(to_cosines(x, self.axes) * factor, self.axes, back=True)
+
+
+def _reciprocal(x: Tensor) -> Tensor:
+    """1 / x, and 0 for 0."""
+    return torch.where(x == 0, 0.0, 1 / torch.where(x == 0, 1.0, x))
+
+
+@dataclass(frozen=True)
+class Noisy(Observation):
+    """Measurements with Gaussian noise, y = A x + noise n: they hold nothing fast, and have a likelihood.
+
+    Attributes:
+        operator: A, an exact one.
+        noise: standard deviation of every element of y.
+
+    Raises:
+        ValueError: the noise is not positive, or the operator is noisy or stacked.
+    """
+
+    operator: Observation
+    noise: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.noise < math.inf:
+            raise ValueError(f"noise must be positive; got {self.noise}; an exact measurement is the operator alone")
+        if isinstance(self.operator, Stacked) or not self.operator.exact:
+            raise ValueError("noise is added to one exact operator; in a stack, each part has its own")
 
     @property
-    def constrained(self) -> bool:
-        return self.noise is None or self.energy.constrained
+    def exact(self) -> bool:
+        return False
+
+    def observe(self, x: Tensor) -> Tensor:
+        """A x, without noise."""
+        return self.operator.observe(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y)
+
+    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
+        return self.operator.solve(r, ridge, scale)
+
+    def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+        """x: nothing is held."""
+        return x
+
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        """v: nothing is held."""
+        return v
+
+    def misfit(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(1/2) r^T (noise^2 + A S^2 A^T)^-1 r [B], r = y - A x."""
+        r = y - self.observe(x)
+        return (r * self.solve(r, self.noise**2, scale)).flatten(1).sum(1) / 2
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        y = self.observe(x)
+        return y + self.noise * normal(y, rng)
+
+    def rows(self, index: Tensor | slice, ndim: int) -> Noisy:
+        return Noisy(self.operator.rows(index, ndim), self.noise)
+
+    def to(self, device: torch.device | str) -> Noisy:
+        return Noisy(self.operator.to(device), self.noise)
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked(Observation):
+    """Several measurements of the same x, such as a part seen exactly and all of it blurred, with noise.
+
+    A measurement y is a tuple of one for each part. The exact parts are held together, and the noisy ones add up.
+    Exact parts that contradict each other are held as nearly as they can be, in least squares.
+
+    Attributes:
+        parts: the observations.
+
+    Raises:
+        ValueError: there are no parts, or one is a stack; y has another number of parts.
+    """
+
+    parts: tuple[Observation, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or any(isinstance(part, Stacked) for part in self.parts):
+            raise ValueError("a stack needs one part or more, and no part is a stack: list all parts in one")
 
     @property
-    def bounded(self) -> bool:
-        return self.energy.bounded
-
-    def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.energy.reflect(x)
+    def exact(self) -> bool:
+        return all(part.exact for part in self.parts)
 
     @property
-    def binary_values(self) -> tuple[float, float]:
-        if self.noise is None and not isinstance(self.observation, Hidden):
-            raise TypeError("elements with two values can only be conditioned exactly on seen elements")
-        return self.energy.binary_values
+    def holds(self) -> bool:
+        return any(part.exact for part in self.parts)
 
-    @property
-    def gibbs_blocks(self) -> list[Tensor]:
-        if self.noise is not None:
-            raise TypeError(
-                "under a noisy measurement the elements of a block are not independent; use GibbsWithGradients"
-            )
-        return self.energy.gibbs_blocks
+    def observe(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part.observe(x) for part in self.parts)
 
-    def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
-        return self.energy.log_odds(x, block)
+    def adjoint(self, y: tuple[Tensor, ...]) -> Tensor:
+        """The sum of the parts' own."""
+        return torch.stack([part.adjoint(one) for part, one in self._pairs(y)]).sum(0)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        raise TypeError("a conditioned energy is not saved: save the energy and condition it again")
+    def solve(self, r: tuple[Tensor, ...], ridge: float = 0.0, scale: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(ridge + A S^2 A^T)^-1 r of all parts together, noisy ones included, by conjugate residuals.
+
+        The parts' own solutions precondition it (block Jacobi).
+        """
+        shapes = [one.shape[1:] for _, one in self._pairs(r)]
+
+        def apply(z: Tensor) -> Tensor:
+            return ridge * z + _joined(self.observe(_times(self.adjoint(_apart(z, shapes)), scale, 2)))
+
+        def near(z: Tensor) -> Tensor:
+            return _joined(part.solve(one, ridge, scale) for part, one in self._pairs(_apart(z, shapes)))
+
+        return _apart(inverse(apply, _joined(r), near), shapes)
+
+    def project(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
+        held = [(part, one) for part, one in self._pairs(y) if part.exact]
+        if not held:
+            return x
+        if len(held) == 1:
+            return held[0][0].project(x, held[0][1], scale)
+        exact = Stacked(tuple(part for part, _ in held))
+        r = tuple(one - part.observe(x) for part, one in held)
+        return x + _times(exact.adjoint(exact.solve(r, 0.0, scale)), scale, 2)
+
+    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        held = tuple(part for part in self.parts if part.exact)
+        if len(held) < 2:
+            return held[0].tangent(v, scale) if held else v
+        exact = Stacked(held)
+        return v - _times(exact.adjoint(exact.solve(exact.observe(_times(v, scale)), 0.0, scale)), scale)
+
+    def misfit(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
+        """The sum of the parts' own [B]; with a scale, as if the noise of x were drawn for each part anew."""
+        return torch.stack([part.misfit(x, one, scale) for part, one in self._pairs(y)]).sum(0)
+
+    def sample(self, x: Tensor, rng: Rng) -> tuple[Tensor, ...]:
+        return tuple(part.sample(x, rng) for part in self.parts)
+
+    def rows(self, index: Tensor | slice, ndim: int) -> Stacked:
+        return Stacked(tuple(part.rows(index, ndim) for part in self.parts))
+
+    def to(self, device: torch.device | str) -> Stacked:
+        return Stacked(tuple(part.to(device) for part in self.parts))
+
+    def _pairs(self, y: tuple[Tensor, ...]) -> list[tuple[Observation, Tensor]]:
+        if not isinstance(y, tuple) or len(y) != len(self.parts):
+            got = f"{len(y)} in a tuple" if isinstance(y, tuple) else type(y).__name__
+            raise ValueError(f"a stack of {len(self.parts)} parts needs a tuple of as many measurements; got {got}")
+        return list(zip(self.parts, y, strict=True))
 
 
-def _check_exact(energy: Energy, observation: Observation, y: Tensor) -> None:
-    if energy.constrained:
-        raise TypeError("the energy has an exact measurement already: join both into one observation")
-    if energy.bounded:
-        if not isinstance(observation, Hidden):
-            raise TypeError(
-                "a bounded energy can only be conditioned on seen elements: reflection would leave the others"
-            )
-        if ((energy.reflect(y)[0] != y) & ~observation.mask.to(y.device)).any():
-            raise ValueError("the measurement has seen values out of the energy's bounds")
+def _joined(parts: Iterable[Tensor]) -> Tensor:
+    """Tensors [B, ...] in one [B, n]."""
+    return torch.cat([part.flatten(1) for part in parts], 1)
+
+
+def _apart(joined: Tensor, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
+    """What `_joined` joined."""
+    pieces = joined.split([shape.numel() for shape in shapes], 1)
+    return tuple(piece.reshape(-1, *shape) for piece, shape in zip(pieces, shapes, strict=True))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.convnet import CONVOLUTIONS
-from energies.labelled import Labelled
+from energies.family import Family
 
 
-class ResidualEnergy(Labelled):
+class ResidualEnergy(Family):
     """E(x) = w . pooled responses, of clean x in two or three dimensions; no Gaussian reference holds it.
 
     Args:

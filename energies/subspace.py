@@ -24,7 +24,7 @@ class Subspace(Energy):
 
     def __init__(self, mean: Tensor, basis: Tensor, variances: Tensor, noise: float) -> None:
         super().__init__()
-        self.event_shape = tuple(mean.shape)
+        self.event_shape = mean.shape
         self.noise = noise
         self.mean: Tensor
         self.basis: Tensor
@@ -55,7 +55,7 @@ class Subspace(Energy):
         gain = self.variances / (self.variances + self.noise**2)
         return (d.square().sum(1) - (gain * along.square()).sum(1)) / (2 * self.noise**2)
 
-    def expected(self, observe: Linear, adjoint: Linear, y: Tensor, steps: int = 20) -> Tensor:
+    def expected(self, observe: Linear, adjoint: Linear, y: Tensor, steps: int = 20, *, noise: float = 0.0) -> Tensor:
         """Mean of x [B, *event] within the subspace, given y = A (x + noise) of a coarse isometry A, A A^T = c I.
 
         Conjugate gradients for the coordinates along B, preconditioned by the share of x that is seen.
@@ -65,11 +65,12 @@ class Subspace(Energy):
             adjoint: A^T.
             y: [B, ...].
             steps: at most; float32 gains nothing beyond about 20.
+            noise: standard deviation of noise that y has besides.
         """
         shape = (len(y), *self.event_shape)
         seen = adjoint(observe(torch.ones(shape, dtype=y.dtype, device=y.device))).flatten(1)
         gain = adjoint(observe(seen.view(shape))).flatten(1).sum(1) / seen.sum(1).clamp(min=1e-12)  # c
-        precision = 1 / (self.noise**2 * gain.clamp(min=1e-12))[:, None]  # of y, whose noise A shrinks
+        precision = 1 / (self.noise**2 * gain.clamp(min=1e-12) + noise**2)[:, None]  # of y: A shrinks the noise of x
 
         def normal(z: Tensor) -> Tensor:
             x = adjoint(observe((z @ self.basis).view(shape))).flatten(1)

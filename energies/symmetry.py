@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from energies.composition import Composite
 from energies.energy import Energy
+from energies.family import Family
+
+One = TypeVar("One", bound="OfOne")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,25 @@ TURNS = tuple(Turn(times=k) for k in range(4))
 """All turns of a picture: a group, the identity among them."""
 
 
-class Invariant(Composite):
+class OfOne(Composite):
+    """Base of compositions of one energy with itself: a label of it is theirs."""
+
+    def __init__(self, parts: Sequence[Energy]) -> None:
+        super().__init__(parts)
+        if len(self.energies) != 1:
+            raise ValueError(f"one energy is needed, got {len(self.energies)}")
+        part = self.parts[0]
+        if isinstance(part, Family):
+            self.num_classes, self.classes = part.num_classes, part.classes
+
+    def given(self: One, label: int | str | Tensor | None) -> One:
+        part = self.parts[0]
+        if not isinstance(part, Family):
+            raise ValueError("this energy knows no labels")
+        return self._with(nn.ModuleList([part.given(label)]))
+
+
+class Invariant(OfOne):
     """E(x) = mean_T E(T x), the product of experts over transforms, at the temperature of one.
 
     Where the transforms are a group, E(T x) = E(x) for each of them.
@@ -51,20 +72,20 @@ class Invariant(Composite):
         transforms: of x; by default the four turns of a picture.
     """
 
-    def __init__(self, parts: Sequence[Energy], transforms: Sequence[Transform | dict[str, Any]] = TURNS) -> None:
+    def __init__(self, parts: Sequence[Energy], transforms: Sequence[Transform] = TURNS) -> None:
         super().__init__(parts)
-        if len(self.energies) != 1 or not transforms:
-            raise ValueError("one energy and one transform or more are needed")
-        self.transforms = tuple(_transform(t) if isinstance(t, dict) else t for t in transforms)
+        if not transforms:
+            raise ValueError("one transform or more are needed")
+        self.transforms = tuple(transforms)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.parts[0](transform(x)) for transform in self.transforms]).mean(0)
 
     def _settings(self) -> dict[str, Any]:
-        return {"transforms": [{"kind": type(t).__name__} | asdict(t) for t in self.transforms]}
+        return {"transforms": self.transforms}
 
 
-class Tiled(Composite):
+class Tiled(OfOne):
     """E(X) of X larger than what an energy was learned of: the product over overlapping windows.
 
     It is at the temperature of one window. X goes on at its opposite edge, so that every element lies in as many
@@ -80,21 +101,18 @@ class Tiled(Composite):
     def __init__(self, parts: Sequence[Energy], size: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__(parts)
         self.size, self.stride = tuple(size), tuple(stride)
-        self.window = tuple(super().event_shape[1:])
+        channels, *window = self.event_shape
+        self.window = tuple(window)
         axes = list(zip(self.size, self.window, self.stride, strict=True))
         if any(s < 1 or n < w or n % s or w % s for n, w, s in axes):
             raise ValueError(f"size {self.size} and window {self.window} must be multiples of the stride {self.stride}")
         self.share = 1 / math.prod(w // s for _, w, s in axes)  # every element lies in so many windows
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return (super().event_shape[0], *self.size)
+        self.event_shape = (channels, *self.size)
 
     @property
     def mean(self) -> Tensor:
         """Of the data, by channel."""
-        mean = torch.as_tensor(super().mean)
-        return mean if not mean.ndim else mean.flatten(1).mean(1).reshape(-1, *[1] * len(self.size))
+        return super().mean.flatten(1).mean(1).reshape(-1, *[1] * len(self.size))
 
     def forward(self, x: Tensor) -> Tensor:
         starts = list(product(*(range(0, n, s) for n, s in zip(self.size, self.stride, strict=True))))
@@ -119,9 +137,3 @@ def invariant(energy: Energy, transforms: Sequence[Transform] = TURNS) -> Invari
 def tiled(energy: Energy, size: Sequence[int], stride: Sequence[int]) -> Tiled:
     """The product of an energy over overlapping windows of a larger X of that size."""
     return Tiled([energy], size, stride)
-
-
-def _transform(found: dict[str, Any]) -> Transform:
-    if found["kind"] == "Turn":
-        return Turn(tuple(found["axes"]), found["times"])  # type: ignore[arg-type]
-    return Flip(found["axis"])

@@ -7,12 +7,12 @@ many, and `likeliest` picks from several such ways the frames that the energy do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from energies.energy import gradient
+from energies.family import Family
 from energies.inversion import descend, rise
 from energies.samplers.state import Rng, normal
 
@@ -40,7 +40,7 @@ def slerp(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
 
 
 def between(
-    energy: Any, first: Tensor, second: Tensor, shares: Tensor, levels: Sequence[float], rng: Rng, rounds: int = 2
+    energy: Family, first: Tensor, second: Tensor, shares: Tensor, levels: Sequence[float], rng: Rng, rounds: int = 2
 ) -> Tensor:
     """Frames [B, T, *event] at shares [T] of a way between x [B, *event] in [-1, 1], one that ends at both.
 
@@ -53,7 +53,7 @@ def between(
     return descend(energy, x.flatten(0, 1), levels).clamp(-1, 1).unflatten(0, x.shape[:2])
 
 
-def doubt(energy: Any, x: Tensor, level: float, rng: torch.Generator, draws: int = 2) -> Tensor:
+def doubt(energy: Family, x: Tensor, level: float, rng: torch.Generator, draws: int = 2) -> Tensor:
     """[B]: by what factor the energy misses clean x [B, *event] in its own noise further than it expects to, less 1.
 
     With y = x + sigma noise, the energy's guess D(y) misses x by |D - x|^2, and by sigma^2 tr(dD/dy) in the mean over

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 from energies.buffer import ReplayBuffer
 from energies.energy import Energy
+from energies.family import Family
 
+E = TypeVar("E", bound=Energy)
 Metrics = dict[str, float]
 
 
@@ -45,6 +47,10 @@ class Batch:
     references: References | None = None
 
 
-def labelled(energy: Energy, label: Tensor | None) -> Energy:
-    """The energy of x with these labels [B], where there are any."""
-    return energy if label is None else energy.given(label)  # type: ignore[operator]
+def labelled(energy: E, label: Tensor | None) -> E:
+    """The energy of x with these labels [B], where there are any. TypeError: it knows no labels."""
+    if label is None:
+        return energy
+    if not isinstance(energy, Family):
+        raise TypeError(f"{type(energy).__name__} knows no labels to learn from")
+    return energy.given(label)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from energies.bounded import Bounded
+from energies.conditioned import Conditioned
 from energies.diagnostics import saturation
 from energies.energy import Energy
-from energies.generators import Chain
+from energies.generators import Chain, tempered
 from energies.objectives.batch import Batch, Metrics, labelled
-from energies.observation import Conditioned, Hidden
+from energies.observation import Hidden
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Sampler
-from energies.sampling import sample
+from energies.sampling import LevelSampler, sample
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class MaximumLikelihood:
     sampling_steps: int = 300
     """Langevin steps from noise to a sample when the energy is learned."""
 
+    sampler: LevelSampler | None = None
+    """What moves the chains in place of those Langevin steps, its step size in units of x: mala, hmc, underdamped ...;
+    it samples the energy at the temperature noise^2, exactly where it accepts or refuses."""
+
     def __post_init__(self) -> None:
         if self.steps < 1 or self.sampling_steps < 1 or (self.negatives is not None and self.negatives < 1):
             raise ValueError("steps, sampling_steps and negatives must be 1 or more")
@@ -65,28 +69,31 @@ class MaximumLikelihood:
             raise ValueError("restart must be a share, energy_weight and data_noise not negative")
         self.generator()  # checks the rest
 
-    def sampler(self) -> Langevin:
-        return Langevin(self.step_size, self.noise, limit=self.limit)
+    def kernel(self) -> LevelSampler:
+        """What moves the chains."""
+        return self.sampler or Langevin(self.step_size, self.noise, limit=self.limit)
 
     def generator(self) -> Chain:
         """How an energy that was learned so makes samples; a short-run one with the very steps that it learned with."""
         steps = self.steps if self.restart == 1 else self.sampling_steps
         return Chain(steps, self.step_size, self.noise, self.limit, bound=self.bound)
 
-    def _bounded(self, energy: Energy) -> Bounded:
-        return Bounded(energy, -self.bound, self.bound)
+    def _law(self, energy: Energy) -> Bounded:
+        """What the chains sample: the energy within the bounds, at its temperature for samplers that have none."""
+        warm = self.sampler is None or self.noise in (0.0, 1.0)
+        return Bounded(energy if warm else tempered(energy, self.noise**2), -self.bound, self.bound)
 
-    def __call__(self, energy: Any, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+    def __call__(self, energy: Energy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         assert batch.chains is not None
         data = batch.x
         if batch.hidden is not None and batch.imputed is not None:
-            seen = Conditioned(self._bounded(energy), Hidden(batch.hidden), batch.x)
-            batch.imputed.copy_(advance(self.sampler(), seen, batch.imputed, self.steps, rng))
+            seen = Conditioned(self._law(energy), Hidden(batch.hidden), batch.x)
+            batch.imputed.copy_(advance(self.kernel(), seen, batch.imputed, self.steps, rng))
             data = batch.imputed
         num = min(self.negatives or len(data), len(batch.chains))
         drawn = batch.chains.draw(num, self.restart, rng)
         theirs = labelled(energy, drawn.label)
-        samples = advance(self.sampler(), self._bounded(theirs), drawn.x, self.steps, rng)
+        samples = advance(self.kernel(), self._law(theirs), drawn.x, self.steps, rng)
         batch.chains.put(drawn, samples)
         widened = data
         if self.data_noise:

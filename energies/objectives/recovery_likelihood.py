@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from energies.encoder import EncoderEnergy
+from energies.family import Family
 from energies.generators import Stepwise
 from energies.objectives.batch import Batch, Metrics, labelled
 
@@ -27,10 +27,10 @@ class RecoveryLikelihood:
         """How an energy that was learned so makes samples."""
         return self.stepwise
 
-    def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
-        pairs = list(pairwise(self.stepwise.schedule()))
+    def __call__(self, energy: Family, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+        pairs = list(pairwise(self.stepwise.noise_levels()))
         before, level = pairs[int(torch.randint(len(pairs), (), generator=rng, device=rng.device))]
-        energy = labelled(energy, batch.label)  # type: ignore[assignment]
+        energy = labelled(energy, batch.label)
 
         def noise() -> Tensor:
             return torch.randn(batch.x.shape, generator=rng, device=rng.device)

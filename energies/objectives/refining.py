@@ -1,4 +1,4 @@
-"""Denoising of a `Refiner`, which knows what is seen."""
+"""Denoising of a `ConditionalEnergy`, which is told what is seen."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from energies.conditional import ConditionalEnergy
 from energies.objectives.batch import Batch, Metrics
-from energies.refiner import Refiner
 
 
 @dataclass(frozen=True)
 class Denoising:
-    """Denoising score matching of a `Refiner` at random noise levels (Vincent 2011; Song & Ermon 2019).
+    """Denoising score matching of a `ConditionalEnergy` at random noise levels (Vincent 2011; Song & Ermon 2019).
 
     At level tau the energy's estimate of the clean x, D(x) = x - (tau s)^2 dE/dx, is compared with it where it is
     known, in units of s and weighted by 1 + 1 / tau^2. At the infinite level D is the posterior mean.
@@ -34,20 +34,20 @@ class Denoising:
         if not self.level > 0 or not self.spread >= 0:
             raise ValueError(f"level must be positive and spread not negative, got {self.level}, {self.spread}")
 
-    def __call__(self, energy: Refiner, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+    def __call__(self, energy: ConditionalEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         known = batch.known
         assert known is not None
         infinite = bool(torch.rand((), generator=rng, device=rng.device) < self.mean_share)
         if infinite:
-            error = (energy.mean() - batch.x) * known
+            error = (energy.posterior_mean() - batch.x) * known
             # Relative to the fill's expected error, so that hard places count as they do in the final error.
             loss = error.square().sum() / (energy.scale.square() * known).expand_as(error).sum()
             return loss, {"mean_loss": loss.item()}
-        shape = (len(batch.x), 1, 1, 1, 1)
+        shape = (len(batch.x), *[1] * (batch.x.ndim - 1))
         tau = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
         noise = torch.randn(batch.x.shape, generator=rng, device=rng.device)
         with torch.no_grad():  # hidden values whose truth is unknown are imputed by their mean
-            clean = torch.where(known, batch.x, energy.mean())
+            clean = torch.where(known, batch.x, energy.posterior_mean())
         noisy = (clean + tau * energy.scale * noise).requires_grad_()
         error = (energy.at(tau).denoise(noisy, create_graph=True) - clean) / energy.scale * known
         loss = (error.square() * (1 + tau**-2)).sum() / known.expand_as(error).sum()

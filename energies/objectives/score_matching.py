@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from energies.encoder import EncoderEnergy
-from energies.generators import Annealed
+from energies.family import Family
 from energies.objectives.batch import Batch, Metrics, References, labelled
+from energies.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class ScoreMatching:
         if not self.level > 0 or not self.spread >= 0:
             raise ValueError(f"level must be positive and spread not negative, got {self.level} and {self.spread}")
 
-    def generator(self) -> Annealed:
+    def generator(self) -> Schedule:
         """How an energy that was learned so makes samples."""
-        return Annealed()
+        return Schedule()
 
-    def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
+    def __call__(self, energy: Family, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         x = batch.x
         shape = (len(x), *[1] * (x.ndim - 1))
         sigma = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
         noisy = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
-        energy = labelled(energy, batch.label)  # type: ignore[assignment]
+        energy = labelled(energy, batch.label)
         target = x if batch.references is None else expected(x, batch.label, batch.references, noisy, sigma)
         error = energy.at(sigma).denoise(noisy.requires_grad_(), create_graph=True) - target
         weight = (sigma**2 + energy.spread**2) / (sigma * energy.spread) ** 2

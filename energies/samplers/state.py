@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -47,11 +47,11 @@ class Info(NamedTuple):
 class Sampler(Protocol):
     """An algorithm with its settings."""
 
-    def init(self, energy: Energy, x: Tensor) -> State:
-        """The state of chains that start at x [B, *event], moved onto the energy's constraint."""
+    def init(self, energy: Energy, x: Tensor) -> Any:
+        """The `State` of chains that start at x [B, *event], moved onto the energy's constraint."""
         ...
 
-    def step(self, energy: Energy, state: State, rng: Rng) -> tuple[State, Info]:
+    def step(self, energy: Energy, state: Any, rng: Rng) -> tuple[Any, Info]:
         """One step of every chain."""
         ...
 

@@ -1,0 +1,155 @@
+"""Our default for recovery: a generative ConvNet around a reference that is told what is seen, at every noise level.
+
+Let m be an initial estimate of x given what is seen, s its expected error at every element, and z = (x - m) / s; the
+reference (`energies.references`) makes both. For z known up to Gaussian noise of level tau,
+
+    E(x; tau) = |z|^2 / (2 (1 + tau^2)) - sqrt(1 + tau^2) / tau <u, g(u; c, tau)>,    u = z / (1 + tau^2),
+
+summed over the hidden elements: the generative ConvNet's Gaussian reference around m, of variance s^2 (1 + tau^2),
+tilted by a network g that sees the context c (estimate, scale, what is hidden, further estimates). u is what a linear
+estimate would make of z. With Tweedie's formula the expected x is x - (tau s)^2 dE/dx; as tau grows u falls to 0 and
+the expectation becomes m + s g(0; c): one step of descent from the estimate, with no gradient to take.
+
+So there are two things here. `posterior_mean` is an *amortised posterior mean*: what a network, trained on many ways to
+see x in part, expects of x in one pass. The levels below are a *conditional energy*, for samples
+(`energies.sampling.anneal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from energies.conditioned import Conditioned
+from energies.convnet import UNet
+from energies.family import Family
+from energies.observation import Measurement, Observation
+from energies.references import Context, Reference
+
+
+class ConditionalEnergy(Family):
+    """The energy of the formula above; a posterior, or `told`, binds its context.
+
+    Args:
+        reference: makes contexts of K further estimates.
+        channels: C of x [B, C, *size].
+        widths: channels of the network's levels (`convnet.UNet`).
+        depths: residual blocks there.
+        stride: how much coarser each level is along the axes of size, two of pictures or three; (1, 2, 2) keeps time,
+            (2, 2, 2) is for voxels.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        channels: int = 3,
+        widths: Sequence[int] = (40, 64),
+        depths: Sequence[int] = (2, 3),
+        stride: Sequence[int] = (1, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.dims = len(stride)
+        if self.dims not in (2, 3):
+            raise ValueError(f"stride must be of two axes or three, got {list(stride)}")
+        c_in = 2 * channels + 3 + reference.num_others * channels
+        whole = (stride[0], stride[1], stride[2]) if self.dims == 3 else (1, stride[0], stride[1])
+        self.net = UNet(c_in, channels, widths, depths, whole, flat=self.dims == 2)
+        self.reference = reference
+        self._event_shape = reference.event_shape
+        self._multiple = tuple(side ** len(widths) for side in stride)
+        self._context: Context | None = None
+
+    def told(self, context: Context) -> ConditionalEnergy:
+        """The same energy with a context bound, at no level; the weights are shared."""
+        return self.bind(_context=context, level=None, _event_shape=tuple(context.fill.shape[1:]))
+
+    def free(self, num: int = 1) -> ConditionalEnergy:
+        """The energies of `num` x of which nothing is seen, or of the one clip. RuntimeError: it knows no whole x."""
+        return self.told(self.reference.free(num))
+
+    def posterior(self, observation: Observation, y: Measurement) -> Conditioned:
+        """Where the reference takes such a measurement the network is told of it; else x is held to it as any other."""
+        device = self.net.head.weight.device
+        with torch.autocast(device.type, enabled=False):
+            if not self.reference.takes(observation):
+                return Conditioned(self.free(), observation, y)
+            return AmortisedPosterior(self.told(self.reference.context(observation, y)), observation, y)
+
+    @property
+    def context(self) -> Context:
+        """That is bound; else that of nothing seen."""
+        return self.reference.free(1) if self._context is None else self._context
+
+    @property
+    def noisy(self) -> bool:
+        return True
+
+    @property
+    def mean(self) -> Tensor:
+        """m [B, C, *size]."""
+        return self.context.fill
+
+    @property
+    def spread(self) -> float:
+        return float(self.context.scale.square().mean().sqrt())
+
+    @property
+    def scale(self) -> Tensor:
+        return self.context.scale
+
+    def start(self, noise: Tensor, level: float) -> Tensor:
+        """Only what is hidden holds noise."""
+        c = self.context
+        return c.fill + level * c.scale * c.hidden * noise
+
+    def posterior_mean(self) -> Tensor:
+        """Expected x given what is seen, m + s g(0; c): [B, C, *size]."""
+        c = self.context
+        g = self._field(torch.zeros_like(c.fill), torch.zeros(len(c.fill), device=c.fill.device), c)
+        return c.fill + c.scale * g
+
+    def forward(self, x: Tensor) -> Tensor:
+        c, variance = self.context, 1 + self.sigma(x) ** 2
+        z = (x - c.fill) / c.scale * c.hidden
+        u = z / variance
+        tilt = u * self._field(u, 1 / variance.flatten(), c) * (variance / (variance - 1)).sqrt()
+        return (z.square() / (2 * variance) - tilt).flatten(1).sum(1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the network's levels respond to x [B, C, *size]: means and largest values of every filter, [B, F]."""
+        c, variance = self.context, 1 + self.sigma(x) ** 2
+        u = (x - c.fill) / c.scale * c.hidden / variance
+        levels = self.net.encode(self._input(u, 1 / variance.flatten(), c))
+        pooled = [pool for level in levels for pool in (level.mean((2, 3, 4)), level.amax((2, 3, 4)))]
+        return torch.cat(pooled, 1).float()
+
+    def _field(self, u: Tensor, gain: Tensor, c: Context) -> Tensor:
+        """g(u; c, tau) at the hidden elements; gain = 1 / (1 + tau^2) tells the network the level."""
+        out = self.net(self._input(u, gain, c))
+        out = out[:, :, 0] if self.dims == 2 else out
+        for axis, size in enumerate(u.shape[2:], 2):
+            out = out.narrow(axis, 0, size)
+        return out.to(u.dtype) * c.hidden
+
+    def _input(self, u: Tensor, gain: Tensor, c: Context) -> Tensor:
+        """For the network, whose x has three axes of size: a picture is one frame."""
+        level = gain.expand(len(u)).view(-1, 1, *[1] * self.dims).expand(-1, 1, *u.shape[2:])
+        seen = c.features().expand(len(u), *[-1] * (self.dims + 1))
+        x = torch.cat([u, seen, level], 1)
+        pads = [n for axis in range(1, self.dims + 1) for n in (0, -x.shape[-axis] % self._multiple[-axis])]
+        x = F.pad(x, pads, mode="replicate") if any(pads) else x  # edges repeated to what the network needs
+        return x[:, :, None] if self.dims == 2 else x
+
+
+class AmortisedPosterior(Conditioned):
+    """p(x | y) of a conditional energy that was told of y: a family over noise levels, and a mean in one pass."""
+
+    energy: ConditionalEnergy
+
+    def posterior_mean(self) -> Tensor:
+        """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y."""
+        mean = self.energy.posterior_mean().to(self.energy.context.fill.dtype)
+        return self.observation.project(mean, self.y) if self.observation.holds else mean

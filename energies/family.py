@@ -1,0 +1,138 @@
+"""The contract of energies that know labels or noise levels: bind both, and what is left is an energy of x."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from energies.energy import Energy, gradient
+
+if TYPE_CHECKING:
+    from energies.composition import WeightedSum
+
+F = TypeVar("F", bound="Family")
+
+
+class Family(Energy):
+    """Base of energies E(x; label, level), of which either may be missing.
+
+    At level tau the energy is that of x + tau s z, z standard normal and s the `scale`. A family that is `noisy` must
+    be bound with `at` before it is an energy of x. A subclass reads `codes` and `sigma` in its forward, and defines
+    `mean` and `spread` where it is noisy.
+
+    Args:
+        num_classes: of labels; 0: it knows none.
+
+    Attributes:
+        classes: names of the labels, where they are known.
+        label: that is bound, one or one a sample [B]; None: any.
+        level: that is bound, one or one a sample [B]; None: none is.
+    """
+
+    def __init__(self, num_classes: int = 0) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.classes: tuple[str, ...] = ()
+        self.label: Tensor | None = None
+        self.level: float | Tensor | None = None
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it is a family over noise levels."""
+        return False
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the data [*event], where noise is centred. RuntimeError: it is not known."""
+        raise RuntimeError(f"{type(self).__name__} does not know the mean of its data")
+
+    @property
+    def spread(self) -> float:
+        """Root mean square of the data about the mean. RuntimeError: it is not known."""
+        raise RuntimeError(f"{type(self).__name__} does not know the spread of its data")
+
+    @property
+    def scale(self) -> Tensor | None:
+        """s, the unit of the noise levels, broadcasting with x; None: the unit of x."""
+        return None
+
+    @property
+    def origin(self) -> Tensor | float:
+        return self.mean if self.noisy else 0.0
+
+    def at(self: F, level: float | Tensor) -> F:
+        """The same energy at noise level tau > 0 (one, or one a sample [B]). RuntimeError: it is one of clean x."""
+        if not self.noisy:
+            raise RuntimeError("this energy is of clean x and knows no noise levels")
+        return self.bind(level=level)
+
+    def given(self: F, label: int | str | Tensor | None) -> F:
+        """The same energy of x with that label (one, by name where they have names, or one a sample [B]).
+
+        Negative or None: of any label.
+
+        ValueError: there is no such label.
+        """
+        if isinstance(label, str):
+            if label not in self.classes:
+                raise ValueError(f"label must be one of {', '.join(self.classes) or 'none (unnamed)'}, got {label}")
+            label = self.classes.index(label)
+        if label is not None:
+            label = torch.as_tensor(label)
+            if (label >= self.num_classes).any():
+                raise ValueError(f"label must be below {self.num_classes}, got {int(label.max())}")
+            label = torch.where(label < 0, self.num_classes, label)
+        return self.bind(label=label)
+
+    def guided(self: F, label: Tensor, weight: float) -> WeightedSum | F:
+        """E(x) + weight * (E(x, label) - E(x)): 1 is the energy given the label.
+
+        More insists on it: samples are sharper, and no longer of the law of the data (Ho & Salimans 2022).
+        """
+        if weight == 1:
+            return self.given(label)
+        return (1 - weight) * self.given(None) + weight * self.given(label)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The bound labels, [B] or [1], on the device of x; `num_classes` stands for any."""
+        return torch.as_tensor(self.num_classes if self.label is None else self.label, device=x.device).reshape(-1)
+
+    def sigma(self, x: Tensor) -> Tensor:
+        """The bound noise level, to broadcast with x [B, *event]. RuntimeError: none is bound."""
+        if self.level is None:
+            raise RuntimeError("this energy needs a noise level: energy.at(sigma)")
+        return torch.as_tensor(self.level, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+    def denoise(self, x: Tensor, *, slope: Tensor | None = None, create_graph: bool = False) -> Tensor:
+        """Expected clean x given x [B, *event] with noise of the bound level: x - (tau s)^2 dE/dx (Tweedie's formula).
+
+        slope: dE/dx, where it is known already.
+        """
+        if slope is None:
+            _, slope = gradient(self, x, create_graph=create_graph)
+        deviation = self.sigma(x) if self.scale is None else self.sigma(x) * self.scale
+        return x - deviation**2 * slope
+
+    def start(self, noise: Tensor, level: float) -> Tensor:
+        """x [B, *event] at a noise level so high that nothing else matters, of standard normal noise [B, *event]."""
+        return self.mean + level * (noise if self.scale is None else self.scale * noise)
+
+    def state(self) -> dict[str, Any]:
+        """Label and level where one is bound for all samples, and the names of the classes."""
+        return {
+            "label": None if self.label is None or self.label.ndim else int(self.label),
+            "level": None if self.level is None or torch.as_tensor(self.level).ndim else float(self.level),
+            "classes": list(self.classes),
+        }
+
+    def restore(self: F, state: dict[str, Any]) -> F:
+        self.label = None if state["label"] is None else torch.tensor(state["label"])
+        self.level, self.classes = state["level"], tuple(state["classes"])
+        return self
+
+
+def is_noisy(energy: Energy) -> bool:
+    """Whether an energy wants a noise level before it is of x."""
+    return isinstance(energy, Family) and energy.noisy

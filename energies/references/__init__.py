@@ -1,0 +1,8 @@
+"""What a conditional energy is told of x that is seen in part: of one clip, of a data set, or of what lies nearby."""
+
+from energies.references.clip import ClipReference
+from energies.references.context import Context, Reference
+from energies.references.dataset import DataReference, Memory
+from energies.references.local import LocalReference
+
+__all__ = ["ClipReference", "Context", "DataReference", "LocalReference", "Memory", "Reference"]

@@ -1,0 +1,171 @@
+"""The reference of a data set: probabilistic PCA and nearest neighbours, conditioned on what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from energies.observation import Average, Blur, Grey, Hidden, Measurement, Noisy, Observation
+from energies.references.context import Context, Reference
+from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred
+from energies.subspace import Subspace
+
+TOGETHER = 256  # measurements compared with all that is remembered at once
+
+
+class Memory:
+    """x that are remembered, [n, *event], and the Gaussian of low rank of them.
+
+    Args:
+        x: in [-1, 1]; of two values, -1 and 1, where `binary`.
+        rank: principal components, at most.
+        noise: of an element beyond these, in units of x.
+        binary: shapes [n, 1, N, N, N], remembered with their mirror images in the first axis; else pictures or clips.
+    """
+
+    def __init__(self, x: Tensor, rank: int = 600, noise: float = 0.6, binary: bool = True) -> None:
+        self.binary = binary
+        self.x = torch.cat([x, x.flip(2)]) if binary else x
+        self.subspace = Subspace.fit(self.x, rank, noise)
+
+    def free(self, num: int) -> Context:
+        """Nothing is seen: the mean."""
+        shape = self.subspace.event_shape
+        mean = self.subspace.mean.view(1, *shape).expand(num, *shape)
+        return _context(mean, torch.ones_like(mean[:, :1], dtype=torch.bool), [mean] * NUM_OTHERS, self.binary)
+
+    def context(self, observation: Observation, y: Tensor) -> Context:
+        """What is known of x of which y [B, ...] is seen. The mask of `Hidden` is bool [B, 1, *size]."""
+        if isinstance(observation, Hidden):
+            return self._hidden(observation, y)
+        return self._measured(observation, y)
+
+    def _hidden(self, observation: Hidden, y: Tensor) -> Context:
+        hidden = observation.mask
+        seen = (~hidden).to(y.dtype)
+        linear = self.subspace.expected(lambda x: x * seen, lambda x: x * seen, y, 12)
+        alike = most_alike if self.binary else _nearest
+        nearest = self._first_and_mean(alike(self.x, y, seen.expand_as(y), 5))
+        # What the subspace misses of the elements that are seen goes on into their neighbours.
+        missed = (y - linear) * seen
+        near = linear + blurred(missed, 0.7) / (blurred(seen, 0.7) + 0.1)
+        wide = linear + blurred(missed, 1.5) / (blurred(seen, 1.5) + 0.1)
+        fill = torch.where(hidden, near.clamp(-1, 1), y)
+        return _context(fill, hidden, [linear, wide, *nearest], self.binary)
+
+    def _measured(self, observation: Observation, y: Tensor) -> Context:
+        noise = observation.noise if isinstance(observation, Noisy) else 0.0
+        linear = self.subspace.expected(observation.observe, observation.adjoint, y, noise=noise)
+        plain = _plain(observation, y, self.subspace.event_shape)
+        measured = observation.observe(self.x).flatten(1)
+        num = min(5, len(measured))
+        order = torch.cat(
+            [torch.cdist(part, measured).topk(num, largest=False).indices for part in y.flatten(1).split(TOGETHER)]
+        )
+        nearest = self._first_and_mean(order)
+        guess = (linear + plain) / 2 if self.binary else linear
+        fill = observation.project(guess, y).clamp(-1, 1)
+        hidden = torch.ones_like(fill[:, :1], dtype=torch.bool)
+        return _context(fill, hidden, [linear, plain, *nearest], self.binary)
+
+    def _first_and_mean(self, order: Tensor) -> list[Tensor]:
+        return [self.x[order[:, 0]], self.x[order].mean(1)]
+
+
+class DataReference(Reference):
+    """The memory of a data set, stored in 8 bits.
+
+    Args:
+        shape: of one x.
+        num: how many x are remembered.
+        rank, noise, binary: as for `Memory`.
+    """
+
+    num_others = NUM_OTHERS
+    remembered: Tensor
+
+    def __init__(
+        self, shape: Sequence[int], num: int, rank: int = 600, noise: float = 0.6, binary: bool = True
+    ) -> None:
+        super().__init__()
+        self.event_shape, self.rank, self.noise, self.binary = tuple(shape), rank, noise, binary
+        self.register_buffer("remembered", torch.zeros(num, torch.Size(shape).numel(), dtype=torch.uint8))
+
+    def remember(self, x: Tensor) -> None:
+        """Learn from x [num, *shape], which may be means of blocks."""
+        self.remembered.copy_(levels(x))
+        self.__dict__.pop("memory", None)
+
+    def _apply(self, *arguments: Any, **settings: Any) -> DataReference:
+        """Moved to another device, it makes its memory anew there."""
+        self.__dict__.pop("memory", None)
+        return super()._apply(*arguments, **settings)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Of what it remembers; made when first asked for, and not again."""
+        assert self.event_shape is not None
+        with torch.autocast(self.remembered.device.type, enabled=False):
+            x = (self.remembered / 127.5 - 1).view(-1, *self.event_shape)
+            return Memory(x, self.rank, self.noise, self.binary)
+
+    def takes(self, observation: Observation) -> bool:
+        inner = observation.operator if isinstance(observation, Noisy) else observation
+        return isinstance(inner, Hidden | Average | Grey | Blur) and not (
+            isinstance(observation, Noisy) and isinstance(inner, Hidden) and bool(inner.mask.any())
+        )
+
+    def context(self, observation: Observation, y: Measurement) -> Context:
+        assert isinstance(y, Tensor)
+        return self.memory.context(observation, y)
+
+    def free(self, num: int) -> Context:
+        return self.memory.free(num)
+
+
+def most_alike(shapes: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:
+    """Numbers [B, num] of the shapes [n, 1, N, N, N] most like y by intersection over union where it is seen.
+
+    y: [B, 1, N, N, N], any value where seen (0 or 1, the same shape) is 0.
+    """
+    rows = shapes.flatten(1)
+    here = ((y + 1) / 2 * seen).flatten(1)
+    volume, seen = here.sum(1, keepdim=True), seen.flatten(1)
+    both = (here @ rows.T + volume) / 2  # of x in {-1, 1}, (x + 1) / 2 is set
+    either = volume + (seen @ rows.T + seen.sum(1, keepdim=True)) / 2 - both
+    return (both / either.clamp(min=1)).topk(min(num, len(rows)), 1).indices
+
+
+def _nearest(pictures: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:
+    """Likewise the pictures nearest to y by squared differences where it is seen."""
+    rows = pictures.flatten(1)
+    here, seen = (y * seen).flatten(1), seen.flatten(1)
+    distance = seen @ rows.square().T - 2 * here @ rows.T
+    return distance.topk(min(num, len(rows)), 1, largest=False).indices
+
+
+def _plain(observation: Observation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x as the measurement alone has it: block means interpolated, a grey picture grey, others as they are."""
+    inner = observation.operator if isinstance(observation, Noisy) else observation
+    if isinstance(inner, Average):
+        return F.interpolate(y, shape[1:], mode=LINEAR[len(shape) - 1])
+    return y.expand(-1, *shape)
+
+
+def _context(fill: Tensor, hidden: Tensor, others: list[Tensor], binary: bool) -> Context:
+    if binary:
+        return binary_context(fill, hidden, others)
+    # How far the estimates differ tells how wrong the initial one may be.
+    candidates = torch.stack(others, 1)
+    variance = (candidates - fill[:, None]).square().mean((1, 2))[:, None]
+    return Context(fill, (variance + LEAST_SCALE**2).sqrt(), hidden, candidates)
+
+
+def levels(x: Tensor) -> Tensor:
+    """uint8 [n, elements] of x [n, *event] in [-1, 1]: how x is remembered."""
+    return ((x.flatten(1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,0 +1,62 @@
+"""The reference of details: what is seen nearby, of x of any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from energies.observation import Average, Hidden, Measurement, Observation
+from energies.references.context import Context, Reference
+
+LEAST_SCALE = 0.1  # in units of x: nowhere is an initial estimate taken to be surer than that
+NUM_OTHERS = 4
+
+
+class LocalReference(Reference):
+    """Means of what is seen nearby, of shapes of two values; it knows nothing of whole x."""
+
+    num_others = NUM_OTHERS
+
+    def takes(self, observation: Observation) -> bool:
+        return isinstance(observation, Hidden | Average)
+
+    def context(self, observation: Observation, y: Measurement) -> Context:
+        assert isinstance(y, Tensor)
+        if isinstance(observation, Hidden):
+            seen = (~observation.mask).to(y.dtype)
+            near, wide = (blurred(y * seen, width) / (blurred(seen, width) + 0.01) for width in (0.7, 1.5))
+            fill = torch.where(observation.mask, near.clamp(-1, 1), y)
+            return binary_context(fill, observation.mask, [near, wide, near, wide])
+        assert isinstance(observation, Average)
+        size = [side * factor for side, factor in zip(y.shape[2:], observation.factor, strict=True)]
+        line = F.interpolate(y, size, mode=LINEAR[y.ndim - 2])
+        fill = observation.project(line, y).clamp(-1, 1)
+        return binary_context(fill, torch.ones_like(fill, dtype=torch.bool), [line] * NUM_OTHERS)
+
+    def free(self, num: int) -> Context:
+        raise RuntimeError("this energy refines details and remembers nothing whole: condition it on block means")
+
+
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""Modes of linear interpolation by the number of dimensions."""
+
+
+def binary_context(fill: Tensor, hidden: Tensor, others: list[Tensor]) -> Context:
+    """Of x of two values, -1 and 1, with that mean."""
+    return Context(fill, (1 - fill.square()).clamp(min=LEAST_SCALE**2).sqrt(), hidden, torch.stack(others, 1))
+
+
+def blurred(x: Tensor, width: float) -> Tensor:
+    """Gaussian mean of [B, C, *size] along the axes of size, zeros beyond the edge."""
+    reach = int(4 * width + 0.5)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device) / width) ** 2)
+    kernel = kernel / kernel.sum()
+    channels, dims = x.shape[1], x.ndim - 2
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
+    x = x.flatten(0, 1)[:, None]
+    for axis in range(dims):
+        shape, pads = [1] * (dims + 2), [0] * dims
+        shape[2 + axis], pads[axis] = len(kernel), reach
+        x = convolve(x, kernel.view(shape), padding=pads)
+    return x[:, 0].unflatten(0, (-1, channels))
