@@ -131,7 +131,7 @@ def _describe_module(module: nn.Module, tensors: dict[str, Tensor], name: str, p
     prefix = places.get(id(module))
     if prefix is None:
         prefix = f"{name}/" if name else ""
-        for key, tensor in _weights(module).items():
+        for key, tensor in _weights(module, _where(name)).items():
             _put(tensors, prefix + key, tensor)
         places = {id(inner): f"{prefix}{key}." if key else prefix for key, inner in module.named_modules()}
     parts = {}
@@ -141,12 +141,13 @@ def _describe_module(module: nn.Module, tensors: dict[str, Tensor], name: str, p
     return {"module": address, **parts, "weights": prefix}
 
 
-def _weights(module: nn.Module) -> dict[str, Tensor]:
+def _weights(module: nn.Module, where: str) -> dict[str, Tensor]:
     """The parameters and persistent buffers. TypeError: it keeps something else among them."""
     found = module.state_dict(keep_vars=True)
     for key, value in found.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{type(module).__name__} keeps {key}, no tensor, among its weights: keep it in `state`")
+            kind = type(module).__name__
+            raise TypeError(f"{where}: {kind} keeps {key}, no tensor, among its weights: keep it in `state`")
     return found
 
 
@@ -315,7 +316,7 @@ class _Reader:
         """Read the weights of a module. ValueError: they do not fit."""
         if not isinstance(prefix, str):
             raise ValueError(f"{name} names its weights by {prefix!r}, expected text")
-        wanted = _make(lambda: _weights(module), type(module), name)
+        wanted = _make(lambda: _weights(module, name), type(module), name)
         stored = {key.removeprefix(prefix): t for key, t in self.tensors.items() if key.startswith(prefix)}
         taken = {key.removeprefix(prefix) for key in self.used if key.startswith(prefix)}
         both = [key for key in wanted if key in stored]

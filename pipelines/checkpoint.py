@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
+import energies
+from data.errors import InputError
+from energies import Energy
+from energies.saving import describe, restore
+
+FORMAT = 2  # of values.json
 MANIFEST = "manifest.json"
 
 
@@ -67,27 +74,28 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
 
     Args:
         folder: the stage's folder; it exists.
-        values: tensors, energies (modules with `save_pretrained`) and JSON-able data; tensors may
-            also stand inside maps and lists. Tensors go to values.safetensors, an energy to the
-            folder of its name, the rest to values.json.
+        values: energies, and whatever `energies.saving.describe` takes: JSON-able data, tuples, tensors and frozen
+            dataclasses, inside of each other. Tensors go to values.safetensors, an energy to the folder of its name,
+            the rest to values.json.
 
     Raises:
-        OSError: they cannot be written; then none of them are there.
+        InputError: a value cannot be stored; nothing of them is there then.
+        OSError: they cannot be written; likewise.
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     new = _beside(folder / "values", "new")
-    energies = {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+    parts = {name: value for name, value in values.items() if isinstance(value, Energy)}
     tensors: dict[str, Tensor] = {}
-    rest = {name: _without_tensors(v, name, tensors) for name, v in values.items() if name not in energies}
+    with _told_as_input("cannot be stored"):
+        rest = describe({name: value for name, value in values.items() if name not in parts}, tensors)
 
     def write(target: Path) -> None:
         write_file(target / "values.safetensors", _pack(tensors))
-        write_file(
-            target / "values.json",
-            json.dumps({"values": rest, "energies": list(energies)}).encode(),
-        )
-        for name, energy in energies.items():
-            energy.save_pretrained(target / name)  # type: ignore[operator]
+        content = {"format": FORMAT, "values": rest, "energies": list(parts)}
+        write_file(target / "values.json", json.dumps(content, allow_nan=False).encode())
+        for name, energy in parts.items():
+            with _told_as_input(f"{name} cannot be stored"):
+                energy.save_pretrained(target / name)
 
     _fill(new, write)
     for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
@@ -99,40 +107,28 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
 
 
 def load_values(folder: Path) -> dict[str, Any] | None:
-    """What a stage gave, tensors on the CPU, or None where it is not there or damaged."""
+    """What a stage gave, tensors on the CPU, or None where it is not there or damaged.
+
+    InputError: an earlier version wrote it, or it is of a class that this program has not imported.
+    """
     if not verify(folder):
         return None
-    tensors = tensors_from_bytes((folder / "values.safetensors").read_bytes())
     stored = json.loads((folder / "values.json").read_bytes())
-    values = {name: _with_tensors(value, tensors) for name, value in stored["values"].items()}
-    if stored["energies"]:
-        import energies
-
-        values |= {name: energies.load(folder / name) for name in stored["energies"]}
-    return values
-
-
-def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` with each tensor moved to `tensors` and its name left in its place."""
-    if isinstance(value, Tensor):
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, dict):
-        return {"map": {key: _without_tensors(v, f"{name}/{key}", tensors) for key, v in value.items()}}
-    if isinstance(value, (list, tuple)):
-        return {"list": [_without_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]}
-    return value
+    if stored.get("format") != FORMAT:
+        raise InputError(f"{folder} was written by another version; choose another folder (out=...) or delete this one")
+    tensors = tensors_from_bytes((folder / "values.safetensors").read_bytes())
+    with _told_as_input(f"{folder} cannot be read"):
+        return restore(stored["values"], tensors, "values") | {
+            name: energies.load(folder / name) for name in stored["energies"]
+        }
 
 
-def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    [(kind, inner)] = value.items()
-    if kind == "tensor":
-        return tensors[inner]
-    if kind == "map":
-        return {key: _with_tensors(v, tensors) for key, v in inner.items()}
-    return [_with_tensors(v, tensors) for v in inner]
+@contextmanager
+def _told_as_input(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: {error}") from error
 
 
 # -------------------------------------------------------------------------------------------- files

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from data.errors import InputError
+from energies import Hidden, StudentT
 from pipelines import checkpoint
 
 
@@ -102,35 +108,78 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, fail_at)
     assert tree(tmp_path) == before
 
 
+@dataclass(frozen=True)
+class Observed:
+    y: Any
+    shape: tuple[int, ...] = (1, 2)
+
+
+@dataclass
+class Loose:
+    y: int = 1
+
+
 def test_values_come_back(tmp_path):
     values = {
         "clip": torch.randn(2, 3),
         "fills": {"a": torch.ones(1), "b": [torch.zeros(2), 5]},
+        "a/b": torch.ones(3),
+        "a": {"b": torch.zeros(3)},
         "n": {"tensor": "x"},
+        "pair": (torch.ones(2), [Observed(torch.arange(3))], {"k": (Hidden(torch.tensor([[True, False]])),)}),
     }
-    checkpoint.save_values(tmp_path, values | {"none": None, "names": ("a", "b")})
+    checkpoint.save_values(tmp_path, values | {"none": None, "names": ("a", "b"), "observed": Observed(Observed(1.5))})
     loaded = checkpoint.load_values(tmp_path)
     assert loaded is not None
     torch.testing.assert_close(loaded["clip"], values["clip"], rtol=0, atol=0)
     torch.testing.assert_close(loaded["fills"]["b"][0], torch.zeros(2))
-    assert (loaded["fills"]["b"][1], loaded["n"], loaded["none"], loaded["names"]) == (
-        5,
-        {"tensor": "x"},
-        None,
-        ["a", "b"],
-    )
+    assert torch.equal(loaded["a/b"], torch.ones(3)) and torch.equal(loaded["a"]["b"], torch.zeros(3))
+    assert (loaded["fills"]["b"][1], loaded["n"], loaded["none"]) == (5, {"tensor": "x"}, None)
+    assert loaded["names"] == ("a", "b") and loaded["observed"] == Observed(Observed(1.5))
+    ones, [observed], inner = loaded["pair"]
+    assert torch.equal(ones, torch.ones(2)) and type(loaded["pair"]) is tuple
+    assert type(observed) is Observed and torch.equal(observed.y, torch.arange(3)) and observed.shape == (1, 2)
+    assert type(inner["k"][0]) is Hidden and torch.equal(inner["k"][0].mask, torch.tensor([[True, False]]))
 
 
-class ToyEnergy(torch.nn.Linear):
-    def save_pretrained(self, folder: Path) -> None:
-        Path(folder).mkdir()
-        torch.save(self.state_dict(), Path(folder) / "weights.pt")
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Observed(lambda x: x), "^cannot be stored: named/0/y: a lambda .*define it as a function in a module"),
+        (Loose(), r"named/0 is a Loose.*declare it @dataclass\(frozen=True\)"),
+        (torch.nn.Linear(1, 1), "named/0 is the module Linear.*derive it from energies.Stored"),
+        (float("nan"), "named/0 is nan; only finite numbers"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_is_named_and_nothing_is_left(tmp_path, value, message):
+    with pytest.raises(InputError, match=message):
+        checkpoint.save_values(tmp_path, {"x": torch.ones(2), "named": [value]})
+    assert tree(tmp_path) == {}
 
 
-def test_an_energy_is_saved_with_save_pretrained_and_its_damage_noticed(tmp_path):
-    checkpoint.save_values(tmp_path, {"energy": ToyEnergy(2, 1), "n": 1})
-    assert checkpoint.verify(tmp_path)
-    checkpoint.save_values(tmp_path, {"energy": ToyEnergy(2, 1), "n": 2})  # replaces the first
-    assert checkpoint.verify(tmp_path)
-    (tmp_path / "energy" / "weights.pt").write_bytes(b"x")
+def test_values_of_an_earlier_version_are_refused(tmp_path):
+    checkpoint.save_values(tmp_path, {"n": 1})
+    content = json.dumps({"values": {"n": 1}, "energies": []}).encode()
+    (tmp_path / "values.json").write_bytes(content)
+    manifest = json.loads((tmp_path / "manifest.json").read_bytes())
+    manifest["values.json"] = checkpoint.signature(tmp_path / "values.json")
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="was written by another version; choose another folder"):
+        checkpoint.load_values(tmp_path)
+
+
+def test_values_of_a_class_that_is_not_imported_are_refused(tmp_path, monkeypatch):
+    checkpoint.save_values(tmp_path, {"observed": Observed(1)})
+    monkeypatch.delitem(sys.modules, __name__)
+    with pytest.raises(InputError, match=f"values/observed is of .*{__name__}.Observed, .*add imports={__name__}$"):
+        checkpoint.load_values(tmp_path)
+
+
+def test_an_energy_is_saved_in_a_folder_of_its_own_and_its_damage_noticed(tmp_path):
+    energy = StudentT(2, 3)
+    checkpoint.save_values(tmp_path, {"energy": energy, "n": 1})
+    checkpoint.save_values(tmp_path, {"energy": energy, "n": 2})  # replaces the first
+    loaded, x = checkpoint.load_values(tmp_path), torch.randn(3, 2)
+    assert loaded is not None and loaded["n"] == 2 and torch.equal(loaded["energy"](x), energy(x))
+    (tmp_path / "energy" / "model.safetensors").write_bytes(b"x")
     assert checkpoint.load_values(tmp_path) is None
