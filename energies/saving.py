@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -34,7 +35,9 @@ def save_module(module: nn.Module, folder: Path) -> None:
     description = describe(module, tensors)
     _check_finite(tensors)
     distinct, shared = _distinct(tensors)
-    content = tensors_to_bytes({key: t.cpu().contiguous() for key, t in distinct.items()})
+    # Cloned: other views of the same memory are fine here, but not in a file.
+    contiguous = torch.contiguous_format
+    content = tensors_to_bytes({k: t.cpu().clone(memory_format=contiguous) for k, t in distinct.items()})
     digest = hashlib.sha256(content).hexdigest()
     text = json.dumps({"format": FORMAT, "energy": description, "shared": shared, "sha256": digest}, indent=1)
     folder.mkdir(parents=True, exist_ok=True)

@@ -118,9 +118,8 @@ def load_values(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{folder} was written by another version; choose another folder (out=...) or delete this one")
     tensors = tensors_from_bytes((folder / "values.safetensors").read_bytes())
     with _told_as_input(f"{folder} cannot be read"):
-        return restore(stored["values"], tensors, "values") | {
-            name: energies.load(folder / name) for name in stored["energies"]
-        }
+        parts = {name: energies.load(folder / name) for name in stored["energies"]}
+        return restore(stored["values"], tensors, "values") | parts
 
 
 @contextmanager

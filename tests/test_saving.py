@@ -158,9 +158,9 @@ def one_line():
         raise (AssertionError(error) if "\n" in str(error) else OneLine) from error
 
 
-def round_trip(value: Any) -> Any:
+def round_trip(value: Any, name: str = "") -> Any:
     tensors: dict[str, Tensor] = {}
-    description = json.loads(json.dumps(describe(value, tensors, "value"), allow_nan=False))
+    description = json.loads(json.dumps(describe(value, tensors, name), allow_nan=False))
     return restore(description, {key: tensor.clone() for key, tensor in tensors.items()})
 
 
@@ -426,9 +426,24 @@ def test_a_part_that_is_copied_keeps_its_own_weights(tmp_path):
     assert same(again.parts[0].first[0], whole.first[0])
 
 
-def test_a_module_inside_of_a_value_comes_back():
-    value = {"a": [Net(2), Point(1.0, Net(3))], "": Net(2), "a/b": torch.ones(2), "arguments": Net(1)}
-    assert same(round_trip(value), value)
+@pytest.mark.parametrize("name", ["", "value"])
+def test_modules_and_tensors_inside_of_values_keep_apart_whatever_their_names(name):
+    one, two, zeros = torch.ones(1), torch.ones(2), torch.zeros(3)
+    value = {"a": [Net(2), Point(1.0, Net(3))], "": Net(2), "a/0": one, "~": two, "a~10": zeros, "arguments": Net(1)}
+    assert same(round_trip(value, name), value)
+    assert same(round_trip(one, name), one)
+
+
+def test_views_of_one_tensor_come_back_as_they_were(tmp_path):
+    base = torch.randn(4, 4)
+    whole = Sum([Net(2), Bound(2)], base, base.T, base[:2], base.view(torch.int32))
+    save_module(whole, tmp_path)
+    again = load_module(tmp_path)
+    assert isinstance(again, Sum) and same((again.shift, again.rest), (whole.shift, whole.rest))
+    # Weights of parts are told by where they are in the whole, not named twice.
+    content = json.loads((tmp_path / "energy.json").read_text())
+    assert content["shared"] == {}
+    assert [part["weights"] for part in content["energy"]["arguments"]["parts"]["list"]] == ["parts.0.", "parts.1."]
 
 
 def test_the_number_format_is_kept(tmp_path):
