@@ -47,10 +47,15 @@ def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides:
     Raises:
         ConfigError: anything unknown, ambiguous, of the wrong type, given twice, or refused by its dataclass.
     """
+    overrides = list(overrides)
     run, entries, modality = trees.split(trees.parse(text, name), name)
-    classes = [pick(members(stage), key, f"{name}: unknown stage") for key, _ in entries]
+    problem = trees.no_stage(name, modality, trees.imports(run, overrides))
+    classes = [pick(members(stage), key, problem) for key, _ in entries]
     tags = trees.labels([snake(cls.__name__) for cls in classes])
     chain = dict(zip(tags, classes, strict=True))
+    for tag in chain:
+        if tag in _hints(settings):
+            raise ConfigError(f"{name}: the stage '{tag}' is called like a setting of the run; rename its class")
     kinds = _hints(settings) | chain
     for key in run:
         if key not in _hints(settings):
@@ -58,6 +63,8 @@ def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides:
     whole = run | {tag: body for tag, (_, body) in zip(tags, entries, strict=True)}
     given = [(_address(path, kinds, chain), value) for path, value in map(trees.override, overrides)]
     whole = _override(whole, kinds, given)
+    if "imports" in whole:  # of one module as a rule, which needs no brackets
+        whole["imports"] = trees.listed(whole["imports"], "imports")
     return Config(
         build({key: body for key, body in whole.items() if key not in tags}, settings, ""),
         tuple(build(whole[tag], kinds[tag], tag) for tag in tags),
@@ -283,7 +290,7 @@ def members(kind: Any) -> tuple[Any, ...]:
 def pick(classes: Sequence[type], key: str, problem: str) -> type:
     """The class that a key names: `score_matching`; its underscores do not matter, `convnet` is ConvNet too."""
     for cls in classes:
-        if cls.__name__.lower() == key.replace("_", ""):
+        if cls.__name__.lower().replace("_", "") == key.replace("_", ""):
             return cls
     unknown(problem, key, [snake(cls.__name__) for cls in classes])
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import trees
-from pipelines.source import Class, Expression, Field, Source
+from pipelines.source import Class, Expression, Field, Source, find_modules
 from pipelines.trees import Scalar, Tree, at, snake, unknown
 
 WIDTH = 100
@@ -19,6 +19,7 @@ python -m pipelines.run NAME --help    all stages and fields of a pipeline
 python -m pipelines.run --list         all pipelines
 
 NAME is one of the pipelines, or the path of a YAML file like those in configs/.
+Stages of your own, in my_parts.py, stand in such a file once it imports them: imports: [my_parts].
 The same command again continues an interrupted run.
 The stage may be left out where only one has such a field: size=32 for load.size=32."""
 
@@ -49,26 +50,38 @@ def overview(configs: Path, source: Source) -> str:
     return "\n\n".join([USAGE, pipelines, _run_settings(source, {}, "NAME"), EXIT_CODES])
 
 
-def pipeline(file: Path, source: Source, stages: str | None) -> str:
+def pipeline(file: Path, source: Source, stages: str | None, overrides: Sequence[str] = ()) -> str:
     """The help of one pipeline: all its stages with type, default and meaning of every field.
 
     Args:
         file: the YAML of the pipeline, whose values are shown as the defaults.
         source: where the code is.
         stages: the module that holds the union `Stage` of all stages; None: that of the file's modality.
+        overrides: the settings of the command line; only `imports=...` is looked at.
     """
     text = file.read_text()
     settings, entries, modality = trees.split(trees.parse(text, file.name), file.name)
-    known = source.members(stages or trees.stages_of(modality), "Stage")
+    imports = trees.imports(settings, overrides)
+    if imports:
+        settings["imports"] = list(map(Scalar, imports))
+    known = _known(source, stages or trees.stages_of(modality, imports), find_modules(imports, file.parent))
     parts = [
         f"{file.stem}: {description(text)}\n\n{_example(file)}",
         _run_settings(source, settings, file.stem),
     ]
-    names = [_member(known, key, f"{file.name}: unknown stage") for key, _ in entries]
+    names = [_member(known, key, trees.no_stage(file.name, modality, imports)) for key, _ in entries]
     for name, tag, (_, body) in zip(names, trees.labels(names), entries, strict=True):
         title = _wrap(known[name].meaning, f"{tag}: ", "    ")
         parts.append("\n".join([title, *_fields(_Stated(known[name], body, {}), tag, "  ")]))
     return "\n\n".join([*parts, EXIT_CODES])
+
+
+def _known(source: Source, stages: str | None, files: dict[str, Path]) -> dict[str, Class]:
+    """The stages of a modality and those of one's own, by their snake_case names."""
+    ours = source.members(stages, "Stage") if stages else {}
+    own = source.own(files)
+    trees.refuse_clashes((cls.module.name, cls.name) for cls in [*ours.values(), *own])
+    return ours | {snake(cls.name): cls for cls in own}
 
 
 def _example(file: Path) -> str:

@@ -17,6 +17,9 @@ Three things are optional: `distributed: ClassVar[bool] = True` runs it on every
 otherwise the main one runs it and the others read what it gave; `files()` names its input files, so
 that a resumed run notices a changed one; `check(values)` is called after every earlier stage, and raises
 InputError as soon as what is known rules its settings out: better before learning than after.
+
+A stage of one's own may stand in any module. A pipeline's file calls it `blur` once it imports that module:
+`imports: [my_parts]` for my_parts.py. The stage is done anew when that file changes.
 """
 
 from __future__ import annotations
@@ -62,9 +65,15 @@ class RunSettings:
     """Number format of the convolutions; weights and results stay float32. auto: bfloat16 where the processor computes
     in it (twice as fast), else float32."""
 
+    imports: tuple[str, ...] = ()
+    """Modules with parts of your own, such as my_parts for my_parts.py in this folder or in that of the pipeline's
+    file. Their stages stand in the file beside ours."""
+
     def __post_init__(self) -> None:
         if self.compute not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"compute must be auto, float32 or bfloat16, got {self.compute!r}")
+        if not isinstance(self.imports, tuple):
+            raise ValueError(f"imports must be a tuple of the names of modules, got {self.imports!r}")
 
 
 class Stage(Protocol):
@@ -184,6 +193,8 @@ class Pipeline:
         self.name = name
         names = [trees.snake(type(stage).__name__) for stage in self.stages]
         self._folders = [f"{number:02d}_{stage}" for number, stage in enumerate(names, 1)]
+        for stage in self.stages:
+            run_folder.origin(type(stage))  # now: its file may change while the pipeline runs
         self._check(trees.labels(names))
 
     def _check(self, labels: list[str]) -> None:
@@ -205,6 +216,7 @@ class Pipeline:
         out: str | Path | None = None,
         seed: int = 0,
         compute: Literal["auto", "float32", "bfloat16"] = "auto",
+        imports: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Run the stages, or those that an earlier run in the same folder has not finished.
 
@@ -212,6 +224,8 @@ class Pipeline:
             out: folder of the run; None: runs/NAME.
             seed: of all randomness.
             compute: number format of the heavy computations.
+            imports: the modules of the stages of one's own. Nothing is imported here: config.yaml names them, so that
+                the command can run it.
 
         Returns:
             All values by name, tensors on the CPU, as they were read back from the folder.
@@ -221,7 +235,7 @@ class Pipeline:
                 run began.
             OSError: something cannot be written.
         """
-        settings = RunSettings(None if out is None else str(out), seed, compute)
+        settings = RunSettings(None if out is None else str(out), seed, compute, imports)
         root = Path(out or Path("runs") / self.name)
         run = Run(root, root, seed, compute)
         _check_launcher()

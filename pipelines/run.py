@@ -4,16 +4,20 @@ more.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 import os
 import shlex
 import sys
+import traceback
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from pipelines import help, trees
-from pipelines.source import Source
+from pipelines.source import Source, find_modules
 from pipelines.trees import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +45,7 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("data", "energies", "pipelines"):
+        if error.name is None or error.name.partition(".")[0] in trees.OURS:
             raise
         return _tell(
             f"error: {error.name} is not installed in {sys.executable}; activate the environment of README.md", 2
@@ -70,24 +74,82 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     elif not settings:
         print(help.overview(configs, source))
     elif asks_help:
-        print(help.pipeline(_file(settings[0], configs), source, stages))
+        print(help.pipeline(_file(settings[0], configs), source, stages, settings[1:]))
     else:
         _start(_file(settings[0], configs), settings[1:], stages)
 
 
 def _start(file: Path, overrides: list[str], stages: str | None) -> None:
     text = file.read_bytes()
-    *_, modality = trees.split(trees.parse(text, str(file)), str(file))  # tell of a bad file before the slow imports
+    # Tell of a bad file before the slow imports.
+    settings, entries, modality = trees.split(trees.parse(text, str(file)), str(file))
     for argument in overrides:
         trees.override(argument)
+    imports = trees.imports(settings, overrides)
+    modules = [_import(name, place) for name, place in find_modules(imports, file.parent).items()]
+    own = _own_stages(modules, [key for key, _ in entries])
 
     from pipelines import config
     from pipelines.pipeline import Pipeline, RunSettings
 
-    union = importlib.import_module(stages or trees.stages_of(modality)).Stage
+    ours = stages or trees.stages_of(modality, imports)
+    known = (*config.members(importlib.import_module(ours).Stage), *own) if ours else own
+    trees.refuse_clashes((cls.__module__, cls.__name__) for cls in known)
+    if not known:
+        names = ", ".join(imports)
+        raise ConfigError(f"imports: no stage in {names}; one is a public frozen dataclass with needs, gives, __call__")
+    union = functools.reduce(operator.or_, known)
     wanted = config.load(text, str(file), stage=union, settings=RunSettings, overrides=overrides)
     run = wanted.settings
-    Pipeline(wanted.stages, file.stem).run(run.out, run.seed, run.compute)
+    Pipeline(wanted.stages, file.stem).run(run.out, run.seed, run.compute, run.imports)
+
+
+def _import(name: str, file: Path) -> ModuleType:
+    """A module of one's own.
+
+    Raises:
+        ConfigError: what is wrong inside of it, and in which line.
+    """
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SyntaxError):
+            place, line, message = error.filename, error.lineno, error.msg
+        else:
+            frames = traceback.extract_tb(error.__traceback__)
+            frame = [*frames, *(frame for frame in frames if Path(frame.filename).parent == file.parent)][-1]
+            place, line, message = frame.filename, frame.lineno, f"{type(error).__name__}: {error}"
+        raise ConfigError(f"imports: {place}, line {line}: {message}; mend it there") from error
+
+
+def _own_stages(modules: list[ModuleType], wanted: list[str]) -> tuple[type, ...]:
+    """The stages in modules of one's own: the public frozen dataclasses with needs, gives and a call.
+
+    Args:
+        modules: where they are defined, or in a module below.
+        wanted: the stages of the pipeline's file; one that is no frozen dataclass is told of.
+    """
+    found: dict[type, None] = {}
+    for module in modules:
+        for cls in vars(module).values():
+            if not isinstance(cls, type) or not f"{cls.__module__}.".startswith(f"{module.__name__}."):
+                continue
+            stated = {name for base in cls.__mro__ for name in vars(base)}
+            if cls.__name__[0] != "_" and {"needs", "gives", "__call__"} <= stated:
+                found[cls] = None
+    names = {key.replace("_", "") for key in wanted}
+    for cls in found:
+        if not _is_frozen(cls) and cls.__name__.lower().replace("_", "") in names:
+            name = f"{cls.__module__}.{cls.__name__}"
+            raise ConfigError(
+                f"imports: the stage {name} is no frozen dataclass; write @dataclass(frozen=True) above it"
+            )
+    return tuple(filter(_is_frozen, found))
+
+
+def _is_frozen(cls: Any) -> bool:
+    """Whether a class itself, not only one that it derives from, is a frozen dataclass."""
+    return "__dataclass_params__" in vars(cls) and cls.__dataclass_params__.frozen
 
 
 def _file(name: str, configs: Path) -> Path:

@@ -10,9 +10,11 @@ once finished
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -79,10 +81,26 @@ def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
 
 def stage_key(settings: Any, stage: Any, previous: Path | None) -> str:
     """A digest of what decides a stage's result: settings, stage, and what came before it."""
-    run = {name: value for name, value in config.plain(settings, type(settings)).items() if name != "out"}
+    plain = config.plain(settings, type(settings))
+    run = {name: value for name, value in plain.items() if name not in ("out", "imports")}
     before = (previous / checkpoint.MANIFEST).read_text() if previous else ""
-    content = json.dumps([run, type(stage).__name__, config.plain(stage, type(stage)), before])
-    return hashlib.sha256(content.encode()).hexdigest()
+    content = [run, type(stage).__name__, config.plain(stage, type(stage)), before, *origin(type(stage))]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@functools.cache  # the class that is in memory comes from the file as it was at first, whatever became of the file
+def origin(cls: type) -> tuple[str, ...]:
+    """Where a class of one's own comes from: its module, and a digest of the module's file; nothing for our classes.
+
+    The program that is run has no digest: who writes a pipeline in Python changes it for many reasons.
+    """
+    name = cls.__module__
+    if name.partition(".")[0] in trees.OURS:
+        return ()
+    spec = sys.modules[name].__spec__
+    if name == "__main__" or spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return (name,)
+    return name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
 _WAYS_OUT = "choose another folder (out=...) or delete this one"
@@ -127,8 +145,9 @@ def _make_way(root: Path, text: str) -> None:
 
 
 def _settings(tree: trees.Tree, num_stages: int | None = None) -> dict[str, Any]:
-    """All but the name of the folder, which decides nothing."""
-    return {name: value for name, value in trees.flat(tree, CONFIG, num_stages).items() if name != "out"}
+    """All but the name of the folder, which decides nothing, and imports of nothing, which older runs do not state."""
+    found = trees.flat(tree, CONFIG, num_stages)
+    return {name: value for name, value in found.items() if name != "out" and (name, value) != ("imports", [])}
 
 
 def _learned(folder: Path) -> bool:

@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import inspect
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
-from pipelines.trees import snake
+from pipelines.trees import ConfigError, snake
+
+
+def find_modules(names: Sequence[str], folder: Path) -> dict[str, Path]:
+    """The files of modules by their dotted names, for one's own parts; from here on they can be imported.
+
+    Nothing is imported. Modules are looked for on sys.path, in the current folder and in `folder`, that of the
+    pipeline's file.
+
+    Raises:
+        ConfigError: there is no such module.
+    """
+    if not names:
+        return {}
+    folders = dict.fromkeys([os.getcwd(), str(folder.resolve())])
+    sys.path += [name for name in folders if name not in sys.path]  # last: they hide nothing that is installed
+    importlib.invalidate_caches()
+    found = {name: _file_of(name) for name in names}
+    for name, file in found.items():
+        if file is None:
+            raise ConfigError(
+                f"imports: there is no module '{name}' in {', in '.join(folders)}, nor elsewhere on sys.path; "
+                "run the command in the module's folder, or name that folder in PYTHONPATH"
+            )
+    return {name: file for name, file in found.items() if file}
+
+
+def _file_of(name: str) -> Path | None:
+    """The file of a module, found as `import` does, but without the import of the packages around it."""
+    parts = name.split(".")
+    spec = importlib.util.find_spec(parts[0])
+    for depth in range(2, len(parts) + 1):
+        inside = spec.submodule_search_locations if spec else None
+        spec = PathFinder.find_spec(".".join(parts[:depth]), inside) if inside else None
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 class Source:
@@ -19,7 +58,7 @@ class Source:
     """
 
     def __init__(self, *folders: Path) -> None:
-        self._folders = folders
+        self._folders = list(folders)
         self._modules: dict[str, Module | None] = {}
 
     def module(self, name: str) -> Module | None:
@@ -31,6 +70,14 @@ class Source:
             ]
             self._modules[name] = Module(self, name, files[0]) if files else None
         return self._modules[name]
+
+    def own(self, files: dict[str, Path]) -> list[Class]:
+        """The stages of one's own in modules whose files are given."""
+        for name, file in files.items():
+            self._folders.append(file.parents[name.count(".") + (file.name == "__init__.py")])
+        modules = filter(None, map(self.module, files))
+        classes = {(cls.module.name, cls.name): cls for module in modules for cls in module.own() if cls.is_stage}
+        return list(classes.values())
 
     def members(self, module: str, name: str) -> dict[str, Class]:
         """The dataclasses of a union (or the one dataclass) that a module names, by their
@@ -50,7 +97,10 @@ class Module:
         self.package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         self.name = name
         self._names: dict[str, ast.stmt] = {}
-        self._collect(ast.parse(file.read_bytes(), str(file)).body)
+        try:
+            self._collect(ast.parse(file.read_bytes(), str(file)).body)
+        except SyntaxError as error:  # of a module of one's own
+            raise ConfigError(f"imports: {file}, line {error.lineno}: {error.msg}; mend it there") from error
 
     def _collect(self, body: list[ast.stmt]) -> None:
         for node in body:
@@ -63,6 +113,16 @@ class Module:
                 self._names |= {(alias.asname or alias.name.partition(".")[0]): node for alias in node.names}
             elif isinstance(node, ast.If):  # if TYPE_CHECKING:
                 self._collect(node.body)
+
+    def own(self) -> Iterator[Class]:
+        """The classes that are defined in this module, and those of modules below it that it takes up."""
+        top = self.name.partition(".")[0]
+        for name, node in self._names.items():
+            if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] != top:
+                continue  # of another package: it need not be read
+            found = self.find(name)
+            if isinstance(found, Class) and f"{found.module.name}.".startswith(f"{self.name}."):
+                yield found
 
     def find(self, name: str) -> Class | Expression | Module | None:
         """What a name stands for here: a class, the expression assigned to it, or a module."""
@@ -191,6 +251,25 @@ class Class:
     def is_dataclass(self) -> bool:
         decorators = (d.func if isinstance(d, ast.Call) else d for d in self.node.decorator_list)
         return any(_last_name(decorator) == "dataclass" for decorator in decorators)
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether it is a public frozen dataclass with needs, gives and a call: a stage."""
+        calls = [d for d in self.node.decorator_list if isinstance(d, ast.Call) and _last_name(d.func) == "dataclass"]
+        options = [option for call in calls for option in call.keywords if option.arg == "frozen"]
+        frozen = any(isinstance(option.value, ast.Constant) and option.value.value is True for option in options)
+        return frozen and self.name[0] != "_" and all(map(self._states, ("needs", "gives", "__call__")))
+
+    def _states(self, name: str) -> bool:
+        """Whether the class, or one that it derives from, defines a name."""
+        stated: set[str] = set()
+        for node in self.node.body:
+            if isinstance(node, ast.FunctionDef):
+                stated.add(node.name)
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value:
+                stated |= set(map(_last_name, node.targets if isinstance(node, ast.Assign) else [node.target]))
+        bases = [Expression(self.module, base).resolve() for base in self.node.bases]
+        return name in stated or any(base._states(name) for base in bases if isinstance(base, Class))
 
     @property
     def meaning(self) -> str:

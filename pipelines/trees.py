@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -99,6 +99,12 @@ def flow(node: Tree, where: str) -> Tree:
     return node
 
 
+def listed(node: Tree, where: str) -> list[Tree]:
+    """A list; a value by itself is a list of one."""
+    node = flow(node, where)
+    return node if isinstance(node, list) else [node]
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -144,6 +150,8 @@ def override(argument: str) -> tuple[list[str], Scalar]:
 
 
 MODALITIES = ("video", "voxels", "images")
+OURS = ("data", "energies", "pipelines")
+"""The packages of this program."""
 
 
 def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]], str | None]:
@@ -166,9 +174,49 @@ def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]
     return settings, entries, modality.text if isinstance(modality, Scalar) else None
 
 
-def stages_of(modality: str | None) -> str:
-    """The module of a modality's stages."""
-    return f"pipelines.stages.{modality or MODALITIES[0]}"
+def imports(settings: dict[str, Tree], overrides: Iterable[str]) -> tuple[str, ...]:
+    """The modules that a pipeline imports, by their dotted names: those of the command line, else those of its file.
+
+    Args:
+        settings: of the run, as the file states them.
+        overrides: the settings of the command line; only `imports=...` is looked at.
+    """
+    node = settings.get("imports", [])
+    for argument in overrides:
+        if argument.partition("=")[0] == "imports":
+            node = override(argument)[1]
+    names: dict[str, None] = {}
+    for name in listed(node, "imports"):
+        word = name.text if isinstance(name, Scalar) and not name.is_null else ""
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", word) or word.endswith(".py"):
+            raise ConfigError(f"imports: got {show(name)}, expected the name of a module: my_parts for my_parts.py")
+        if word.partition(".")[0] in (*OURS, "__main__"):
+            raise ConfigError(f"imports: '{word}' is a part of this program; give your own module another name")
+        names[word] = None
+    return tuple(names)
+
+
+def stages_of(modality: str | None, imports: Sequence[str]) -> str | None:
+    """The module of a modality's stages; None where a file has only stages of one's own: it imports modules and names
+    no modality."""
+    return None if imports and modality is None else f"pipelines.stages.{modality or MODALITIES[0]}"
+
+
+def no_stage(name: str, modality: str | None, imports: Sequence[str]) -> str:
+    """The problem with a stage that the file `name` asks for, and that is not known."""
+    if imports and modality is None:
+        return f"{name}: without 'modality:' all stages come from imports; unknown stage"
+    return f"{name}: unknown stage"
+
+
+def refuse_clashes(stages: Iterable[tuple[str, str]]) -> None:
+    """Raises the ConfigError for two stages of one name; a stage is given by its module and its class."""
+    seen: dict[str, str] = {}
+    for module, cls in stages:
+        key = cls.lower().replace("_", "")
+        if key in seen:
+            raise ConfigError(f"imports: {module}.{cls} and {seen[key]} are both called '{snake(cls)}'; rename yours")
+        seen[key] = f"{module}.{cls}"
 
 
 def labels(names: Sequence[str]) -> list[str]:
