@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from energies.composition import AnyOf, Composite, WeightedSum, is_family
+from energies.composition import AnyOf, Composite, WeightedSum
 from energies.energy import Energy
-from energies.labelled import Labelled
+from energies.family import Family, is_noisy
 from pipelines import expression
 from pipelines.expression import Expert, Node, Weighted
 from pipelines.trees import ConfigError, unknown
@@ -65,7 +65,7 @@ class Composer:
         terms: Terms = {}
         for name, label in labels.items():
             energy = self.experts[name]
-            assert isinstance(energy, Labelled)
+            assert isinstance(energy, Family)
             terms[(name, "")] = self.strength, energy.given(label)
             terms[(name, None)] = -self.strength, energy
         return self._whole(terms)
@@ -113,7 +113,7 @@ class Composer:
         for part, added in zip(node.parts, terms, strict=True):
             if not added:
                 raise ConfigError(f"expr: {expression.show(part)!r} beside '|' asks for nothing; give it a label")
-            if not any(is_family(energy) for _, energy in added.values()):
+            if not any(is_noisy(energy) for _, energy in added.values()):
                 raise ConfigError(
                     f"expr: {expression.show(part)!r} beside '|' is no energy of many noise levels, so nothing tells "
                     "how much it counts; add it to the whole instead"
@@ -156,20 +156,20 @@ class Composer:
 
 def labels_of(energy: Energy) -> list[str]:
     """Names of an energy's labels: their numbers, where they have none; empty where it knows no labels."""
-    if not isinstance(energy, Labelled):
+    if not isinstance(energy, Family):
         return []
     return list(energy.classes) or [str(k) for k in range(energy.num_classes)]
 
 
 def given(energy: Energy, label: str) -> Energy:
     """The energy of x with one of its `labels_of`."""
-    assert isinstance(energy, Labelled)
+    assert isinstance(energy, Family)
     return energy.given(labels_of(energy).index(label))
 
 
 def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:
     """The experts whose p(x) can be the prior: learned by class, at all noise levels."""
-    return tuple(name for name, energy in experts.items() if labels_of(energy) and is_family(energy))
+    return tuple(name for name, energy in experts.items() if labels_of(energy) and is_noisy(energy))
 
 
 def _alone(node: Node) -> str:

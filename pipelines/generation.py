@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Energy
+from energies import Energy, Family
 from energies.composition import AnyOf
 from energies.diagnostics import Monitor
-from energies.generators import Chain, Generator
+from energies.family import is_noisy
+from energies.generators import Chain, Generator, Stepwise
 from energies.samplers.state import normal
+from energies.sampling import LevelSampler
 from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
 
@@ -22,10 +24,10 @@ GUIDANCE = 1.5  # of samples of a class, where nothing else is said
 
 
 def asked_labels(
-    label: str | None, guidance: float | None, energy: Any, classes: Sequence[str], num: int
+    label: str | None, guidance: float | None, energy: Energy, classes: Sequence[str], num: int
 ) -> Tensor | None:
     """Labels [num] that `synthesize.label` and `.guidance` ask for; None: of any. InputError: there are none."""
-    known = getattr(energy, "num_classes", 0)
+    known = energy.num_classes if isinstance(energy, Family) else 0
     if guidance not in (None, 1) and (not known or label == "any"):
         raise InputError("synthesize.guidance needs a class: an energy learned by class, and label not any")
     if label == "any" or (label is None and not known):
@@ -46,50 +48,60 @@ def check_label(label: str | None, data: dict[str, Any] | None) -> None:
     raise InputError(f"synthesize.label={label}: {known}")
 
 
-def guidance_of(guidance: float | None, energy: Any, labels: Tensor | None) -> float:
+def guidance_of(guidance: float | None, energy: Energy, labels: Tensor | None) -> float:
     """How much the class counts, where nothing is said."""
     if guidance is None:
-        return GUIDANCE if labels is not None and getattr(energy, "noisy", False) else 1.0
+        return GUIDANCE if labels is not None and is_noisy(energy) else 1.0
     return guidance
 
 
 def generate(
-    energy: Any, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str, *,
-    guidance: float = 1.0, monitor: Monitor | None = None, start: Tensor | None = None,
+    energy: Energy, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str, *,
+    guidance: float = 1.0, sampler: LevelSampler | None = None, warm_up: int = 0, monitor: Monitor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Samples [num, *event] in [-1, 1] on the CPU; sample k has a stream of its own.
 
     Those of a mixture, whose parts count alike, are drawn part by part in turns: exact, where a chain that had to cross
     from part to part would not be. The monitor sees the first part's chains.
 
+    sampler: in place of the generator's Langevin steps, adapted by `warm_up` steps.
     start: x [num, *event] that long chains go on from, in place of noise.
     """
     device = run.accelerator.device
-    noisy = getattr(energy, "noisy", False)
+    noisy = is_noisy(energy)
     if noisy == isinstance(generator, Chain):
-        kind = "many noise levels; take annealed or stepwise" if noisy else "clean x; take chain"
+        kind = "many noise levels; take schedule or stepwise" if noisy else "clean x; take chain"
         raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
     if start is None and (parts := _alternatives(energy)):
         samples = torch.empty(num, *energy.event_shape)
         for k, part in enumerate(parts[:num]):
             own, watched = len(range(k, num, len(parts))), None if k else monitor  # one run of chains, no more
-            samples[k :: len(parts)] = generate(part, generator, own, None, run, f"{purpose} {k}", monitor=watched)
+            samples[k :: len(parts)] = generate(
+                part, generator, own, None, run, f"{purpose} {k}", sampler=sampler, warm_up=warm_up, monitor=watched
+            )
         return samples
 
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-        bound = energy if labels is None else energy.guided(labels[chains].to(device), guidance)
+        bound: Any = energy
+        if labels is not None:
+            assert isinstance(energy, Family)
+            bound = energy.guided(labels[chains].to(device), guidance)
+        how: Any = {"compute": run.compute}
+        if not isinstance(generator, Stepwise):
+            how |= {"sampler": sampler, "warm_up": warm_up}
         if start is not None:
-            steps = generator.continued(bound, start[chains].to(device), streams, compute=run.compute)
+            steps = generator.continued(bound, start[chains].to(device), streams, **how)
         else:
             noise = normal(torch.empty(len(chains), *energy.event_shape, device=device), streams)
-            steps = generator.generate(bound, noise, streams, monitor=monitor, compute=run.compute)
+            steps = generator.generate(bound, noise, streams, monitor=monitor, **how)
         *_, x = steps
         return x
 
     return sample_chains(run, num, share(energy.event_shape), purpose, monitor or Monitor(), draw)
 
 
-def _alternatives(energy: Any) -> list[Energy]:
+def _alternatives(energy: Energy) -> list[Energy]:
     """The parts of a mixture."""
     return energy.parts if isinstance(energy, AnyOf) else []
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Energy, FunctionEnergy, Labelled
+from energies import Energy, Family, FunctionEnergy, Schedule
 from energies.balance import balanced, tuned
-from energies.composition import AnyOf, WeightedSum, is_family
+from energies.composition import AnyOf, WeightedSum
+from energies.family import is_noisy
 from energies.function import SCORES
-from energies.generators import Annealed, described
 from energies.samplers.state import normal
+from energies.sampling import anneal
 from pipelines import expression
 from pipelines.composing import Balance, Composer, priors
 from pipelines.pipeline import Run
@@ -57,7 +58,7 @@ class ComposeExperts(ABC):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1200, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8))
+    generator: Schedule = field(default_factory=lambda: Schedule(16, 3.0, 0.04, 16, 0.8))
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class ComposeExperts(ABC):
         if self.prior is not None and self.prior not in known:
             unknown("compose.prior: no expert with classes and noise levels", self.prior, list(known))
         chosen = known if self.prior is None else (self.prior,)
-        if not any(is_family(energy) for energy in planned.values()):
+        if not any(is_noisy(energy) for energy in planned.values()):
             raise InputError("compose.experts: none of them was learned at many noise levels")
         Composer(planned, self.strength, chosen).compose(node)  # tells what has no meaning before anything is learned
         for name in planned:
@@ -111,19 +112,19 @@ class ComposeExperts(ABC):
             "strength": self.strength,
             "experts": list(experts),
         }
-        return {"energy": energy.cpu(), "generator": described(self.generator), "composition": composition}
+        return {"energy": energy.cpu(), "generator": self.generator, "composition": composition}
 
     def balancing(self, run: Run) -> Balance:
         """By samples of each part, as noisy as they come by at each level (without Langevin steps where samples have
         none), and then, where it is sampled as a whole, by
         some of the mixture itself, which are to come from every part alike; every process draws the same ones."""
         device, generator = run.accelerator.device, self.generator
-        levels = generator.schedule()
+        levels = generator.noise_levels()
 
         def visited(number: int, whole: WeightedSum) -> dict[float, Tensor]:
             streams = [run.generator("balance", number, chain, device=device) for chain in range(self.balance)]
-            start = normal(torch.empty(self.balance, *whole.event_shape, device=device), streams)
-            chains = generator.down(whole, whole.mean + levels[0] * start, streams, compute=run.compute)
+            noise = normal(torch.empty(self.balance, *whole.event_shape, device=device), streams)
+            chains = anneal(whole, generator, whole.start(noise, levels[0]), streams, compute=run.compute)
             return {level: x for level, x in run.progress(chains, len(levels), "balancing") if level}
 
         def balance(
@@ -145,14 +146,16 @@ class ComposeExperts(ABC):
         return balance
 
 
-class _ToLearn(Labelled):
+class _ToLearn(Family):
     """Stands for an expert that is still to be learned, while it is checked what it would be part of."""
-
-    noisy = True
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(len(classes))
         self.classes = tuple(classes)
+
+    @property
+    def noisy(self) -> bool:
+        return True
 
 
 def seen(own: dict[str, Any]) -> dict[str, Any]:
@@ -177,10 +180,9 @@ def read_expert(name: str, source: str, shape: Sequence[int]) -> Energy:
     if not folder.is_dir():
         raise InputError(f"compose.experts.{name}={source}: no such folder; give that of the run that learned it")
     energy = load_energy(folder, f"compose.experts.{name}")
-    found = list(getattr(energy, "event_shape", shape))
-    if found != list(shape):
+    if not energy.fits(shape):
         raise InputError(
-            f"compose.experts.{name}={source}: is of {'x'.join(map(str, found))}, what is loaded of "
+            f"compose.experts.{name}={source}: is of {'x'.join(map(str, energy.event_shape))}, what is loaded of "
             f"{'x'.join(map(str, shape))}; load what it was learned from"
         )
     return energy

@@ -14,7 +14,8 @@ from torch import Tensor
 from data.errors import InputError
 from energies import EncoderEnergy, EncoderLogits, JointEnergy
 from energies.buffer import ReplayBuffer
-from energies.generators import Annealed, Chain, Stepwise, described, from_description
+from energies.generators import Chain, Stepwise
+from energies.schedule import Schedule
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 from pipelines.generation import generate
 from pipelines.pipeline import Run
@@ -110,7 +111,7 @@ class JointLearning(ABC):
         examples = self.examples(values)
         if examples.labels is None or len(examples.labels[examples.labels >= 0].unique()) < 2:
             raise InputError("learn_joint needs data with labels of two classes or more: put it into folders by class")
-        generator = described(self.objective.generator())
+        generator = self.objective.generator()
         if self.pretrained is not None:
             return self._pretrained(Path(self.pretrained), examples) | {"generator": generator}
         noisy = isinstance(self.objective.generative, ScoreMatching)
@@ -126,7 +127,9 @@ class JointLearning(ABC):
         num = len(examples.classes)
         root = root.parent if root.name == "energy" else root
         names = ("energy", "plain")
-        found = {name: pretrained(root / name, examples.shape, "learn_joint", examples.what) for name in names}
+        found = {
+            name: pretrained(root / name, examples.shape, "learn_joint.pretrained", examples.what) for name in names
+        }
         if not all(isinstance(e, JointEnergy) and e.num_classes == num for e in found.values()):
             raise InputError(f"learn_joint.pretrained={self.pretrained}: holds no joint energies of {num} classes")
         if found["energy"].noisy != isinstance(self.objective.generative, ScoreMatching):
@@ -183,7 +186,7 @@ class Classification(ABC):
     """How much the class counts for them: 1 is the energy given the class; more, surer and less varied samples, at a
     lower temperature."""
 
-    generator: Annealed | Chain | Stepwise | None = None
+    generator: Schedule | Chain | Stepwise | None = None
     """How they are sampled; null: as it suits the objective that was learned by, with some Langevin steps a level."""
 
     def __post_init__(self) -> None:
@@ -216,8 +219,8 @@ class Classification(ABC):
         if self.samples:
             energy = values["energy"].to(run.accelerator.device).eval()
             asked = torch.arange(self.samples) % energy.num_classes
-            generator = self.generator or from_description(values["generator"])
-            if self.generator is None and isinstance(generator, Annealed):
+            generator = self.generator or values["generator"]
+            if self.generator is None and isinstance(generator, Schedule):
                 generator = replace(generator, steps=LANGEVIN, step_size=0.5)
             guidance = self.guidance if energy.noisy else 1.0
             samples = generate(energy, generator, self.samples, asked, run, "classify", guidance=guidance)

@@ -1,4 +1,4 @@
-"""What a `ReferenceEnergy` learns from: x seen in part, in the ways of all tasks, beside the truth."""
+"""What a `ConditionalEnergy` of a data set learns from: x seen in part, in the ways of all tasks, beside the truth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies.memory import Details, Memory
+from energies import ConditionalEnergy, DataReference
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
-from energies.reference import ReferenceEnergy, levels
-from energies.refiner import Context
+from energies.references import Context, LocalReference, Memory
+from energies.references.dataset import levels
 from pipelines.pipeline import Run
 
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
@@ -22,11 +22,11 @@ SAMPLED = 10_000  # x whose mean and spread are taken, at most
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 
 
-def check_unseen(energy: ReferenceEnergy, validation: Tensor, stage: str, folder: str) -> None:
-    """InputError if x to judge by [n, C, D, H, W] are among those that an energy remembers."""
-    if not energy.remembers:
+def check_unseen(energy: ConditionalEnergy, validation: Tensor, stage: str, folder: str) -> None:
+    """InputError if x to judge by [n, *event] are among those that an energy remembers."""
+    if not isinstance(energy.reference, DataReference):
         return
-    known = {row.numpy().tobytes() for row in energy.remembered}
+    known = {row.numpy().tobytes() for row in energy.reference.remembered}
     seen = sum(row.numpy().tobytes() in known for row in levels(validation))
     if seen > len(validation) / 20:  # some data hold the same x more than once
         raise InputError(
@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
 
 def hides(make: Callable[[torch.Generator], Tensor]) -> Observe:
-    """See every x but for a mask of its own, bool [1, D, H, W], as `make` draws them."""
+    """See every x but for a mask of its own, bool [1, *size], as `make` draws them."""
 
     def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
         hidden = torch.stack([make(rng) for _ in x])
@@ -69,7 +69,7 @@ class Lessons:
     all. A reference that holds x knows it, so every x is seen by the reference of the other folds.
 
     Args:
-        x: [n, C, D, H, W].
+        x: [n, *event].
         batch: of them a step.
         tasks: by name.
         reference: from what it shall remember; None: there is none, only details are learned.
@@ -91,7 +91,7 @@ class Lessons:
         self.batch, self.run, self.varied = batch, run, varied
         fold = torch.arange(len(x)) % folds
         self.folds = [x[fold == k] for k in range(folds)]
-        self.references: Sequence[Memory | Details] = [Details()] * folds
+        self.references: Sequence[Memory | LocalReference] = [LocalReference()] * folds
         if reference is not None:
             self.references = [reference(x[fold != k]) for k in range(folds)]
         self.tasks = [task for task in tasks.values() for _ in range(task.share)]
@@ -115,7 +115,7 @@ class Lessons:
         x = self.varied(self.folds[fold][rows], rng)
         context = self.references[fold].context(*task.observe(x, rng))
         device = self.run.accelerator.device
-        parts = [part.to(device).split(self.batch) for part in (x, *context.tensors().values())]
+        parts = [part.to(device).split(self.batch) for part in (x, *context.tensors())]
         lessons: list[tuple[Context, Batch]] = []
         for truth, fill, scale, hidden, others in zip(*parts, strict=True):
             lessons.append((Context(fill, scale, hidden, others), Batch(truth, hidden)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 
 import energies
 from data.errors import InputError
+from energies import Energy
 from pipelines import checkpoint
 
 
@@ -22,20 +23,21 @@ def emptied(folder: Path, *names: str) -> Path:
     return folder
 
 
-def load_energy(folder: Path, address: str) -> Any:
+def load_energy(folder: Path, address: str) -> Energy:
     """The energy in a folder. InputError, naming the field that asks for it: none can be read."""
     try:
         return energies.load(folder)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{address}={folder}: no energy can be read there ({type(error).__name__})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{address}={folder}: {error}") from None
 
 
-def pretrained(folder: Path, shape: list[int], stage: str = "learn", what: str = "pictures") -> Any:
-    """The energy in a folder, or of a run's. InputError, naming the stage: there is none, or of other x."""
+def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrained", what: str = "pictures") -> Energy:
+    """The energy in a folder, or of a run's. InputError, naming the field: there is none, or of other x."""
     folder = inner(folder)
-    energy = load_energy(folder, f"{stage}.pretrained")
-    if list(getattr(energy, "event_shape", ())) != shape:
-        raise InputError(f"{stage}.pretrained={folder}: is no energy of such {what} ({'x'.join(map(str, shape))})")
+    energy = load_energy(folder, address)
+    if not energy.fits(shape):
+        found, wanted = ("x".join(map(str, size)) for size in (energy.event_shape, shape))
+        raise InputError(f"{address}={folder}: is an energy of {found}, the {what} are {wanted}")
     return energy
 
 
