@@ -52,10 +52,8 @@ class Stored:
         return {}
 
     def restore(self: S, state: dict[str, Any]) -> S:
-        """This, or a copy, with `state` bound again. ValueError: it cannot be."""
-        if state:
-            raise ValueError(f"{type(self).__name__} has nothing to bind, got {', '.join(state)}")
-        return self
+        """This, or a copy, with a state that is not empty bound again. ValueError: it cannot be."""
+        raise ValueError(f"{type(self).__name__} has nothing to bind, got {', '.join(state)}")
 
 
 # -------------------------------------------------------------------------------------- describing
@@ -308,7 +306,8 @@ class _Reader:
         arguments = self._map(found["arguments"], _join(name, "arguments"))
         state = self._map(found["state"], _join(name, "state"))
         made = _make(lambda: _construct(cls, arguments), cls, name)
-        made = _make(lambda: made.restore(state), cls, name)
+        if state:
+            made = _make(lambda: made.restore(state), cls, name)
         self._fill(made, found["weights"], name)
         return made.eval()
 
