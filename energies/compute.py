@@ -3,13 +3,17 @@
 While chains run the weights stand still, so `prepared` may lay them out once, in channels-last order and in the number
 format of the computation, and no graph is kept for their gradients. What costs most is the gradient of a first layer
 with 1 to 4 input channels, where a library's kernels run at a fifth of the machine's peak: it is taken through a kernel
-whose last axis is unfolded into channels. The choices are fixed, not timed, so that results repeat.
-`python tools/bench.py` measures what they are worth.
+whose last axis is unfolded into channels. Kernels of hundreds of taps have their responses in the plain layout.
+
+Layouts round differently, so a choice by the clock would give other samples from run to run. `layouts` is a rule that
+was measured once and asks for nothing but the layer and the number format. `python tools/bench.py` measures what it is
+worth.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -23,7 +27,11 @@ Compute = Literal["auto", "float32", "bfloat16"]
 
 M = TypeVar("M", bound=nn.Module)
 
+Layout = Literal["plain", "last", "unfolded"]
+"""Of a layer: channels first; channels last; channels last, with the kernel's last axis unfolded into channels."""
+
 FEW = 4  # input channels up to this make a layer thin
+LARGE = 200  # taps of a kernel, 6 x 6 x 6 or 15 x 15: from here on the plain layout responds faster in float32
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -93,56 +101,109 @@ def _is_plain(conv: nn.Conv2d | nn.Conv3d) -> bool:
     )
 
 
-class Convolution:
-    """A layer whose weights stand still; takes the place of `_conv_forward` of torch's module."""
+def layouts(channels: int, kernel: tuple[int, ...], dtype: torch.dtype, device: str) -> tuple[Layout, Layout]:
+    """The faster layouts of a layer's responses and of its input's gradient.
 
-    def __init__(self, conv: nn.Conv2d | nn.Conv3d, dtype: torch.dtype) -> None:
+    Fixed, so that results repeat in every process. In float32 the same rule holds for AVX2 and AVX512. In bfloat16
+    (AMX) a library's kernels are slow for one input channel, and for large kernels on few.
+
+    Args:
+        channels: input channels.
+        kernel: its size along each axis.
+        dtype: number format of the computation.
+        device: "cpu", "cuda", ...
+    """
+    if device != "cpu":
+        return "last", "last"
+    thin, large = channels <= FEW, math.prod(kernel) >= LARGE
+    if dtype == torch.bfloat16:
+        both: Layout = "unfolded" if channels == 1 or (thin and large) else "last"
+        return both, both
+    return "plain" if large and dtype == torch.float32 else "last", "unfolded" if thin else "last"
+
+
+class Convolution:
+    """A layer whose weights stand still; takes the place of `_conv_forward` of torch's module.
+
+    Args:
+        conv: a layer with plain weights.
+        dtype: number format of the computation.
+        chosen: layouts of responses and of the input's gradient; None: those of the rule.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d | nn.Conv3d, dtype: torch.dtype, chosen: tuple[Layout, Layout] | None = None
+    ) -> None:
         weight = conv.weight.detach().to(dtype)
         self.dtype = dtype
         self.stride, self.padding = tuple(conv.stride), tuple(int(p) for p in conv.padding)
         self.kernel = tuple(weight.shape[2:])
         self.format = FORMATS[weight.ndim]
         self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-        self.weight = weight.contiguous(memory_format=self.format)
-        self.thin = weight.shape[1] <= FEW and weight.device.type == "cpu"
-        if self.thin:
-            self.unfolded = _unfold(weight, self.kernel[-1], 1).contiguous(memory_format=self.format)
+        self.forth, self.back = chosen or layouts(weight.shape[1], self.kernel, dtype, weight.device.type)
+        self.weights: dict[Layout, Tensor] = {}
+        for layout in (self.forth, self.back):
+            self.weights[layout] = self._lay_out(weight, layout)
+
+    def _lay_out(self, weight: Tensor, layout: Layout) -> Tensor:
+        if layout == "plain":
+            return weight.contiguous()
+        unfolded = _unfold(weight, self.kernel[-1], 1) if layout == "unfolded" else weight
+        return unfolded.contiguous(memory_format=self.format)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return self._convolve(x.to(self.dtype))
 
     def _convolve(self, x: Tensor) -> Tensor:
-        if self.thin and torch.is_grad_enabled() and x.requires_grad:
-            if any(self.padding):
-                x = F.pad(x, [p for p in reversed(self.padding) for _ in range(2)])
-            out = _Thin.apply(x, self)
-            assert isinstance(out, Tensor)
-            return out
+        if self.forth == self.back != "unfolded":  # as the library has it
+            convolve = F.conv2d if x.ndim == 4 else F.conv3d
+            x = x.contiguous(memory_format=torch.contiguous_format if self.forth == "plain" else self.format)
+            return convolve(x, self.weights[self.forth], self.bias, self.stride, self.padding)
+        if any(self.padding):
+            x = F.pad(x, [p for p in reversed(self.padding) for _ in range(2)])
+        out = _Mixed.apply(x, self)
+        assert isinstance(out, Tensor)
+        return out
+
+    def responses(self, x: Tensor) -> Tensor:
+        """Of x [B, C, ..., W], padded already."""
         convolve = F.conv2d if x.ndim == 4 else F.conv3d
-        return convolve(x.contiguous(memory_format=self.format), self.weight, self.bias, self.stride, self.padding)
+        stride, layout = self.stride, torch.contiguous_format if self.forth == "plain" else self.format
+        if self.forth == "unfolded":
+            x, stride = _unfold(x, self.kernel[-1], stride[-1]), (*stride[:-1], 1)
+        return convolve(x.contiguous(memory_format=layout), self.weights[self.forth], self.bias, stride)
+
+    def slope(self, grad: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient in an input of `shape`, padded already, from that in the responses."""
+        grad = grad.contiguous(memory_format=torch.contiguous_format if self.back == "plain" else self.format)
+        stride, inner = self.stride, tuple(shape)
+        if self.back == "unfolded":
+            stride = (*stride[:-1], 1)
+            inner = (shape[0], shape[1] * self.kernel[-1], *shape[2:-1], grad.shape[-1])
+        like = grad.new_empty(1).expand(inner)  # only for its shape
+        none, one = [0] * len(stride), [1] * len(stride)
+        found, _, _ = torch.ops.aten.convolution_backward(
+            grad, like, self.weights[self.back], None, stride, none, one, False, none, 1, [True, False, False]
+        )
+        return _fold(found, shape, self.kernel[-1], self.stride[-1]) if self.back == "unfolded" else found
 
 
-class _Thin(torch.autograd.Function):
-    """A convolution of few channels, padded already, with its input's gradient by way of the unfolded kernel."""
+class _Mixed(torch.autograd.Function):
+    """A convolution with one layout for its responses and another for its input's gradient.
+
+    The gradient is linear in that of the responses and made of operations that have derivatives of their own, so a
+    second derivative in x is right, too.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: Convolution) -> Tensor:
         ctx.layer, ctx.shape = layer, x.shape
-        convolve = F.conv2d if x.ndim == 4 else F.conv3d
-        return convolve(x.contiguous(memory_format=layer.format), layer.weight, layer.bias, layer.stride)
+        return layer.responses(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        layer: Convolution = ctx.layer
-        grad = grads[0].contiguous(memory_format=layer.format)
-        batch, channels, *size, _ = ctx.shape
-        like = grad.new_empty(1).expand(batch, channels * layer.kernel[-1], *size, grad.shape[-1])  # only for its shape
-        none, one = [0] * len(layer.kernel), [1] * len(layer.kernel)
-        windows, _, _ = torch.ops.aten.convolution_backward(
-            grad, like, layer.unfolded, None, [*layer.stride[:-1], 1], none, one, False, none, 1, [True, False, False]
-        )
-        return _fold(windows, ctx.shape, layer.kernel[-1], layer.stride[-1]), None
+        return ctx.layer.slope(grads[0], ctx.shape), None
 
 
 def _unfold(x: Tensor, kernel: int, stride: int) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from conftest import seeded
 from torch import nn
 
 from energies import Average, Bounded, Conditioned, Context, Energy, GenerativeConvNet, Refiner, gradient
-from energies.compute import in_bfloat16, prepared
+from energies.compute import Convolution, in_bfloat16, layouts, prepared
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk
 from energies.sampling import anneal, sample
 
@@ -65,6 +68,94 @@ def test_published_networks_are_the_same_too(preset, shape):
     plain, fast = gradient(energy, x), gradient(prepared(energy), x)
     torch.testing.assert_close(fast[0], plain[0], rtol=1e-6, atol=0)
     torch.testing.assert_close(fast[1], plain[1], rtol=1e-5, atol=1e-5 * float(plain[1].abs().max()))
+
+
+LAYOUTS = ("plain", "last", "unfolded")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("forth", LAYOUTS)
+@pytest.mark.parametrize("back", LAYOUTS)
+def test_every_layout_gives_the_same_responses_and_gradients(dims, forth, back):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for channels, kernel, stride, padding in ((1, 4, 3, 0), (2, 5, 2, 2), (6, 3, 1, 1)):
+            conv = (nn.Conv2d if dims == 2 else nn.Conv3d)(channels, 7, kernel, stride, padding)
+            x = torch.randn(2, channels, *(11, 14, 13)[:dims], requires_grad=True)
+            wanted = conv(x)
+            grad = torch.randn_like(wanted)
+            found = Convolution(conv, torch.float32, (forth, back))(x, conv.weight, conv.bias)
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+            (slope,), (exact,) = torch.autograd.grad(found, x, grad), torch.autograd.grad(wanted, x, grad)
+            torch.testing.assert_close(slope, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["voxel", "image", "object"])
+def test_layers_that_are_laid_out_anew_are_rounded_no_more_than_others(preset):
+    """Kernels of hundreds of taps, and of one channel: in bfloat16 their responses, too, have a layout of their own."""
+    shape = {"voxel": [1, 20, 20, 20], "image": [3, 40, 44], "object": [1, 28, 28]}[preset]
+    for layer in GenerativeConvNet(preset, shape).layers[:2]:
+        assert isinstance(layer, nn.Conv2d | nn.Conv3d)
+        size = [max(n, k) for n, k in zip(shape[1:], layer.kernel_size, strict=True)]
+        x = torch.randn(2, layer.in_channels, *size, generator=seeded(0)).requires_grad_()
+        wanted = layer(x)
+        grad = torch.randn(wanted.shape, generator=seeded(1))
+        found = Convolution(layer, torch.bfloat16)(x, layer.weight, layer.bias).float()
+        (slope,), (exact,) = torch.autograd.grad(found, x, grad), torch.autograd.grad(wanted, x, grad)
+        errors = [float((a - b).norm() / b.norm()) for a, b in ((found.detach(), wanted.detach()), (slope, exact))]
+        assert all(1e-5 < error < 0.01 for error in errors), errors
+
+
+def test_second_derivatives_in_x_are_right():
+    """Layers of every kind of layout: large kernels, few channels, others."""
+    for energy, x in (made(2, 3, 15, 2, 7), made(3, 1, 7, 2, 3), made(3, 5, 7, 2, 3)):
+        energy = energy.double().requires_grad_(False)
+        x, direction = x.double().requires_grad_(), torch.randn(x.shape, generator=seeded(1)).double()
+        curved = []
+        for e in (energy, prepared(energy)):
+            for layer in e.modules():  # float64 has no plain layout by the rule: take it
+                if isinstance(layer, nn.Conv2d | nn.Conv3d) and "_conv_forward" in layer.__dict__:
+                    back = layer.__dict__["_conv_forward"].back
+                    layer.__dict__["_conv_forward"] = Convolution(layer, torch.float64, ("plain", back))
+            _, slope = gradient(e, x, create_graph=True)
+            curved.append(torch.autograd.grad((slope * direction).sum(), x)[0])
+        found, exact = curved[1] - direction, curved[0] - direction  # of the network alone
+        assert exact.norm() > 1e-6 * direction.norm()
+        torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6 * float(exact.abs().max()))
+
+
+def test_the_choice_of_layouts_is_fixed():
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for channels in (1, 3, 5):
+            for kernel in ((3, 3), (15, 15), (6, 6, 6)):
+                assert layouts(channels, kernel, dtype, "cuda") == ("last", "last")
+                back = layouts(channels, kernel, dtype, "cpu")[1]
+                assert back == "last" or channels <= 4
+    assert layouts(1, (16, 16, 16), torch.float32, "cpu") == ("plain", "unfolded")
+    assert layouts(200, (6, 6, 6), torch.float32, "cpu") == ("plain", "last")
+    assert layouts(64, (3, 3), torch.float32, "cpu") == ("last", "last")
+    assert layouts(3, (3, 3), torch.float32, "cpu") == ("last", "unfolded")
+    assert layouts(1, (16, 16, 16), torch.bfloat16, "cpu") == ("unfolded", "unfolded")
+    assert layouts(200, (6, 6, 6), torch.bfloat16, "cpu") == ("last", "last")
+
+
+SCRIPT = """
+import hashlib, torch
+from energies import GenerativeConvNet, gradient
+from energies.compute import prepared
+torch.manual_seed(0)
+torch.set_num_threads(1)
+energy = GenerativeConvNet("voxel", [1, 12, 12, 12])
+for e in gradient(prepared(energy), torch.rand(2, 1, 12, 12, 12)):
+    print(hashlib.sha256(e.numpy().tobytes()).hexdigest())
+"""
+
+
+def test_another_process_gives_the_same_bits():
+    """However busy the machine is: a layout chosen by the clock would round otherwise now and then."""
+    here, there = (subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) for _ in "ab")
+    bits = [here.communicate()[0].split(), there.communicate()[0].split()]
+    assert len(bits[0]) == 2 and bits[0] == bits[1]
 
 
 def test_the_original_is_left_alone_and_what_it_learns_later_is_not_seen():
