@@ -140,6 +140,8 @@ class Convolution:
         self.kernel = tuple(weight.shape[2:])
         self.format = FORMATS[weight.ndim]
         self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self.forth: Layout
+        self.back: Layout
         self.forth, self.back = chosen or layouts(weight.shape[1], self.kernel, dtype, weight.device.type)
         self.weights: dict[Layout, Tensor] = {}
         for layout in (self.forth, self.back):
