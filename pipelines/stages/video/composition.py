@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from data import video
-from energies.generators import Annealed
+from energies import Schedule
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.stages import images
@@ -37,7 +37,7 @@ class Compose(images.Compose):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(1000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 8, 0.6))
+    generator: Schedule = field(default_factory=lambda: Schedule(16, 3.0, 0.04, 8, 0.6))
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
 

@@ -29,6 +29,7 @@ class Evaluate:
         "recovered",
         "samples",
         "std",
+        "ways",
         "recovery_info",
         "blend",
         "guard",
@@ -58,6 +59,11 @@ class Evaluate:
             "trust": {"reference": info["trust_reference"], "network": info["trust_network"]},
             "held_out": info["held_out"],
             "sampling": info["sampling"]["summary"],
+            "way": info["way"],
+            "ways": {
+                name: {"trust": way["trust"], "seconds": round(way["seconds"], 3)}
+                for name, way in values["ways"].items()
+            },
             "seconds": round(_seconds(run), 3),
         }
         best = self._best_on_held_out(values, run) if not known else ""
@@ -72,6 +78,8 @@ class Evaluate:
                 "best_baseline": best,
                 "coverage_90": metrics.coverage(values["recovered"], values["std"], truth, hidden),
             }
+            for name, way in values["ways"].items():
+                found["ways"][name] |= metrics.score(way["recovered"], truth, hidden)
             found["gain_db"] = found["recovery"]["psnr"] - scores[best]["psnr"]
             found["fill_gain_db"] = found["recovery"]["psnr"] - found["fill"]["psnr"]
         save_metrics(found, run.root)
@@ -83,7 +91,7 @@ class Evaluate:
 
     def _best_on_held_out(self, values: dict[str, Any], run: Run) -> str:
         """The baseline that is best on held-out seen pixels, where the truth of the others is unknown."""
-        held_out = values["guard"]["held_out"][0, 0]
+        held_out = values["guard"].held_out
         seen, hidden = values["damaged"], values["hidden"] | held_out
         damaged = seen * ~hidden
 
@@ -95,8 +103,8 @@ class Evaluate:
 
 
 def _sampling(info: dict[str, Any]) -> list[str]:
-    first, *more = info["sampling"]["lines"]
-    return [f"chains: {first}", *more]
+    lines = info["sampling"]["lines"]
+    return [f"chains: {lines[0]}", *lines[1:]] if lines else []
 
 
 def _seconds(run: Run) -> float:
@@ -116,10 +124,14 @@ def summary(found: dict[str, Any]) -> str:
             "The truth under your mask is unknown, so nothing hidden is scored. On held-out seen pixels: "
             f"first fill {held_out['fill']:.2f} dB, recovery {held_out['recovery']:.2f} dB."
         )
-    rows = [("recovery", found["recovery"]), ("one sample", found["single_sample"]), ("first fill", found["fill"])]
+    ways = found["ways"] if len(found["ways"]) > 1 else {}
+    rows = [("recovery", found["recovery"]), *ways.items(), ("one sample", found["single_sample"]), ("first fill", found["fill"])]
     rows += list(found["baselines"].items())
     lines = [f"{'':16}   PSNR    MAE   SSIM"]
     lines += [f"{n.replace('_', ' '):16} {s['psnr']:6.2f} {s['mae']:6.2f}  {s['ssim']:.3f}" for n, s in rows]
+    if ways:
+        spent = ", ".join(f"{name} {way['seconds']:.1f} s" for name, way in ways.items())
+        lines.append(f"the recovery is {found['way']}; to recover took: {spent}")
     best = found["best_baseline"].replace("_", " ")
     verb = "better" if found["gain_db"] >= 0 else "WORSE"
     lines.append(

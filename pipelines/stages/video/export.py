@@ -28,6 +28,7 @@ class ExportRecovery:
         "recovered",
         "samples",
         "std",
+        "ways",
         "recovery_info",
         "metrics",
         "rival",
@@ -54,6 +55,8 @@ class ExportRecovery:
             rival["name"].replace("_", " "): rival["clip"],
             "recovered": recovered,
         }
+        others = {name: way["recovered"] for name, way in values["ways"].items() if name != values["metrics"]["way"]}
+        panels |= others
         video.write(root / "comparison.mp4", pictures.side_by_side(panels), fps)
         spread = values["std"].mean(0)
         rows = panels | {"one sample": values["samples"][0], "std": _heat(spread)}

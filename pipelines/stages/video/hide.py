@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data import video
 from data.errors import InputError
+from energies import Hidden
 from pipelines.pipeline import Run
 
 MOTION = 1 / 8  # of its longer side, how far a moving region goes in a frame
@@ -23,7 +24,7 @@ class Hide:
     """Hide part of the clip: by a mask of your own, or by made ones, which add up. With none of them, pixels=0.5."""
 
     needs: ClassVar[tuple[str, ...]] = ("clip", "source")
-    gives: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "truth_known")
+    gives: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "observation", "truth_known")
 
     mask: str | None = None
     """A video or picture, white where the clip is damaged. The truth there is unknown, so nothing is scored."""
@@ -65,7 +66,13 @@ class Hide:
             raise InputError(f"{self.mask or 'hide'} hides nothing of these {len(hidden)} frames{self._elsewhere()}")
         if hidden.flatten(1).all(1).sum() > len(hidden) - 2 or hidden.float().mean() > 0.95:
             raise InputError(f"{hidden.float().mean():.0%} is hidden: too little is left to learn from; hide less")
-        return {"damaged": clip * ~hidden, "hidden": hidden, "truth_known": self.mask is None}
+        observation = Hidden(hidden)
+        return {
+            "damaged": observation.observe(clip),
+            "hidden": hidden,
+            "observation": observation,
+            "truth_known": self.mask is None,
+        }
 
     def _elsewhere(self) -> str:
         """Where the user's mask does hide something, for an error to tell."""

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Context, GenerativeConvNet, Refiner
+from energies import ClipReference, ConditionalEnergy, Context, GenerativeConvNet
 from energies.buffer import ReplayBuffer
-from energies.fill import SHOWN, Example, Reference, held_out_masks, reference
+from energies.fill import Example, Reference, held_out_masks, reference
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
+from pipelines.stages.results import weights_of
 from pipelines.stages.settings import check_network
+from pipelines.stages.video.scene import prior
 from pipelines.training import Optimizer, train
 
 
 @dataclass(frozen=True)
 class Refine:
-    """Our default: a ConvNet around a reference that is regressed on the clip itself (energies/refiner.py)."""
+    """Our default: a network around a reference that is regressed on the clip itself (energies/conditional.py): an
+    amortised posterior mean, and a conditional energy for samples."""
 
     widths: tuple[int, ...] = (40, 64)
     """Channels of the network at a half, a quarter ... of the resolution."""
@@ -46,6 +50,23 @@ class ConvNet:
 Energy = Refine | ConvNet
 
 
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """What the recovery is judged by before it is trusted: a seen part that was held out, and never learned from.
+
+    Attributes:
+        context: as that of the clip, with the held-out part hidden as well.
+        held_out: bool [T, H, W].
+        first: first fill [C, T, H, W] of both.
+        trust: share of what the reference changes in the first fill that the held-out part speaks for, 0 to 1.
+    """
+
+    context: Context
+    held_out: Tensor
+    first: Tensor
+    trust: float
+
+
 @dataclass(frozen=True)
 class Learn:
     """Fill what is hidden, and learn an energy that improves on the fill. Only seen pixels are learned from: parts of
@@ -54,6 +75,10 @@ class Learn:
     needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden")
     gives: ClassVar[tuple[str, ...]] = ("fill", "energy", "context", "guard", "blend")
     distributed: ClassVar[bool] = True
+
+    pretrained: str | None = None
+    """Folder of a run, or of its energy, that learned to make such clips, as those of video_synthesis: then no energy
+    is learned, and that one is conditioned on what is seen."""
 
     energy: Energy = Refine()
     """The energy: refine (our default), or conv_net, a published one."""
@@ -76,27 +101,28 @@ class Learn:
         if self.held_out < 3:
             raise ValueError(f"held_out must be 3 or more, got {self.held_out}")
 
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.pretrained)
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         damaged, hidden = values["damaged"], values["hidden"]
+        ready = None if self.pretrained is None else prior(Path(self.pretrained), damaged.shape, "learn.pretrained")
         found = run.on_main(lambda: self._reference(damaged, hidden, run))
         *examples, judge = found.examples
-        if isinstance(self.energy, Refine):
-            context, trust = found.learned, found.trust
-            energy = self._refine(damaged, examples, judge, run).given(context).at(0.1)
+        context, trust = found.learned, found.trust
+        if ready is not None:
+            energy = ready
+        elif isinstance(self.energy, Refine):
+            energy = self._refine(damaged, context, examples, judge, run)
         else:  # its reference changes nothing in the first fill
-            context, trust = found.first, 0.0
-            energy = self._maximum_likelihood(damaged, hidden, found.first.fill, run)
-            judge = found.first_examples[-1]
-        guard = judge.context.tensors() | {
-            "held_out": judge.held_out,
-            "first": found.first_examples[-1].context.fill,
-            "trust": trust,
-        }
+            context, trust, judge = found.first, 0.0, found.first_examples[-1]
+            energy = self._maximum_likelihood(damaged, hidden, context.fill, run)
+        first = found.first_examples[-1].context.fill[0]
         return {
             "fill": found.first.fill[0],
             "energy": energy,
-            "context": context.tensors(),
-            "guard": guard,
+            "context": context,
+            "guard": Guard(judge.context, judge.held_out[0, 0], first, trust),
             "blend": found.blend,
         }
 
@@ -107,7 +133,9 @@ class Learn:
             raise InputError(str(error)) from error
         return reference(damaged, hidden, masks)
 
-    def _refine(self, damaged: Tensor, examples: list[Example], judge: Example, run: Run) -> Refiner:
+    def _refine(
+        self, damaged: Tensor, context: Context, examples: list[Example], judge: Example, run: Run
+    ) -> ConditionalEnergy:
         assert isinstance(self.energy, Refine)
         assert isinstance(self.objective, Denoising)
         # The judge's truth is never learned from; masks of whole frames may fall on the same ones as the judge's.
@@ -115,17 +143,17 @@ class Learn:
         lessons = [(example, target) for example, target in zip(examples, targets, strict=True) if target.any()]
         if not lessons:
             raise InputError("too little is seen to learn from one part of it and judge by another; hide less")
-        energy = Refiner(len(damaged), len(SHOWN), self.energy.widths, self.energy.depths)
+        energy = ConditionalEnergy(ClipReference.of(context), len(damaged), self.energy.widths, self.energy.depths)
         clip = damaged[None]
         device = run.accelerator.device
 
-        def draw(energy: Refiner, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
             example, target = lessons[int(torch.randint(len(lessons), (), generator=rng, device=rng.device))]
             where = crop_window(target, self.crop, rng)
             flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
-            parts = [*example.context.tensors().values(), clip, target]
+            parts = [*example.context.tensors(), clip, target]
             fill, scale, seen, others, x, known = (part[(..., *where)].flip(flips).to(device) for part in parts)
-            return energy.given(Context(fill, scale, seen, others)), Batch(x, known)
+            return energy.told(Context(fill, scale, seen, others)), Batch(x, known)
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 

@@ -6,36 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from energies import Context, Refiner
+from energies import ClipReference, ConditionalEnergy, Context
 from energies.objectives import Batch, Denoising
 from pipelines.pipeline import Run
 from pipelines.stages.video.learn import Refine, crop_window
+from pipelines.stages.video.scene import scene
 from pipelines.training import Optimizer, train
-
-LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
-
-
-def scene(clip: Tensor, frames: int) -> Context:
-    """What stays the same in a clip [C, T, H, W]: its mean picture, and how much each pixel varies about it."""
-    mean = clip.mean(1, keepdim=True)
-    variance = (clip - mean).square().mean((0, 1), keepdim=True)
-    scale = variance.sqrt().clamp(min=LEAST_SCALE)
-    size = (-1, frames, -1, -1)
-    fill = mean.expand(size)[None]
-    scale = scale.expand(size)[None]
-    return Context(
-        fill.contiguous(),
-        scale.contiguous(),
-        torch.ones_like(scale, dtype=torch.bool),
-        fill[:, None][:, :0].contiguous(),
-    )
 
 
 @dataclass(frozen=True)
 class LearnClip:
-    """Learn the energy of a clip by denoising at all noise levels, its mean picture given."""
+    """Learn the energy of a clip by denoising at all noise levels, its mean picture given. It makes new clips of any
+    length, and recovers damaged ones of the same scene by conditioning (`learn.pretrained` of video_recovery)."""
 
     needs: ClassVar[tuple[str, ...]] = ("clip",)
     gives: ClassVar[tuple[str, ...]] = ("energy",)
@@ -56,15 +39,14 @@ class LearnClip:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         clip = values["clip"]
         whole = scene(clip, clip.shape[1])
-        energy = Refiner(len(clip), 0, self.energy.widths, self.energy.depths)
+        energy = ConditionalEnergy(ClipReference.of(whole), len(clip), self.energy.widths, self.energy.depths)
         everywhere = torch.ones(1, 1, *clip.shape[1:], dtype=torch.bool)
         device = run.accelerator.device
 
-        def draw(energy: Refiner, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
             where = crop_window(everywhere, self.crop, rng)
-            parts = [*whole.tensors().values(), clip[None], everywhere]
+            parts = [*whole.tensors(), clip[None], everywhere]
             fill, scale, hidden, others, x, known = (part[(..., *where)].to(device) for part in parts)
-            return energy.given(Context(fill, scale, hidden, others)), Batch(x, known)
+            return energy.told(Context(fill, scale, hidden, others)), Batch(x, known)
 
-        energy = train(energy, self.objective, draw, self.optimizer, run, {})
-        return {"energy": energy.given(whole).at(0.1)}
+        return {"energy": train(energy, self.objective, draw, self.optimizer, run, {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar
 
@@ -11,62 +12,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies import Conditioned, Context, Energy, GenerativeConvNet, Hidden, Refiner
+from data.errors import InputError
+from energies import Context, Energy, Schedule
 from energies.diagnostics import Monitor, saturation
+from energies.family import is_noisy
 from energies.fill import trust
-from energies.refiner import geometric
 from energies.samplers import Langevin
-from energies.samplers.state import normal
-from energies.sampling import anneal, sample
+from energies.sampling import LevelSampler
 from pipelines import metrics
-from pipelines.chains import findings, sample_chains
+from pipelines.chains import findings
 from pipelines.pipeline import Run
+from pipelines.stages.results import weights_of
+from pipelines.stages.video.learn import Guard
+from pipelines.stages.video.posterior import Posterior, Sampling, recovered, told
+from pipelines.stages.video.scene import prior
 
 LEVEL = 0.9  # of the uncertainty that is calibrated
 
 
 @dataclass(frozen=True)
-class Annealing:
-    """Langevin steps and predictors through falling noise levels."""
-
-    levels: int = 6
-    """Number of noise levels."""
-
-    high: float = 2.0
-    """The first one, in units of the fill's expected error."""
-
-    low: float = 0.1
-    """The last one."""
-
-    steps: int = 1
-    """Langevin steps a level."""
-
-    step_size: float = 0.5
-    """Of those, in units of the level."""
-
-    def __post_init__(self) -> None:
-        if self.levels < 1 or not self.high >= self.low > 0:
-            raise ValueError(f"levels must be 1 or more and high >= low > 0, got {self}")
-        if self.steps < 0 or not self.step_size > 0:
-            raise ValueError(f"steps must not be negative and step_size must be positive, got {self}")
-
-
-@dataclass(frozen=True)
 class Recover:
-    """Sample what is hidden given what is seen: the mean, single samples and a standard deviation for every value.
+    """Recover what is hidden given what is seen: the mean, single samples and a standard deviation for every value.
 
-    A guard chosen on held-out seen pixels mixes the result with the first fill, so that on those it is no worse.
+    The mean of an energy that was learned for this clip is amortised, one pass of a network, and its levels are a
+    conditional energy for samples; any other energy is conditioned on what is seen, level by level. A guard chosen on
+    held-out seen pixels mixes the mean with the first fill, so that on those it is no worse.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "fill", "energy", "context", "guard")
-    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "std", "recovery_info")
+    needs: ClassVar[tuple[str, ...]] = ("damaged", "hidden", "observation", "fill", "energy", "context", "guard")
+    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "std", "ways", "recovery_info")
     distributed: ClassVar[bool] = True
 
     chains: int = 4
     """Posterior chains; they are shared among the processes."""
 
-    annealing: Annealing = Annealing()
-    """How the energy refine is sampled."""
+    schedule: Schedule = Schedule(6, 2.0, 0.1, 1, 0.5, spacing="geometric", predictor="euler")
+    """How an energy that is told what is seen is sampled: noise levels in units of its reference's expected error."""
+
+    conditioned: Schedule = Schedule(24, 8.0, 0.06, 1, 0.35, spacing="geometric", predictor="euler")
+    """How an energy that learned to make clips is sampled given what is seen."""
+
+    sampler: LevelSampler | None = None
+    """Of the steps at each noise level; null: Langevin."""
+
+    warm_up: int = 0
+    """Steps at each level that first adapt the sampler: 50 or more, or 0."""
+
+    prior: str | None = None
+    """Folder of a run, or of its energy, that learned to make such clips, as those of video_synthesis: it recovers the
+    clip too, by conditioning, and is shown beside."""
 
     steps: int = 60
     """Langevin steps of a published ConvNet, at the step size and noise it learned with."""
@@ -86,32 +80,51 @@ class Recover:
                 f"got {self.steps}, {self.step_size} and {self.noise}"
             )
 
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.prior)
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        other = None if self.prior is None else prior(Path(self.prior), values["damaged"].shape, "recover.prior")
+        found, info = self._recovered(values["energy"], values, run, "")
+        ways = {info["way"]: _shown(found, info)}
+        if other is not None:
+            beside, told_of_it = self._recovered(other, values, run, "prior ")
+            if told_of_it["way"] in ways:
+                raise InputError(f"recover.prior={self.prior}: the learned energy is conditioned already; leave it out")
+            ways[told_of_it["way"]] = _shown(beside, told_of_it)
+        return found | {"ways": ways, "recovery_info": info}
+
+    def _recovered(
+        self, energy: Energy, values: dict[str, Any], run: Run, purpose: str
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Recovered clip [C, T, H, W], samples [chains, C, T, H, W] and std [C, T, H, W]; and how it went."""
         begin = time.monotonic()
-        energy: Energy = values["energy"].to(run.accelerator.device)
-        context = Context(**values["context"])
-        guard = dict(values["guard"])
-        held_out, first = guard.pop("held_out")[0, 0], guard.pop("first")[0]
-        trust_reference = guard.pop("trust")
-        judge = Context(**guard)
+        energy = energy.to(run.accelerator.device)
+        context: Context = values["context"]
+        guard: Guard = values["guard"]
+        held_out, first, judge = guard.held_out, guard.first, guard.context
         seen, fill = values["damaged"], values["fill"]
+        how, monitor = self._how(), self._monitor(energy, seen)
 
-        monitor = self._monitor(energy, seen)
-        judged, judged_samples = self._posterior(energy, judge, run, "guard", Monitor())
-        mean, samples = self._posterior(energy, context, run, "recover", monitor)
+        def posterior(context: Context, name: str, monitor: Monitor) -> Posterior:
+            return recovered(told(energy, context, seen, run), context.fill[0], how, run, f"{purpose}{name}", monitor)
+
+        judged = posterior(judge, "guard", Monitor())
+        whole = posterior(context, "recover", monitor)
         # The energy's reference has earned its share of trust; now what its network adds to that.
-        guarded = first + trust_reference * (judge.fill[0] - first)
-        trust_network = trust([seen - guarded], [judged - judge.fill[0]], [held_out])
-        guarded = guarded + trust_network * (judged - judge.fill[0])
-        recovered = fill + trust_reference * (context.fill[0] - fill) + trust_network * (mean - context.fill[0])
-        recovered = torch.where(values["hidden"], recovered.clamp(-1, 1), seen)
-        samples = torch.where(values["hidden"], samples + (recovered - mean), seen).clamp(-1, 1)
+        guarded = first + guard.trust * (judge.fill[0] - first)
+        trust_network = trust([seen - guarded], [judged.mean - judge.fill[0]], [held_out])
+        guarded = guarded + trust_network * (judged.mean - judge.fill[0])
+        mean = fill + guard.trust * (context.fill[0] - fill) + trust_network * (whole.mean - context.fill[0])
+        mean = torch.where(values["hidden"], mean.clamp(-1, 1), seen)
+        samples = torch.where(values["hidden"], whole.samples + (mean - whole.mean), seen).clamp(-1, 1)
 
-        judged_std = _spread(judged_samples - judged, judge, guarded - judged)
+        judged_std = _spread(judged.samples - judged.mean, judge, guarded - judged.mean)
         stretch = _stretch(guarded, judged_std, seen, held_out)
-        std = stretch * _spread(samples - recovered, context, recovered - mean) * values["hidden"]
+        std = stretch * _spread(samples - mean, context, mean - whole.mean) * values["hidden"]
         info = {
-            "trust_reference": trust_reference,
+            "way": whole.way,
+            "trust_reference": guard.trust,
             "trust_network": trust_network,
             "stretch": stretch,
             "held_out": {
@@ -122,62 +135,25 @@ class Recover:
             "seconds": time.monotonic() - begin,
             "sampling": findings(monitor),
         }
-        run.log(event="guard", **info["held_out"], trust_reference=trust_reference, trust_network=trust_network)
-        return {"recovered": recovered, "samples": samples, "std": std, "recovery_info": info}
+        trusts = {"trust_reference": guard.trust, "trust_network": trust_network}
+        run.log(event="guard", way=whole.way, **info["held_out"], **trusts)
+        return {"recovered": mean, "samples": samples, "std": std}, info
 
-    def _posterior(
-        self, energy: Energy, context: Context, run: Run, purpose: str, monitor: Monitor
-    ) -> tuple[Tensor, Tensor]:
-        """Mean [C, T, H, W] and samples [chains, C, T, H, W], on the CPU, the same on every process."""
-        device = run.accelerator.device
-        here = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
-
-        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            return self._sample(energy, here, streams, monitor, run)
-
-        samples = sample_chains(run, self.chains, here.fill.numel(), purpose, monitor, draw)
-        if not isinstance(energy, Refiner):
-            return samples.mean(0), samples
-        with run.accelerator.autocast(), torch.no_grad():
-            return energy.given(here).mean()[0].cpu(), samples
-
-    def _sample(
-        self, energy: Energy, context: Context, streams: list[torch.Generator], monitor: Monitor, run: Run
-    ) -> Tensor:
-        if isinstance(energy, Refiner):
-            a = self.annealing
-            bound = energy.given(context)
-            with run.accelerator.autocast():
-                start = bound.mean()
-            start = start.expand(len(streams), -1, -1, -1, -1)
-            x = start + a.high * bound.scale * context.hidden * normal(start, streams)
-            levels = geometric(a.high, a.low, a.levels)
-            seen = Hidden(context.hidden)
-            *_, (_, x) = anneal(
-                bound,
-                levels,
-                x,
-                streams,
-                steps=a.steps,
-                step_size=a.step_size,
-                observation=seen,
-                monitor=monitor,
-                compute=run.compute,
-            )
-            return x
-        assert isinstance(energy, GenerativeConvNet)
-        posterior = Conditioned(energy, Hidden(context.hidden), context.fill)
-        x = context.fill.expand(len(streams), -1, -1, -1, -1)
+    def _how(self) -> Sampling:
         langevin = Langevin(self.step_size, self.noise)
-        for state, info in sample(langevin, posterior, x, self.steps, streams, compute=run.compute):
-            monitor.update(state, info)
-            x = state.x
-        return x
+        return Sampling(
+            self.chains, self.schedule, self.conditioned, langevin, self.steps, self.sampler, self.warm_up
+        )
 
     def _monitor(self, energy: Energy, seen: Tensor) -> Monitor:
-        noise = 1.0 if isinstance(energy, Refiner) else self.noise
+        noise = 1.0 if is_noisy(energy) else self.noise
         at_bounds = float(saturation(seen[None])[0])
         return Monitor(bounds=(-1, 1), saturated=(1 + at_bounds) / 2, temperature=noise**2)
+
+
+def _shown(found: dict[str, Tensor], info: dict[str, Any]) -> dict[str, Any]:
+    """One way to recover, beside others."""
+    return {"recovered": found["recovered"], "trust": info["trust_network"], "seconds": info["seconds"]}
 
 
 def _spread(deviations: Tensor, context: Context, shift: Tensor) -> Tensor:

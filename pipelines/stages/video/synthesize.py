@@ -8,16 +8,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from energies import Schedule
 from energies.diagnostics import Monitor, saturation
-from energies.refiner import Context, geometric
 from energies.samplers.state import normal
-from energies.sampling import anneal
+from energies.sampling import LevelSampler, anneal
 from pipelines import metrics
 from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
-from pipelines.stages.video.learn_clip import scene
-from pipelines.stages.video.recover import Annealing
+from pipelines.stages.video.scene import stretched
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,16 @@ class Synthesize:
     frames: int | None = None
     """Their length; null: as long as the data."""
 
-    annealing: Annealing = field(default_factory=lambda: Annealing(24, 8.0, 0.06, 1, 0.35))
-    """How the energy is sampled."""
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(24, 8.0, 0.06, 1, 0.35, spacing="geometric", predictor="euler")
+    )
+    """How the energy is sampled: noise levels in units of how much each pixel varies about its mean."""
+
+    sampler: LevelSampler | None = None
+    """Of the steps at each noise level; null: Langevin."""
+
+    warm_up: int = 0
+    """Steps at each level that first adapt the sampler: 50 or more, or 0."""
 
     def __post_init__(self) -> None:
         if self.num < 1 or (self.frames is not None and self.frames < 2):
@@ -44,29 +51,29 @@ class Synthesize:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         clip: Tensor = values["clip"]
         device = run.accelerator.device
-        context = scene(clip, self.frames or clip.shape[1])
-        context = Context(**{name: tensor.to(device) for name, tensor in context.tensors().items()})
-        energy = values["energy"].to(device).given(context)
-        a = self.annealing
+        energy = stretched(values["energy"], self.frames or clip.shape[1]).to(device)
+        schedule, shape = self.schedule, energy.event_shape
 
         def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            start = context.fill.expand(len(streams), -1, -1, -1, -1)
-            x = start + a.high * context.scale * normal(start, streams)
-            levels = geometric(a.high, a.low, a.levels)
+            noise = normal(torch.empty(len(streams), *shape, device=device), streams)
+            x = energy.start(noise, schedule.noise_levels()[0])
             chain = anneal(
-                energy, levels, x, streams, steps=a.steps, step_size=a.step_size, monitor=monitor, compute=run.compute
-            )
-            *_, (_, x) = run.progress(chain, a.levels, "noise levels")
+                energy, schedule, x, streams, sampler=self.sampler, warm_up=self.warm_up, monitor=monitor,
+                compute=run.compute,
+            )  # fmt: skip
+            *_, (_, x) = run.progress(chain, schedule.levels, "noise levels")
             return x.clamp(-1, 1)
 
         monitor = Monitor(bounds=(-1, 1), saturated=(1 + float(saturation(clip[None])[0])) / 2, temperature=1.0)
-        samples = sample_chains(run, self.num, context.fill.numel(), "synthesize", monitor, draw)
+        samples = sample_chains(run, self.num, torch.Size(shape).numel(), "synthesize", monitor, draw)
         chains = findings(monitor)
         found = {"data": metrics.statistics(clip)}
         found |= {f"sample_{number}": metrics.statistics(sample) for number, sample in enumerate(samples)}
         if run.is_main:
             save_metrics(found | {"sampling": chains["summary"]}, run.root)
-        summary = "\n".join([_summary(found), f"chains: {chains['lines'][0]}", *chains["lines"][1:]])
+        lines = chains["lines"]
+        told = [f"chains: {lines[0]}", *lines[1:]] if lines else []
+        summary = "\n".join([_summary(found), *told])
         return {"samples": samples, "metrics": found, "sampling": chains, "summary": summary}
 
 

@@ -1,0 +1,144 @@
+"""The posterior of a clip of which some is seen, by any energy: its mean, and samples.
+
+An energy that was learned for this clip is told what is seen: its mean is *amortised*, one pass of a network, and its
+levels are a conditional energy for samples. Any other one is *conditioned*: chains hold what is seen while they go down
+its noise levels, and their ends are averaged. An energy of clean clips, as the published ones, is sampled at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from energies import AmortisedPosterior, ConditionalEnergy, Conditioned, Context, Energy, Hidden, Schedule
+from energies.diagnostics import Monitor
+from energies.samplers import Langevin
+from energies.samplers.state import normal
+from energies.sampling import LevelSampler, anneal, sample
+from pipelines.chains import sample_chains
+from pipelines.pipeline import Run
+
+MEAN = Schedule(24, 8.0, 0.06, spacing="geometric", predictor="renoise")
+"""How chains go whose ends are averaged to the mean of a conditioned energy."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the posterior is sampled.
+
+    Attributes:
+        chains: number of samples; of a conditioned energy also of the chains that are averaged to the mean.
+        amortised: schedule of an energy that is told what is seen.
+        conditioned: of one that is not.
+        langevin: of an energy of clean clips.
+        steps: of that.
+        sampler: of the steps at noise levels; None: Langevin.
+        warm_up: steps that adapt it.
+    """
+
+    chains: int
+    amortised: Schedule
+    conditioned: Schedule
+    langevin: Langevin
+    steps: int
+    sampler: LevelSampler | None
+    warm_up: int
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What an energy makes of a clip.
+
+    Attributes:
+        mean: [C, T, H, W].
+        samples: [chains, C, T, H, W].
+        way: "amortised" or "conditioned".
+        seconds: that both took.
+    """
+
+    mean: Tensor
+    samples: Tensor
+    way: str
+    seconds: float
+
+
+def told(energy: Energy, context: Context, seen: Tensor, run: Run) -> Conditioned:
+    """The posterior of an energy given a clip [C, T, H, W] that is seen where the context does not hide it.
+
+    The energy of this clip takes the context, also one that hides more of it; any other needs none.
+    """
+    device = run.accelerator.device
+    context, y = context.to(device), seen[None].to(device)
+    observation = Hidden(context.hidden)
+    if isinstance(energy, ConditionalEnergy) and not bool(energy.reference.free(1).hidden.all()):
+        return AmortisedPosterior(energy.told(context), observation, y)
+    return energy.posterior(observation, y)
+
+
+def recovered(posterior: Conditioned, start: Tensor, how: Sampling, run: Run, purpose: str, monitor: Monitor) -> Posterior:
+    """Mean and samples, on the CPU, the same on every process.
+
+    Args:
+        posterior: on the device of the run.
+        start: [C, T, H, W], where chains of an energy of clean clips begin.
+        how: settings.
+        run: gives processes and randomness.
+        purpose: of the random streams.
+        monitor: watches the chains of the samples.
+    """
+    begin = time.monotonic()
+    amortised = isinstance(posterior, AmortisedPosterior)
+
+    def chains(purpose: str, monitor: Monitor, mean: bool) -> Tensor:
+        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+            x = start.to(run.accelerator.device).expand(len(streams), -1, -1, -1, -1)
+            *_, x = _steps(posterior, x, streams, how, run, mean, monitor)
+            return x
+
+        return sample_chains(run, how.chains, start.numel(), purpose, monitor, draw)
+
+    samples = chains(purpose, monitor, False)
+    if amortised:
+        mean = _amortised(posterior, run)[0].cpu()
+    elif posterior.noisy:
+        mean = chains(f"{purpose} mean", Monitor(), True).mean(0)
+    else:
+        mean = samples.mean(0)
+    return Posterior(mean, samples, "amortised" if amortised else "conditioned", time.monotonic() - begin)
+
+
+def _amortised(posterior: Conditioned, run: Run) -> Tensor:
+    assert isinstance(posterior, AmortisedPosterior)
+    with torch.no_grad(), run.accelerator.autocast():
+        return posterior.posterior_mean()
+
+
+def _steps(
+    posterior: Conditioned, x: Tensor, streams: list[torch.Generator], how: Sampling, run: Run, mean: bool,
+    monitor: Monitor,
+) -> Iterator[Tensor]:  # fmt: skip
+    """x step by step; `mean`: so that the ends are averaged to the mean of a conditioned energy."""
+    if not posterior.noisy:
+        for state, info in sample(how.langevin, posterior, x, how.steps, streams, compute=run.compute):
+            monitor.update(state, info)
+            yield state.x
+        return
+    settings: Any = {"monitor": monitor, "compute": run.compute}
+    noise = normal(x, streams)
+    if isinstance(posterior, AmortisedPosterior):
+        schedule, centre = how.amortised, _amortised(posterior, run)
+        high = schedule.noise_levels()[0]
+        # From the mean: closer to the samples than the estimate that the levels are centred at.
+        x = centre + (posterior.start(noise, high) - posterior.start(torch.zeros_like(noise), high))
+    else:
+        schedule = MEAN if mean else how.conditioned
+        x = posterior.start(noise, schedule.noise_levels()[0])
+    if not mean:
+        settings |= {"sampler": how.sampler, "warm_up": how.warm_up}
+    chain = anneal(posterior, schedule, x, streams, **settings)
+    yield from (x for _, x in run.progress(chain, schedule.levels, "noise levels"))
