@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Energy, Family
+from energies import ConditionalEnergy, Energy, Family, Schedule
 from energies.composition import AnyOf
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
@@ -21,6 +21,8 @@ from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
 
 GUIDANCE = 1.5  # of samples of a class, where nothing else is said
+CONDITIONAL = Schedule(16, 4.0, 0.08, 1, 0.35, spacing="geometric", predictor="euler")
+"""How a conditional energy is sampled, in units of the expected error of its initial estimate."""
 
 
 def asked_labels(
@@ -53,6 +55,21 @@ def guidance_of(guidance: float | None, energy: Energy, labels: Tensor | None) -
     if guidance is None:
         return GUIDANCE if labels is not None and is_noisy(energy) else 1.0
     return guidance
+
+
+def suited(energy: Energy, generator: Generator, address: str) -> Generator:
+    """How an energy that was learned elsewhere is sampled: by the generator of this objective where it suits, else by
+    the levels that suit it. InputError, naming the field: it is of clean x, and nothing tells the steps of its chains.
+    """
+    if isinstance(energy, ConditionalEnergy):
+        return CONDITIONAL
+    if is_noisy(energy) != isinstance(generator, Chain):
+        return generator
+    if is_noisy(energy):
+        return Schedule()
+    raise InputError(
+        f"{address}: was learned of clean x; set learn.objective to that which it was learned by, whose chains it needs"
+    )
 
 
 def generate(

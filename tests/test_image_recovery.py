@@ -16,12 +16,12 @@ from torch import Tensor
 
 import energies
 from data import images
-from energies import Average, Grey, JointEnergy, ReferenceEnergy
+from energies import Average, Blur, ConditionalEnergy, Grey, JointEnergy, Noisy
 from pipelines import checkpoint, run
 from pipelines.stages import judge
 from pipelines.stages.images.load import to_float
 
-SAMPLED = ["recover.samples=3", "recover.levels.num=4", "compute=float32"]
+SAMPLED = ["recover.samples=3", "recover.generator.schedule={levels: 4, high: 4, low: 0.1, steps: 1}", "compute=float32"]
 TINY = [
     "learn_recovery.widths=[8]", "learn_recovery.depths=[1]", "learn_recovery.optimizer.steps=3",
     "learn_recovery.batch=8", "learn_recovery.rank=20", *SAMPLED,
@@ -113,7 +113,7 @@ def psnr(x: Tensor, truth: Tensor, where: Tensor) -> float:
 
 def test_hidden_pixels_are_recovered_and_seen_ones_kept(scattered):
     values, found = values_of(scattered), metrics_of(scattered)
-    hidden = values["observation"]["mask"]
+    hidden = values["observation"].mask
     assert hidden.shape == (20, 1, 8, 8)
     assert abs(float(hidden.float().mean()) - 0.4) < 5 * (0.24 / 1280) ** 0.5
     truth = to_float(values["images"]["validation"])
@@ -141,7 +141,8 @@ def test_a_recovery_writes_pictures_a_sheet_a_report_and_the_energy(scattered):
     assert "Image recovery" in page and "biharmonic" in page and "data:image" in page and "http://" not in page
     assert (scattered / "contact_sheet.png").stat().st_size > 0
     energy = energies.load(scattered / "energy")
-    assert isinstance(energy, ReferenceEnergy) and energy.event_shape == (1, 1, 8, 8) and len(energy.remembered) == 180
+    assert isinstance(energy, ConditionalEnergy) and energy.event_shape == (1, 8, 8)
+    assert len(energy.reference.remembered) == 180
 
 
 def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, capsys):
@@ -162,12 +163,12 @@ def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, 
 def test_a_learned_energy_recovers_the_same_again(scattered, known, tmp_path):
     first, again = values_of(scattered), recovered(tmp_path, "hide.pixels=0.4", *known)
     torch.testing.assert_close(again["recovered"], first["recovered"], rtol=0, atol=1e-4)
-    assert torch.equal(again["observation"]["mask"], first["observation"]["mask"])
+    assert torch.equal(again["observation"].mask, first["observation"].mask)
 
 
 def test_a_box_is_hidden_somewhere_else_in_every_picture(known, tmp_path):
     values = recovered(tmp_path, "hide.box=3", "hide.num=7", *known)
-    hidden, truth = values["observation"]["mask"], values["targets"]
+    hidden, truth = values["observation"].mask, values["targets"]
     assert hidden.shape == (7, 1, 8, 8) and len(hidden.unique(dim=0)) > 1
     for one in hidden[:, 0]:
         rows, columns = one.any(1), one.any(0)
@@ -224,7 +225,7 @@ def test_a_damaged_picture_is_mended_where_its_mask_is_white(known, damaged, tmp
     own, mask = damaged
     values = recovered(tmp_path, f"hide.image={own}", f"hide.mask={mask}", *known)
     picture, hidden = images.read(own, channels=1), images.read(mask, channels=1) > 0
-    assert int(hidden.sum()) == 12 and torch.equal(values["observation"]["mask"][0], hidden)
+    assert int(hidden.sum()) == 12 and torch.equal(values["observation"].mask[0], hidden)
     for x in (values["recovered"], values["samples"]):
         assert x.shape == (1, 1, 8, 8) and torch.equal(x[0][~hidden], picture[~hidden])
         assert not torch.isclose(x[0][hidden], picture[hidden]).all()
@@ -252,7 +253,7 @@ def test_own_files_of_other_sizes_are_refused_not_misplaced(known, damaged, caps
 
 def test_a_whole_picture_of_ones_own_is_hidden_in_part_and_scored(known, damaged, tmp_path):
     values = recovered(tmp_path, f"hide.image={damaged[0]}", "hide.box=4", *known)
-    hidden, picture = values["observation"]["mask"][0], images.read(damaged[0], channels=1)
+    hidden, picture = values["observation"].mask[0], images.read(damaged[0], channels=1)
     assert values["truth_known"] is True and torch.equal(values["targets"][0], picture)
     assert torch.equal(values["recovered"][0][~hidden], picture[~hidden])
     check_scores(metrics_of(tmp_path), {"nearest_training", "mean", "biharmonic"})
@@ -281,13 +282,16 @@ def test_what_cannot_be_hidden_is_refused_in_one_line(damaged, capsys, tmp_path)
         (["hide.pixels=0.5", "hide.box=3"], "pixels and box cannot be combined"),
         ([f"hide.image={own}", f"hide.mask={mask}", "hide.shrink=2"], "shrink and mask cannot be combined"),
         (["hide.shrink=2", "hide.grey=true"], "shrink and grey cannot be combined"),
+        (["hide.blur=1", "hide.box=3"], "box and blur cannot be combined"),
+        (["hide.blur=-1"], "blur must lie above 0"),
+        (["hide.noise=0"], "noise must lie above 0"),
         (["hide.pixels=1.0"], "pixels must lie between 0 and 1"),
         (["hide.box=0"], "box must be 1 or more"),
         (["hide.shrink=3"], "shrink must be 2 or 4"),
         (["hide.num=0"], "num must be 1 or more"),
         (["learn_recovery.widths=[8, 8]"], "widths and depths"),
         (["learn_recovery.folds=1"], "folds 2 to 10"),
-        (["recover.levels.low=9"], "high above low"),
+        (["recover.generator.schedule={low: 30}"], "high >= low"),
         (["recover.samples=0"], "samples must be 1 or more"),
     ]):  # fmt: skip
         out = tmp_path / str(number)
@@ -297,11 +301,11 @@ def test_what_cannot_be_hidden_is_refused_in_one_line(damaged, capsys, tmp_path)
         assert not list(out.glob("03*/manifest.json")), "nothing was learned"
 
 
-def test_energies_that_do_not_recover_are_refused_in_one_line(scattered, capsys, tmp_path):
-    energies.EncoderEnergy((1, 1, 8, 8), (4,), (1,)).save_pretrained(tmp_path / "other")
+def test_energies_of_other_pictures_are_refused_in_one_line(scattered, capsys, tmp_path):
+    energies.EncoderEnergy((1, 9, 8), (4,), (1,)).save_pretrained(tmp_path / "other")
     given = f"learn_recovery.pretrained={tmp_path / 'other'}"
     line = refusal(capsys, "image_recovery", "load.count=40", given, f"out={tmp_path / 'a'}")
-    assert "no energy that recovery learned" in line
+    assert "is an energy of 1x9x8, the pictures are 1x8x8" in line
     given = f"learn_recovery.pretrained={scattered / 'energy'}"
     line = refusal(capsys, "image_recovery", "load.images=scenes", "load.count=40", given, f"out={tmp_path / 'b'}")
     assert "pretrained" in line
@@ -310,13 +314,77 @@ def test_energies_that_do_not_recover_are_refused_in_one_line(scattered, capsys,
     assert "was learned from 20 of the 40 that are to be judged by" in line
 
 
+# --------------------------------------------------------------------------- one energy, every measurement
+
+
+@pytest.fixture(scope="module")
+def synthesis(tmp_path_factory) -> Path:
+    """A run that learned to synthesise."""
+    out = tmp_path_factory.mktemp("runs") / "synthesis"
+    tiny = [
+        "load.count=200", "learn.energy.encoder={widths: [8], depths: [1]}", "learn.optimizer.steps=5", "learn.batch=8",
+        "synthesize.num=8", "synthesize.generator.schedule.levels=3", "evaluate_synthesis.curve=0", "compute=float32",
+    ]  # fmt: skip
+    assert run.main(["image_synthesis", *tiny, f"out={out}"]) == 0
+    return out
+
+
+@pytest.mark.parametrize("hide", ["pixels=0.5", "box=3", "shrink=2", "blur=1.0", "noise=0.2"])
+def test_an_energy_that_learned_to_synthesise_recovers_by_conditioning(synthesis, hide, tmp_path):
+    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "recover.chains=2", "hide.num=6", *SAMPLED]
+    values = recovered(tmp_path, f"hide.{hide}", *given)
+    observation, y = values["observation"], values["measured"]
+    assert list(values["ways"]) == ["conditioned"] and metrics_of(tmp_path)["way"] == "conditioned"
+    for x in (values["recovered"], values["samples"]):
+        assert x.isfinite().all() and x.shape[1:] == (1, 8, 8)
+        if observation.holds:
+            own = observation.rows(slice(0, len(x)), 4)
+            torch.testing.assert_close(own.observe(x), own.observe(own.project(x, y[: len(x)])), rtol=0, atol=1e-5)
+    assert metrics_of(tmp_path)["recovery"]["psnr"] > 3
+
+
+def test_both_ways_stand_beside_the_baselines(scattered, synthesis, tmp_path, capsys):
+    given = ["load.count=200", f"learn_recovery.pretrained={scattered}", f"recover.prior={synthesis}", "hide.num=6"]
+    values = recovered(tmp_path, "hide.pixels=0.5", "recover.chains=2", *given, *SAMPLED)
+    found = metrics_of(tmp_path)
+    assert list(values["ways"]) == ["amortised", "conditioned"] == list(found["ways"]) == list(found["seconds"])
+    assert torch.equal(values["ways"]["amortised"]["mean"], values["recovered"])
+    assert found["ways"]["amortised"] == found["recovery"] != found["ways"]["conditioned"]
+    told = capsys.readouterr().out
+    assert "amortised" in told and "conditioned" in told and "biharmonic" in told
+    assert "by this energy, conditioned" in (tmp_path / "report.html").read_text()
+
+
+def test_blurred_and_noisy_pictures_are_measured_with_their_noise(known, tmp_path):
+    values = recovered(tmp_path / "blur", "hide.blur=1.0", *known)
+    truth, observation = values["targets"], values["observation"]
+    assert observation == Noisy(Blur(1.0), 0.02)
+    off = values["measured"] - Blur(1.0).observe(truth)
+    assert abs(float(off.std()) / 0.02 - 1) < 5 / (2 * off.numel()) ** 0.5
+    check_scores(metrics_of(tmp_path / "blur"), {"nearest_training", "mean", "as_it_is", "wiener", "total_variation"})
+    values = recovered(tmp_path / "noise", "hide.noise=0.3", *known)
+    off = values["measured"] - values["targets"]
+    assert abs(float(off.std()) / 0.3 - 1) < 5 / (2 * off.numel()) ** 0.5
+    assert list(values["ways"]) == ["amortised"], "its reference takes noisy pictures"
+    check_scores(metrics_of(tmp_path / "noise"), {"nearest_training", "mean", "as_it_is", "wiener", "total_variation"})
+
+
+@pytest.mark.parametrize("sampler", ["mala.step_size=0.3", "hmc={step_size: 0.3, num_leapfrog: 2}", "underdamped={}"])
+def test_the_sampler_of_a_recovery_is_a_setting(synthesis, sampler, tmp_path):
+    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "recover.chains=1", "hide.num=3", *SAMPLED]
+    values = recovered(tmp_path, f"recover.sampler.{sampler}", "hide.box=3", *given)
+    assert values["samples"].isfinite().all()
+    accepted = values["sampling"]["summary"].get("acceptance")
+    assert (accepted is None) == ("underdamped" in sampler)
+
+
 # -------------------------------------------------------------------------------------- joint energies
 
 
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "classified"
-    arguments = [*JOINT, "classify.samples=12", "classify.generator.annealed.levels=3"]
+    arguments = [*JOINT, "classify.samples=12", "classify.generator.schedule.levels=3"]
     assert run.main(["classification", *arguments, f"out={out}"]) == 0
     return out
 
@@ -358,7 +426,7 @@ def test_a_classification_says_how_right_and_how_sure_it_is(classified):
 
 def test_the_same_classification_again_does_nothing_anew(classified, capsys):
     capsys.readouterr()
-    arguments = [*JOINT, "classify.samples=12", "classify.generator.annealed.levels=3"]
+    arguments = [*JOINT, "classify.samples=12", "classify.generator.schedule.levels=3"]
     assert run.main(["classification", *arguments, f"out={classified}"]) == 0
     assert capsys.readouterr().err.count("done before") == 3
 
@@ -464,7 +532,7 @@ LIKELIHOOD = "learn_joint.objective.generative.maximum_likelihood={sampling_step
         ("noisy", ["classify.generator.chain.steps=2"]),
         ("noisy", [LIKELIHOOD]),
         ("clean", []),
-        ("clean", [LIKELIHOOD, "classify.generator.annealed.levels=3"]),
+        ("clean", [LIKELIHOOD, "classify.generator.schedule.levels=3"]),
     ],
     ids=["noisy, chain", "noisy, likelihood", "clean, score matching", "clean, annealed"],
 )

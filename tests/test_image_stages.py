@@ -31,7 +31,7 @@ TINY = [
 ]  # fmt: skip
 SHORT = [
     "load.images=digits", "load.count=200", *TINY, "learn.conditional=false", "synthesize.num=12",
-    "synthesize.generator.annealed.levels=4",
+    "synthesize.generator.schedule.levels=4",
     "evaluate_synthesis.curve=32", "export_synthesis.num=5",
 ]  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_one_others(digits, tmp
 
 def test_a_learned_energy_makes_more_samples_and_the_first_stay_the_same(digits, tmp_path):
     arguments = [*SHORT[:2], f"learn.pretrained={digits / 'energy'}", "compute=float32"]
-    arguments += ["synthesize.num=20", "synthesize.generator.annealed.levels=4", "evaluate_synthesis.curve=0"]
+    arguments += ["synthesize.num=20", "synthesize.generator.schedule.levels=4", "evaluate_synthesis.curve=0"]
     assert run.main(["image_synthesis", *arguments, f"out={tmp_path}"]) == 0
     few, many = (values_of(out / "03_synthesize")["samples"] for out in (digits, tmp_path))
     torch.testing.assert_close(many[:12], few)
@@ -289,8 +289,8 @@ def test_what_cannot_be_is_refused_in_one_line_before_it_starts(capsys, tmp_path
         (["synthesize.num=0"], "num must be 1 or more"),
         (["evaluate_synthesis.curve=5"], "curve must be 0, or 32 or more"),
         (["learn.objective.score_matching.level=-1"], "level must be positive"),
-        (["synthesize.generator.annealed.levels=1"], "levels must be 2 or more"),
-        (["synthesize.generator.annealed.down_to=-1"], "down_to must not be negative"),
+        (["synthesize.generator.schedule.levels=1"], "levels must be 1 or more"),
+        (["synthesize.generator.schedule.down_to=-1"], "down_to must not be negative"),
     ]:
         assert words in refusal(capsys, *arguments, f"out={tmp_path / 'out'}"), arguments
     assert not list((tmp_path / "out").glob("0*"))
@@ -363,7 +363,7 @@ def test_an_energy_and_a_way_to_sample_it_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("arguments", [["load.count=20"], ["synthesize.num=1"], ["synthesize.num=3"]], ids=str)
 def test_few_pictures_are_judged_or_refused_in_words(arguments, unlabelled, tmp_path):
-    settings = [*TINY, "synthesize.generator.annealed.levels=3", "evaluate_synthesis.curve=0"]
+    settings = [*TINY, "synthesize.generator.schedule.levels=3", "evaluate_synthesis.curve=0"]
     source = f"load.images={unlabelled}"
     assert run.main(["image_synthesis", source, *settings, *arguments, f"out={tmp_path}"]) in (0, 2)
 

@@ -29,6 +29,12 @@ from pipelines.pipeline import Run
 MEAN = Schedule(16, 1.0, 0.03, predictor="renoise")
 """How chains go whose ends are averaged to the mean of a conditioned energy: chosen on digits kept apart."""
 
+WAYS = {
+    "amortised": "the posterior mean by one pass of a network that is told what is seen",
+    "conditioned": "the mean of chains that are held to what is seen at every noise level",
+}
+"""The ways to recover, in words."""
+
 STEPS = 8  # of the sampler at each level of a conditioned energy, where its own schedule has none
 TOGETHER = 2**19  # numbers of x whose amortised mean is taken at once
 
@@ -78,7 +84,7 @@ def recover(
         observation: A on x [n, *event].
         y: A x (+ noise) of all n.
         num: n.
-        samples: how many x are sampled, from the first.
+        samples: how many x are sampled, from the first; 0: none.
         how: settings.
         monitor: watches the chains of the samples.
     """
@@ -91,7 +97,9 @@ def recover(
         ends = _chains(energy, observation, y, num, how.chains, how, run, "mean", Monitor())
         mean = ends.unflatten(0, (num, how.chains)).mean(1)
     middle = time.monotonic()
-    drawn = _chains(energy, observation, y, min(samples, num), 1, how, run, "recover", monitor)
+    drawn = mean[:0]
+    if samples:
+        drawn = _chains(energy, observation, y, min(samples, num), 1, how, run, "recover", monitor)
     seconds = {"mean": middle - begin, "samples": time.monotonic() - middle}
     return Recovered(mean, drawn, "amortised" if amortised else "conditioned", seconds)
 

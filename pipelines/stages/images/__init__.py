@@ -10,7 +10,6 @@ from pipelines.stages.images.export import ExportRecovery, ExportSynthesis
 from pipelines.stages.images.export_composition import ExportComposition
 from pipelines.stages.images.export_texture import ExportTexture
 from pipelines.stages.images.hide import Hide
-from pipelines.stages.images.inpaint import Inpaint
 from pipelines.stages.images.interpolate import ExportInterpolation, Interpolate
 from pipelines.stages.images.learn import Learn
 from pipelines.stages.images.learn_joint import LearnJoint
@@ -28,6 +27,6 @@ Stage = (
     | LoadTexture | LearnTexture | SynthesizeTexture | ExportTexture
     | Reconstruct | ExportReconstruction | Interpolate | ExportInterpolation
     | LearnJoint | Classify | Score | Attack
-    | Compose | Inpaint | EvaluateComposition | ExportComposition
+    | Compose | EvaluateComposition | ExportComposition
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from energies import Energy
-from energies.generators import Annealed
+from energies import Energy, Schedule
 from pipelines.pipeline import Run
 from pipelines.stages.experts import ComposeExperts
 from pipelines.stages.images.learn import Learn
@@ -24,7 +23,7 @@ class Compose(ComposeExperts):
     strength: float = 2.0
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(16, 3.0, 0.04, 16, 0.8, 0.5))
+    generator: Schedule = field(default_factory=lambda: Schedule(16, 3.0, 0.04, 16, 0.8, 0.5))
     """How it is sampled: the Langevin steps at the higher levels are what makes a sum of noisy energies right."""
 
     references: int = 2048

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies.generators import from_description
 from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.stages import judge
@@ -96,7 +95,7 @@ class EvaluateSynthesis:
         return {"metrics": found, "summary": _summary(found), "shown": shown}
 
     def _curve(self, values: dict[str, Any], by: Any, real: Tensor, run: Run) -> tuple[list[dict[str, float]], Any]:
-        energy, generator = values["energy"].to(run.accelerator.device).eval(), from_description(values["generator"])
+        energy, generator = values["energy"].to(run.accelerator.device).eval(), values["generator"]
         labels = None if values["sample_labels"] is None else values["sample_labels"].repeat(self.curve)[: self.curve]
 
         def sampled(factor: float, purpose: str, labels: Tensor | None, start: Tensor | None = None) -> Tensor | None:

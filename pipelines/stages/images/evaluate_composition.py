@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from data.scenes import scenes
-from energies import Energy
+from energies import Energy, Schedule
 from energies.diagnostics import Monitor
-from energies.generators import Annealed, from_description
 from energies.samplers.state import normal
 from pipelines import expression
 from pipelines.chains import sample_chains
@@ -66,12 +65,12 @@ class EvaluateComposition:
         return {"metrics": found, "summary": _summary(found), "grid": grid, "verdicts": verdicts}
 
     def _rivals(self, node: Node, values: dict[str, Any], run: Run) -> dict[str, Tensor]:
-        generator = from_description(values["generator"])
-        if not self.baselines or not isinstance(generator, Annealed):
+        generator = values["generator"]
+        if not self.baselines or not isinstance(generator, Schedule):
             return {}
         composer = composer_of(values["composition"], run)
         plain = Composer(composer.experts, 1.0, ())
-        ways: dict[str, tuple[Energy | None, Annealed]] = {
+        ways: dict[str, tuple[Energy | None, Schedule]] = {
             "without_langevin_steps": (values["energy"].to(run.accelerator.device), replace(generator, steps=0)),
             "sum_of_energies": (_plain_sum(plain, node), replace(generator, steps=0)),
         }
@@ -129,8 +128,8 @@ def grid_of(values: dict[str, Any], judge: Attributes, num: int, run: Run) -> di
     composer = composer_of(values["composition"], run)
     known = {n: labels_of(expert) for n, expert in composer.experts.items()}
     names = [n for n, labels in known.items() if labels and set(labels) <= set(judge.classes.get(n, ()))][:2]
-    generator = from_description(values["generator"])
-    if not composer.prior or len(names) < 2 or not num or not isinstance(generator, Annealed):
+    generator = values["generator"]
+    if not composer.prior or len(names) < 2 or not num or not isinstance(generator, Schedule):
         return None
     rows, columns = (known[name] for name in names)
     shape, event = (len(rows), len(columns)), composer.product({}).event_shape

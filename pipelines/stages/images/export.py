@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from data import images
+from energies import Average, Hidden, Noisy
 from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import BEST, details
+from pipelines.stages.images.evaluate_recovery import WAYS
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import emptied, save_energy
 
@@ -103,11 +105,14 @@ class ExportRecovery:
         report = Report("Image recovery")
         if values["truth_known"]:
             scored = {"recovery (mean)": found["recovery"], "one posterior sample": found["one_sample"]}
+            scored |= {f"by this energy, {name}": s for name, s in found.get("ways", {}).items()}
             scored |= found["baselines"]
             lines = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
             best = found["best_baseline"].replace("_", " ")
             report.text(f"The recovery is {found['gain_db']:+.2f} dB against the best baseline ({best}).")
             report.table(["on hidden pixels", *BEST], lines, best=BEST)
+            seconds = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["seconds"].items())
+            report.text(f"The recovery is {found['way']}: {WAYS[found['way']]}. Time of the means: {seconds}.")
         else:
             report.text("The truth is unknown, so nothing is scored.")
         report.image(sheet, ", ".join(rows))
@@ -119,11 +124,13 @@ class ExportRecovery:
 
 def seen_of(values: dict[str, Any]) -> Tensor:
     """What is seen, at the size of the pictures; hidden pixels in a colour of their own."""
-    y, kind = values["measured"].expand(-1, 3, -1, -1), values["observation"]
-    if kind["kind"] == "hidden":
-        return torch.stack([pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, kind["mask"], strict=True)])
-    factor = kind.get("factor", 1)
-    return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    y, observation = values["measured"].clamp(-1, 1), values["observation"]
+    y = y.expand(-1, 3, *y.shape[2:])
+    inner = observation.operator if isinstance(observation, Noisy) else observation
+    if isinstance(inner, Hidden):
+        masks = inner.mask.expand(len(y), 1, *y.shape[2:])
+        return torch.stack([pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, masks, strict=True)])
+    return inner.spread(y) if isinstance(inner, Average) else y
 
 
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:

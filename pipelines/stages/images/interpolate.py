@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data import images
 from data.errors import InputError
-from energies.generators import Annealed, Chain
+from energies import Chain, Schedule
 from energies.inversion import decode, invert
 from energies.walks import between, blend, doubt, likeliest, slerp
 from pipelines.pipeline import Run
@@ -82,7 +82,7 @@ class Interpolate:
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy, generator = mapping(values, run, "interpolate")
-        walk = self.walk or ("chosen" if isinstance(generator, Annealed) else "spherical")
+        walk = self.walk or ("chosen" if isinstance(generator, Schedule) else "spherical")
         if isinstance(generator, Chain) and (walk == "chosen" or self.level is not None):
             raise InputError(
                 "interpolate.walk=chosen and interpolate.level need noise levels: learn.objective=score_matching"
@@ -112,21 +112,21 @@ class Interpolate:
         return {"paths": x, "cross_fades": fades, "metrics": found, "summary": _summary(found)}
 
     def _frames(
-        self, energy: Any, generator: Annealed | Chain, walk: Walk, first: Tensor, second: Tensor, rng: torch.Generator
+        self, energy: Any, generator: Schedule | Chain, walk: Walk, first: Tensor, second: Tensor, rng: torch.Generator
     ) -> Tensor:
         """[n, steps - 2, *event] between pictures [n, *event]."""
         if walk == "chosen":
-            assert isinstance(generator, Annealed)
+            assert isinstance(generator, Schedule)
             return self._chosen(energy, generator, first, second, rng)
         shares = torch.linspace(0, 1, self.steps, device=first.device)[1:-1]
         if self.level is not None and walk == "spherical":
-            assert isinstance(generator, Annealed)
+            assert isinstance(generator, Schedule)
             return between(energy, first, second, shares, _levels(generator, self.level), rng)
         noise, other = (invert(generator, energy, x, rng) for x in (first, second))
         z = (slerp if walk == "spherical" else blend)(noise, other, shares)
         return decode(generator, energy, z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
-    def _chosen(self, energy: Any, generator: Annealed, first: Tensor, second: Tensor, rng: torch.Generator) -> Tensor:
+    def _chosen(self, energy: Any, generator: Schedule, first: Tensor, second: Tensor, rng: torch.Generator) -> Tensor:
         level = self.level or LEVEL * energy.spread
         shares = torch.linspace(0, 1, 2 * self.steps + 1, device=first.device)[1:-1]
         levels = [_levels(generator, way * level)[::2] for way in WAYS]
@@ -169,9 +169,9 @@ class ExportInterpolation:
         return {}
 
 
-def _levels(generator: Annealed, top: float) -> list[float]:
+def _levels(generator: Schedule, top: float) -> list[float]:
     """Falling noise levels from the top on, below it those of the generator."""
-    return [top, *(level for level in generator.schedule() if level < 0.95 * top)]
+    return [top, *(level for level in generator.noise_levels() if level < 0.95 * top)]
 
 
 def _judged(

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import EncoderEnergy, Energy, GenerativeConvNet, ResidualEnergy
+from energies import ConditionalEnergy, EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
 from energies.buffer import ReplayBuffer
-from energies.generators import described
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
+from pipelines.generation import suited
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.lessons import SAMPLED, UNLABELLED, forgotten
+from pipelines.stages.lessons import SAMPLED, UNLABELLED, check_unseen, forgotten
 from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
-from pipelines.trees import snake
 
 MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most
 COARSEST = 1.75  # pixels a side of the last level, at least: further ones would see padding
@@ -76,8 +75,8 @@ class Learn:
     distributed: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Its objective must be the
-    same."""
+    """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Any energy of such pictures will
+    do, whatever it was learned for; one of clean x needs the objective that it was learned by."""
 
     energy: Encoder | Residual | ConvNet = Encoder()
     """The energy: encoder (our default), residual or conv_net."""
@@ -126,19 +125,11 @@ class Learn:
         shape = list(levels.shape[1:])
         if self.pretrained is not None:
             energy = pretrained(Path(self.pretrained), shape)
-            if getattr(energy, "noisy", False) != self._noisy():
-                raise InputError(
-                    f"learn.pretrained={self.pretrained}: was learned by another kind of objective than "
-                    f"learn.objective={snake(type(self.objective).__name__)}; set the one that it was learned by"
-                )
-            if getattr(energy, "num_classes", 0) not in (0, len(images["classes"])) or (
-                self.conditional is not None and self.conditional != bool(getattr(energy, "num_classes", 0))
-            ):
-                raise InputError(
-                    f"learn.pretrained={self.pretrained}: knows {getattr(energy, 'num_classes', 0)} classes, the "
-                    f"pictures have {len(images['classes'])} and learn.conditional is {str(self.conditional).lower()}"
-                )
-            return {"energy": energy, "generator": self._generator()}
+            self._check_classes(energy, images["classes"])
+            if isinstance(energy, ConditionalEnergy):
+                check_unseen(energy, to_float(images["validation"]), "learn", self.pretrained)
+            address = f"learn.pretrained={self.pretrained}"
+            return {"energy": energy, "generator": suited(energy, self.objective.generator(), address)}
         by_class = self.conditional
         if by_class is None:
             by_class = len(images["classes"]) > 1 and not isinstance(self.energy, ConvNet)
@@ -172,7 +163,21 @@ class Learn:
         energy = train(energy, self.objective, draw, self.optimizer, run, kept)
         if labels is not None:
             energy.classes = tuple(images["classes"])
-        return {"energy": energy, "generator": self._generator()}
+        return {"energy": energy, "generator": self.objective.generator()}
+
+    def _check_classes(self, energy: Energy, classes: Sequence[str]) -> None:
+        """InputError: the classes that an energy was learned by are not those of the pictures."""
+        known = list(energy.classes) if isinstance(energy, Family) else []
+        if known and known != list(classes):
+            raise InputError(
+                f"learn.pretrained={self.pretrained}: was learned by the classes {', '.join(known)}; the pictures have "
+                f"{', '.join(classes) or 'none'}"
+            )
+        if self.conditional is not None and self.conditional != bool(known):
+            raise InputError(
+                f"learn.pretrained={self.pretrained}: was {'' if known else 'not '}learned by class, and "
+                f"learn.conditional is {str(self.conditional).lower()}"
+            )
 
     def _build(self, shape: list[int], num_classes: int, x: Tensor) -> Any:
         if isinstance(self.energy, ConvNet):
@@ -199,9 +204,6 @@ class Learn:
 
     def _noisy(self) -> bool:
         return isinstance(self.objective, ScoreMatching | RecoveryLikelihood)
-
-    def _generator(self) -> dict[str, Any]:
-        return described(self.objective.generator())
 
 
 def weights_of_references(labels: Tensor | None) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from data import images
 from data.errors import InputError
-from energies.generators import Annealed, Chain, described, from_description
+from energies import Chain, Energy, Schedule
+from energies.family import is_noisy
 from energies.inversion import decode, deterministic, invert
 from energies.subspace import Subspace
 from pipelines import metrics as measure
@@ -22,6 +23,7 @@ from pipelines.reporting import details
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_energy, save_metrics
+from pipelines.trees import snake
 
 TOGETHER = 2**16  # numbers of x that are inverted at once
 FITTED = 2000  # pictures that principal components are taken of
@@ -79,8 +81,8 @@ class Reconstruct:
         found: dict[str, Any] = {"num": len(x), "reconstruction": error(made, x)}
         found |= self._baselines(values["images"], x)
         found["noise"] = normality(noise)
-        found["generator"] = described(generator)
-        found["draws_noise"] = from_description(values["generator"]) != generator
+        found["generator"] = {"kind": snake(type(generator).__name__)} | asdict(generator)
+        found["draws_noise"] = values["generator"] != generator
         save_metrics(found, run.root)
         return {
             "originals": x,
@@ -127,11 +129,11 @@ class ExportReconstruction:
         return {}
 
 
-def mapping(values: dict[str, Any], run: Run, stage: str) -> tuple[Any, Annealed | Chain]:
+def mapping(values: dict[str, Any], run: Run, stage: str) -> tuple[Energy, Schedule | Chain]:
     """The energy, and the generator as a function of its noise. InputError: the two do not suit each other."""
     energy = values["energy"].to(run.accelerator.device).eval()
-    generator = deterministic(from_description(values["generator"]))
-    if isinstance(generator, Annealed) != bool(getattr(energy, "noisy", False)):
+    generator = deterministic(values["generator"])
+    if isinstance(generator, Schedule) != is_noisy(energy):
         raise InputError(
             f"{stage}: learn.pretrained was not learned by this learn.objective; set that it was learned by"
         )

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from data import pictures, textures
 from data.errors import InputError
-from energies import EncoderEnergy, Energy, GenerativeConvNet
+from energies import Chain, EncoderEnergy, Energy, GenerativeConvNet, Schedule
 from energies.buffer import ReplayBuffer, Start
 from energies.diagnostics import Monitor
-from energies.generators import Annealed, Chain, described, from_description
 from energies.objectives import Batch, MaximumLikelihood, ScoreMatching
+from energies.sampling import LevelSampler
 from energies.symmetry import Tiled, tiled
 from pipelines.chains import findings
 from pipelines.generation import generate
@@ -27,7 +27,7 @@ LARGEST = 4096  # pixels a side of what is made
 
 # What is far apart has to agree on a rhythm, which the flow alone leaves broken: Langevin steps mend it. And what is
 # learned reaches no further than a crop, so that no level is needed that would drown one.
-ANNEALED = Annealed(levels=24, high=5.0, steps=3)
+ANNEALED = Schedule(levels=24, high=5.0, steps=3)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Encoder:
         pixel.centre(photograph.flatten(1).T[:, :, None, None])
         return pixel.resized((crop, crop))
 
-    def generator(self) -> Annealed:
+    def generator(self) -> Schedule:
         return ANNEALED
 
 
@@ -186,7 +186,7 @@ class LearnTexture:
 
         kept = {} if buffer is None else buffer.tensors()
         energy = train(energy, self.energy.objective, draw, self.energy.optimizer, run, kept)
-        return {"energy": energy, "generator": described(self.energy.generator())}
+        return {"energy": energy, "generator": self.energy.generator()}
 
     def _buffer(self, photograph: Tensor, run: Run) -> ReplayBuffer | None:
         if not isinstance(self.energy, ConvNet):
@@ -218,8 +218,14 @@ class SynthesizeTexture:
     sampled, without a margin, and the texture goes on at its opposite edge where its size is a multiple. It serves
     any energy, at so many times the time as windows overlap. null: the network is made as large as the texture."""
 
-    generator: Annealed | Chain | None = None
-    """How it is sampled: annealed or chain; null: as it suits the energy."""
+    generator: Schedule | Chain | None = None
+    """How it is sampled: schedule or chain; null: as it suits the energy."""
+
+    sampler: LevelSampler | None = None
+    """What takes the steps: mala, hmc, underdamped, random_walk, parallel_tempering; null: langevin."""
+
+    warm_up: int = 0
+    """Steps that first adapt the step size of mala, hmc or random_walk; 50 or more, or 0."""
 
     def __post_init__(self) -> None:
         if self.windows is not None and self.windows < 4:
@@ -242,12 +248,14 @@ class SynthesizeTexture:
         else:
             energy = of_size(energy, height + 2 * margin, width + 2 * margin)
         energy = energy.to(run.accelerator.device).eval()
-        generator = self.generator or from_description(values["generator"])
+        generator = self.generator or values["generator"]
         monitor = Monitor(bounds=(-1, 1))
-        canvas = generate(energy, generator, 1, None, run, "texture", monitor=monitor)[0]
+        canvas = generate(
+            energy, generator, 1, None, run, "texture", sampler=self.sampler, warm_up=self.warm_up, monitor=monitor
+        )[0]
         return {
             "texture": canvas[:, margin : margin + height, margin : margin + width].contiguous(),
-            "generator": described(generator),
+            "generator": generator,
             "sampling": findings(monitor),
         }
 
