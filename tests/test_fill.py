@@ -10,7 +10,7 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import Context, Refiner, fill, interpolation, selfsimilar
+from energies import ClipReference, ConditionalEnergy, Context, fill, interpolation, selfsimilar
 from energies.objectives import Batch, Denoising
 
 
@@ -217,7 +217,7 @@ def test_hidden_values_have_no_say_in_the_reference(learned):
     other = fill.reference(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
     assert other.blend == learned.blend
     for a, b in [(learned.first, other.first), (learned.learned, other.learned)]:
-        assert all(torch.equal(x, b.tensors()[name]) for name, x in a.tensors().items())
+        assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
 
 
 def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
@@ -240,9 +240,10 @@ def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
     assert 1 / 1.5 < (expected / error(learned.learned.fill[0], CLIP, HIDDEN)) ** 0.5 < 1.5
 
 
-def silent(context: Context) -> Refiner:
-    """A Refiner whose network says nothing: its Gaussian reference alone."""
-    energy = Refiner(3, context.others.shape[1], (8, 8), (1, 1)).given(context)
+def silent(context: Context) -> ConditionalEnergy:
+    """A conditional energy whose network says nothing: its Gaussian reference alone."""
+    reference = ClipReference(context.fill.shape[1:], context.others.shape[1])
+    energy = ConditionalEnergy(reference, 3, (8, 8), (1, 1)).told(context)
     torch.nn.init.zeros_(energy.net.head.weight)
     return energy
 
@@ -272,7 +273,7 @@ def test_denoising_learns_only_from_what_is_known():
     context, x = made_up()
     known = pixels(1, 1, 6, 24, 24)
     torch.manual_seed(0)
-    energy = Refiner(3, 0, (8, 8), (1, 1)).given(context)
+    energy = ConditionalEnergy(ClipReference.of(context), 3, (8, 8), (1, 1))
     for objective in (Denoising(1.0), Denoising(0.0)):
         plain, metrics = objective(energy, Batch(x, known), seeded(0))
         other, _ = objective(energy, Batch(torch.where(known, x, 5.0), known), seeded(0))

@@ -15,6 +15,7 @@ import torch
 
 import energies
 from data import images, procedural, video
+from energies import Schedule
 from energies.objectives import MaximumLikelihood
 from pipelines.pipeline import Pipeline
 from pipelines.run import main
@@ -30,7 +31,6 @@ from pipelines.stages.video import (
     Synthesize,
 )
 from pipelines.stages.video.learn import ConvNet, Refine
-from pipelines.stages.video.recover import Annealing
 from pipelines.training import Optimizer
 
 FILES = (
@@ -48,7 +48,7 @@ BASELINES = ("temporal_linear", "nearest_frame", "biharmonic", "total_variation"
 
 def recovery(load: Load, hide: Hide, learn: Learn | None = None, baselines: Any = ("nearest_frame",)) -> Pipeline:
     learn = learn or Learn(energy=Refine((8, 8), (1, 1)), optimizer=Optimizer(steps=8))
-    recover = Recover(chains=2, annealing=Annealing(levels=3))
+    recover = Recover(chains=2, schedule=Schedule(3, 2.0, 0.1, 1, 0.5))
     return Pipeline([load, hide, learn, recover, Evaluate(baselines), ExportRecovery()], "video_recovery")
 
 
@@ -108,10 +108,11 @@ def test_a_run_leaves_what_a_person_looks_at(whole):
 
 def test_the_energy_loads_by_itself(whole):
     _, root, values = whole
-    energy = energies.load(root / "energy")
-    clip = values["clip"][None]
+    loaded = energies.load(root / "energy")
+    assert isinstance(loaded, energies.ConditionalEnergy)
+    energy, clip = loaded.at(0.1), values["clip"][None]
     assert energy(clip).shape == (1,)
-    assert torch.equal(energy(clip), values["energy"](clip))
+    assert torch.equal(energy(clip), values["energy"].at(0.1)(clip))
     _, slope = energies.gradient(energy, clip)
     assert slope[:, :, values["hidden"]].any() and not slope[:, :, ~values["hidden"]].any()
 
@@ -134,7 +135,7 @@ def test_the_seed_decides(whole, tmp_path):
     first = Pipeline(pipeline.stages[:3]).run(tmp_path / "run", seed=2, compute="float32")
     assert torch.equal(first["clip"], values["clip"]) and torch.equal(first["hidden"], values["hidden"])
     x = values["clip"][None]
-    assert torch.equal(first["energy"](x), values["energy"](x))
+    assert torch.equal(first["energy"].at(0.1)(x), values["energy"].at(0.1)(x))
     other = Pipeline(pipeline.stages[:2]).run(tmp_path / "other", seed=3)
     assert not torch.equal(other["hidden"], values["hidden"]) and not torch.equal(other["clip"], values["clip"])
 
@@ -198,7 +199,7 @@ def test_synthesis_makes_clips_of_another_length(tmp_path):
     stages = [
         Load("procedural:flames", size=16, frames=8),
         LearnClip(energy=Refine((8, 8), (1, 1)), optimizer=Optimizer(steps=4)),
-        Synthesize(num=2, frames=11, annealing=Annealing(levels=3)),
+        Synthesize(num=2, frames=11, schedule=Schedule(3, 2.0, 0.1, 1, 0.5)),
         ExportSynthesis(),
     ]
     values = Pipeline(stages, "video_synthesis").run(tmp_path / "run", compute="float32")
@@ -214,7 +215,8 @@ def test_synthesis_makes_clips_of_another_length(tmp_path):
     assert all({"horizontal", "vertical", "temporal"} <= statistics.keys() for statistics in found.values())
     for name in ("contact_sheet.png", "report.html"):
         assert (tmp_path / "run" / name).stat().st_size
-    assert energies.load(tmp_path / "run/energy")(values["clip"][None]).shape == (1,)
+    energy = energies.load(tmp_path / "run/energy")
+    assert isinstance(energy, energies.ConditionalEnergy) and energy.at(0.1)(values["clip"][None]).shape == (1,)
 
 
 def empty(folder: Path) -> None:
