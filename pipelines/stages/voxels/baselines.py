@@ -10,7 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies.memory import most_alike
+from energies import Noisy, Observation
+from energies.references.dataset import most_alike
 from pipelines.stages.voxels.grids import likeliest, unpack
 from pipelines.stages.voxels.measures import overlap
 
@@ -18,10 +19,10 @@ WIDTHS = (0.7, 1.0, 1.5, 2.5)  # of the blur, in voxels; the best one on shapes 
 
 
 def recoveries(
-    shapes: dict[str, Any], damaged: Tensor, hidden: Tensor, labels: Tensor | None = None
+    shapes: dict[str, Any], damaged: Tensor, hidden: Tensor, observation: Observation, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Fields of hidden voxels: the mean shape (of its class, where labels [n] tell), the nearest one by what is
-    visible, a blur of what is visible."""
+    """Fields of hidden voxels, or of all where what is seen is noisy: the mean shape (of its class, where labels [n]
+    tell), the nearest one by what is visible, a blur of what is visible."""
     train = unpack(shapes["train"], shapes["side"])
     means = train.mean(0).expand(damaged.shape)
     if labels is not None:
@@ -30,7 +31,7 @@ def recoveries(
     return {
         "class_mean": means,
         "nearest_shape": train[most_alike(train, damaged, (~hidden).float(), 1)[:, 0]],
-        "blurred_visible": _blurred(train, damaged, hidden),
+        "blurred_visible": _blurred(train, damaged, hidden, observation),
     }
 
 
@@ -52,8 +53,9 @@ def refinements(shapes: dict[str, Any], coarse: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:
-    """A mean of what is visible nearby, its width chosen on shapes that were learned from, under the same masks."""
+def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor, observation: Observation) -> Tensor:
+    """A mean of what is visible nearby, its width chosen on shapes that were learned from, under the same masks and as
+    much noise."""
 
     def blur(x: Tensor, mask: Tensor, width: float) -> Tensor:
         def smooth(values: Tensor) -> Tensor:
@@ -65,7 +67,11 @@ def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor) -> Tensor:
 
     num = min(len(train), len(damaged), 32)
     known, masks = train[:num], hidden[:num]
+    seen, where = known, masks
+    if isinstance(observation, Noisy):
+        seen = known + observation.noise * torch.randn(known.shape, generator=torch.Generator().manual_seed(0))
+        where = torch.ones_like(masks)
     found = {
-        width: float(overlap(likeliest(blur(known, masks, width), masks), known > 0, masks).mean()) for width in WIDTHS
+        width: float(overlap(likeliest(blur(seen, masks, width), where), known > 0, where).mean()) for width in WIDTHS
     }
     return blur(damaged, hidden, max(WIDTHS, key=lambda width: found[width]))

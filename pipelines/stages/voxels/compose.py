@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from data.errors import InputError
-from energies import Energy
-from energies.generators import Annealed
+from energies import Energy, Schedule
 from energies.objectives import ScoreMatching
 from pipelines.pipeline import Run
 from pipelines.stages.experts import ComposeExperts
@@ -37,7 +36,7 @@ class Compose(ComposeExperts):
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(2000, 0.02, 30, 1.0, 0.995, 100, "muon"))
     """How the experts that are missing are learned."""
 
-    generator: Annealed = field(default_factory=lambda: Annealed(20, 20.0, 0.05, 4, 0.5))
+    generator: Schedule = field(default_factory=lambda: Schedule(20, 20.0, 0.05, 4, 0.5))
     """How it is sampled: the Langevin steps at each level are what makes a sum of noisy energies right."""
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:

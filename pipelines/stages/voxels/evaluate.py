@@ -10,9 +10,11 @@ from torch import Tensor
 
 from data.errors import InputError
 from pipelines.pipeline import Run
+from pipelines.stages.posterior import WAYS
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels import baselines, measures
 from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
+from pipelines.stages.voxels.recover import decided
 
 SCORES = "(IoU: voxels set in both over those set in either, 1 is best; voxel error: share that is wrong)"
 COLLECTION = """(in one part: share with 95 % of their voxels in one piece; two sample: how often the nearest other
@@ -22,29 +24,33 @@ ones that are nearest to some sample; distance, 1 - IoU: to the nearest shape th
 
 @dataclass(frozen=True)
 class EvaluateRecovery:
-    """Score recovered shapes on the hidden voxels beside baselines, into metrics.json."""
+    """Score recovered shapes on the hidden voxels beside baselines, into metrics.json; on all where what is seen is
+    noisy."""
 
-    needs: ClassVar[tuple[str, ...]] = ("shapes", "targets", "hidden", "truth_known", "fields", "solids", "samples")
+    needs: ClassVar[tuple[str, ...]] = (
+        "shapes", "targets", "hidden", "observation", "measured", "truth_known", "solids", "samples", "ways",
+    )  # fmt: skip
     gives: ClassVar[tuple[str, ...]] = ("metrics", "rivals", "summary")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         hidden, targets, solids = values["hidden"], values["targets"].float(), values["solids"]
-        damaged = torch.where(hidden, 0.0, targets)
+        observation, damaged = values["observation"], torch.where(hidden, 0.0, values["measured"].float())
+        where = decided(hidden, observation)
         labels = values["shapes"].get("validation_labels")
         labels = labels[: len(targets)] if labels is not None and len(labels) >= len(targets) > 1 else None
-        fields = baselines.recoveries(values["shapes"], damaged, hidden, labels)
-        rivals = {name: likeliest(torch.where(hidden, f, damaged), hidden) for name, f in fields.items()}
+        fields = baselines.recoveries(values["shapes"], damaged, hidden, observation, labels)
+        rivals = {name: likeliest(torch.where(where, f, damaged), where) for name, f in fields.items()}
         samples = values["samples"].float()
         found: dict[str, Any] = {"hidden_share": float(hidden.float().mean()), "shapes": len(targets)}
         ours = {"recovery": solids, "one_sample": samples > 0}
-        return _scored(values, run, found, ours, rivals, targets > 0, hidden)
+        return _scored(values, run, found, ours, rivals, targets > 0, where)
 
 
 @dataclass(frozen=True)
 class EvaluateRefinement:
     """Score super-resolved shapes beside baselines, into metrics.json."""
 
-    needs: ClassVar[tuple[str, ...]] = ("shapes", "targets", "measured", "truth_known", "fields", "solids")
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "targets", "measured", "truth_known", "solids", "ways")
     gives: ClassVar[tuple[str, ...]] = ("metrics", "rivals", "summary")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -105,20 +111,32 @@ def _scored(
     truth: Tensor,
     where: Tensor,
 ) -> dict[str, Any]:
-    found["truth_known"] = values["truth_known"]
+    ways = values["ways"]
+    found |= {
+        "truth_known": values["truth_known"],
+        "way": next(iter(ways)),
+        "seconds": {name: way["seconds"] for name, way in ways.items()},
+    }
     summary = f"{len(truth)} shapes; the truth is unknown, so nothing is scored."
     shown = next(iter(rivals))
     if values["truth_known"]:
         scores = {name: measures.score(s, truth[: len(s)], where[: len(s)]) for name, s in (ours | rivals).items()}
         found |= {name: scores[name] | {"shapes": len(solids)} for name, solids in ours.items()}
+        both = {name: measures.score(way["solids"], truth, where) for name, way in ways.items()}
+        both = both if len(both) > 1 else {}
+        found |= {"ways": both} if both else {}
         found["baselines"] = {name: scores[name] for name in rivals}
         shown = max(rivals, key=lambda name: scores[name]["iou"])
         found["best_baseline"] = shown
         found["gain_iou"] = scores["recovery"]["iou"] - scores[shown]["iou"]
         verb = "better" if found["gain_iou"] >= 0 else "WORSE"
         lines = [f"{'':28}    IoU  voxel error"]
-        lines += [f"{n.replace('_', ' '):28} {s['iou']:6.3f}  {s['voxel_error']:11.4f}" for n, s in scores.items()]
+        rows = {name: scores[name] for name in ours} | both | found["baselines"]
+        lines += [f"{n.replace('_', ' '):28} {s['iou']:6.3f}  {s['voxel_error']:11.4f}" for n, s in rows.items()]
         lines.append(SCORES)
+        seconds = ", ".join(f"{name} in {seconds:.1f} s" for name, seconds in found["seconds"].items())
+        words = (WAYS | {"unchanged": "what was there before"})[found["way"]]
+        lines.append(f"the recovery is {found['way']}: {words} ({seconds})")
         lines.append(f"{abs(found['gain_iou']):.3f} {verb} than the best baseline ({shown.replace('_', ' ')})")
         summary = "\n".join(lines)
     save_metrics(found, run.root)

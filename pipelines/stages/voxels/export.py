@@ -158,8 +158,8 @@ def _rows(values: dict[str, Any], num: int) -> dict[str, Tensor]:
     if values.get("truth_known"):
         rows["truth"] = values["targets"] > 0
     if "hidden" in values:
-        rows["visible"] = (values["targets"] > 0) & ~values["hidden"]
-    if "measured" in values and "targets" in values:
+        rows["visible"] = (values["measured"] > 0) & ~values["hidden"]
+    elif "measured" in values and "targets" in values:
         rows["measured"] = values["measured"] > SHOWN
     if "rivals" in values:
         rows[values["rivals"]["name"].replace("_", " ")] = values["rivals"]["solids"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,14 +10,15 @@ from torch.nn import functional as F
 from data import rendering, voxels
 from data.errors import InputError
 from data.frames import from_uint8
+from energies import Energy
 
 
-def check_side(energy: Any, side: int, stage: str) -> None:
+def check_side(energy: Energy, side: int, stage: str) -> None:
     """InputError if an energy is not of the shapes' size."""
-    size = energy.event_shape[-1]
-    if size != side:
+    if not energy.fits((1, side, side, side)):
         raise InputError(
-            f"{stage}: the shapes are {side} voxels a side, the energy is of {size}; set load.size or learn.size"
+            f"{stage}: the shapes are {side} voxels a side, the energy is of {energy.event_shape[-1]}; "
+            "set load.size or learn.size"
         )
 
 

@@ -11,16 +11,18 @@ from torch import Tensor
 
 from data import voxels
 from data.errors import InputError
+from energies import Hidden, Noisy, Observation
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import unpack
 
 
 @dataclass(frozen=True)
 class Hide:
-    """Hide part of each shape to judge by: voxels at random, a half, or a box. With none of them, voxels=0.7."""
+    """Hide part of each shape to judge by: voxels at random, a half, or a box. With none of them, voxels=0.7. What is
+    seen may be noisy."""
 
     needs: ClassVar[tuple[str, ...]] = ("shapes", "source")
-    gives: ClassVar[tuple[str, ...]] = ("targets", "hidden", "truth_known")
+    gives: ClassVar[tuple[str, ...]] = ("targets", "hidden", "observation", "measured", "truth_known")
 
     voxels: float | None = None
     """Share of the voxels to hide at random, between 0 and 1."""
@@ -30,6 +32,9 @@ class Hide:
 
     box: int | None = None
     """Hide a cube of so many voxels a side, at a random place."""
+
+    noise: float | None = None
+    """Standard deviation of noise on the voxels that are seen, in units of x (half the range of values); null: none."""
 
     num: int = 64
     """Shapes to recover, at most."""
@@ -53,6 +58,8 @@ class Hide:
             raise ValueError(f"voxels must lie between 0 and 1, got {self.voxels}")
         if self.box is not None and self.box < 1:
             raise ValueError(f"box must be 1 or more, got {self.box}")
+        if self.noise is not None and not self.noise > 0:
+            raise ValueError(f"noise must be positive, or null; got {self.noise}")
         if self.num < 1:
             raise ValueError(f"num must be 1 or more, got {self.num}")
         if self.mask is not None and self.shape is None:
@@ -81,7 +88,19 @@ class Hide:
             hidden = torch.stack([self._made(side, rng) for _ in targets])
         if not hidden.flatten(1).any(1).all() or hidden.flatten(1).all(1).any():
             raise InputError(f"{self.mask or 'hide'} must hide something of every shape and leave something to be seen")
-        return {"targets": targets.to(torch.int8), "hidden": hidden, "truth_known": self.mask is None}
+        observation: Observation = Hidden(hidden)
+        if self.noise is None:
+            measured = observation.observe(targets).to(torch.int8)  # of -1, 0 and 1
+        else:
+            observation = Noisy(observation, self.noise)
+            measured = observation.sample(targets, run.generator("noise"))
+        return {
+            "targets": targets.to(torch.int8),
+            "hidden": hidden,
+            "observation": observation,
+            "measured": measured,
+            "truth_known": self.mask is None,
+        }
 
     def _made(self, side: int, rng: torch.Generator) -> Tensor:
         if self.half:

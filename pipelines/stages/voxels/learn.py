@@ -10,15 +10,25 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Average, EncoderEnergy, GenerativeConvNet
+from energies import (
+    Average,
+    Chain,
+    ConditionalEnergy,
+    DataReference,
+    EncoderEnergy,
+    Energy,
+    GenerativeConvNet,
+    LocalReference,
+    Schedule,
+)
 from energies.buffer import ReplayBuffer, Start
-from energies.memory import Memory
+from energies.family import is_noisy
 from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
-from energies.reference import ReferenceEnergy
-from energies.refiner import Refiner
+from energies.references import Memory
+from pipelines.generation import CONDITIONAL
 from pipelines.pipeline import Run
 from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
-from pipelines.stages.results import inner, load_energy, weights_of
+from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.stages.voxels.grids import averaged, mirrored
 from pipelines.stages.voxels.hide import box, half, scattered
@@ -27,11 +37,14 @@ from pipelines.training import Optimizer, train
 MOST_FOLDS = 10
 MOST_MEMORY = 12  # GiB that the references of the folds may take
 CROP = 32  # voxels a side, of what details are learned from
+ANNEALED = Schedule(24, 20.0, 0.05)
+"""How an energy of shapes at all noise levels is sampled, where nothing else is said."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Our default: a ConvNet around a Gaussian reference that is learned from the shapes (energies/reference.py)."""
+    """Our default: a conditional energy, a ConvNet around a reference of the shapes that is told what is seen
+    (energies/conditional.py)."""
 
     widths: tuple[int, ...] = (32, 64, 128, 192)
     """Channels of the network at a half, a quarter ... of the resolution."""
@@ -67,7 +80,7 @@ class DescriptorNet:
 @dataclass(frozen=True)
 class Encoder:
     """A scalar ConvNet at all noise levels that reads every level of a bottom-up network (energies/encoder.py): for
-    features, and for coarse shapes that are refined afterwards."""
+    features, for coarse shapes that are refined afterwards, and, by conditioning, for every way to recover shapes."""
 
     widths: tuple[int, ...] = (16, 96, 128, 192)
     """Channels of the levels, from half the resolution on."""
@@ -84,10 +97,11 @@ ALLOWED: dict[type, type] = {Shapes: Denoising, DescriptorNet: MaximumLikelihood
 
 @dataclass(frozen=True)
 class Learn:
-    """Learn an energy of the shapes, for all tasks at once, or take one that was learned before."""
+    """Learn an energy of the shapes, for all tasks at once, or take any that was learned before: one that was told what
+    is seen recovers by an amortised mean, one that was learned to synthesise by conditioning."""
 
     needs: ClassVar[tuple[str, ...]] = ("shapes",)
-    gives: ClassVar[tuple[str, ...]] = ("energy",)
+    gives: ClassVar[tuple[str, ...]] = ("energy", "generator")
     distributed: ClassVar[bool] = True
 
     pretrained: str | None = None
@@ -136,19 +150,25 @@ class Learn:
         if side % size:
             raise InputError(f"learn.size={size} does not divide the {side} voxels a side of the shapes")
         if self.pretrained is not None:
-            energy = _pretrained(Path(self.pretrained), size)
-            if isinstance(energy, ReferenceEnergy):
+            energy = pretrained(Path(self.pretrained), (1, size, size, size), "learn.pretrained", "shapes")
+            if isinstance(energy, ConditionalEnergy):
                 seen = averaged(values["shapes"]["validation"], side, size)
                 check_unseen(energy, seen, "learn", self.pretrained)
-            return {"energy": energy}
-        x = averaged(values["shapes"]["train"], side, size)
-        if isinstance(self.energy, DescriptorNet):
-            return {"energy": self._maximum_likelihood(x, run)}
-        if isinstance(self.energy, Encoder):
-            return {"energy": self._score_matching(x, *self._labels(values["shapes"]), run)}
-        return {"energy": self._denoising(x, run)}
+        else:
+            energy = self._learned(averaged(values["shapes"]["train"], side, size), values["shapes"], run)
+        generator: Schedule | Chain = suited(energy)
+        if isinstance(self.objective, MaximumLikelihood) and not is_noisy(energy):
+            generator = self.objective.generator()
+        return {"energy": energy, "generator": generator}
 
-    def _denoising(self, x: Tensor, run: Run) -> ReferenceEnergy:
+    def _learned(self, x: Tensor, shapes: dict[str, Any], run: Run) -> Energy:
+        if isinstance(self.energy, DescriptorNet):
+            return self._maximum_likelihood(x, run)
+        if isinstance(self.energy, Encoder):
+            return self._score_matching(x, *self._labels(shapes), run)
+        return self._denoising(x, run)
+
+    def _denoising(self, x: Tensor, run: Run) -> ConditionalEnergy:
         assert isinstance(self.energy, Shapes)
         settings, size = self.energy, x.shape[-1]
         needed = self.folds * (2 * min(len(x), settings.remembered) + settings.rank) * size**3 * 4 / 2**30
@@ -157,11 +177,12 @@ class Learn:
                 f"learn: a reference of whole shapes of {size} voxels a side would take {needed:.0f} GiB; "
                 "set learn.size=32, a smaller learn.energy.shapes.remembered, or learn.energy.shapes.rank=0"
             )
-        kept = x[: settings.remembered] if settings.rank else x[:0]
-        energy = ReferenceEnergy(
-            x.shape[1:], len(kept), settings.widths, settings.depths, settings.rank, settings.noise
-        )
-        energy.remember(kept)
+        known: DataReference | LocalReference = LocalReference()
+        if settings.rank:
+            kept = x[: settings.remembered]
+            known = DataReference(x.shape[1:], len(kept), settings.rank, settings.noise, binary=True)
+            known.remember(kept)
+        energy = ConditionalEnergy(known, 1, settings.widths, settings.depths, (2, 2, 2))
         tasks = _tasks(size if settings.rank else min(size, CROP), settings.rank > 0)
 
         def reference(x: Tensor) -> Memory:
@@ -173,9 +194,9 @@ class Learn:
 
         lessons = Lessons(x, self.batch, tasks, reference if settings.rank else None, self.folds, run, varied)
 
-        def draw(energy: ReferenceEnergy, step: int, rng: torch.Generator) -> tuple[Refiner, Batch]:
+        def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
             context, batch = lessons[step]
-            return energy.refiner.given(context), batch
+            return energy.told(context), batch
 
         return train(energy, self.objective, draw, self.optimizer, run, {})
 
@@ -239,12 +260,8 @@ def _crop(shape: Tensor, rng: torch.Generator) -> Tensor:
     return shape[(slice(None), *(slice(low, low + CROP) for low in lows))]
 
 
-def _pretrained(folder: Path, size: int) -> Any:
-    folder = inner(folder)
-    energy = load_energy(folder, "learn.pretrained")
-    shape = (1, size, size, size)
-    if getattr(energy, "event_shape", None) != shape or not isinstance(
-        energy, ReferenceEnergy | GenerativeConvNet | EncoderEnergy
-    ):
-        raise InputError(f"learn.pretrained={folder}: is no energy of voxels of {size} a side")
-    return energy
+def suited(energy: Energy) -> Schedule | Chain:
+    """How an energy of shapes is sampled, where nothing else is said; one of clean x as the published one."""
+    if isinstance(energy, ConditionalEnergy):
+        return CONDITIONAL
+    return ANNEALED if is_noisy(energy) else MaximumLikelihood().generator()

@@ -2,90 +2,133 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from energies import Conditioned, GenerativeConvNet, Hidden, ReferenceEnergy
+from energies import Chain, Energy, Observation, Schedule
 from energies.diagnostics import Monitor
-from energies.samplers import Langevin
-from energies.sampling import sample
+from energies.generators import Generator
+from energies.sampling import LevelSampler
 from energies.unmasking import Unmasking
-from pipelines.chains import findings, sample_chains
+from pipelines.chains import findings
 from pipelines.pipeline import Run
+from pipelines.stages.posterior import Recovered, recover
+from pipelines.stages.results import pretrained, weights_of
+from pipelines.stages.settings import check_there
 from pipelines.stages.voxels.grids import check_side, likeliest
-from pipelines.stages.voxels.sampling import expected, sampled
+from pipelines.stages.voxels.learn import suited
+from pipelines.stages.voxels.sampling import conditioning, expected, is_told, sampled, way
+
+SHORTER = 0.3  # chains of clean x given what is seen beside those from nothing: 90 steps beside 300, as published
 
 
 @dataclass(frozen=True)
 class Recover:
     """Expect what is hidden of shapes given what is seen, and sample other ways that they may go on.
 
-    The expectation becomes a solid by the highest expected intersection over union.
+    An energy that was learned for recovery was told what is seen: its expectation is an amortised posterior mean, and
+    it is sampled some voxels at a time. Any other is conditioned: what is seen is held at every noise level. The
+    expectation becomes a solid by the highest expected intersection over union.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("targets", "hidden", "energy")
-    gives: ClassVar[tuple[str, ...]] = ("fields", "solids", "samples", "sampling")
+    needs: ClassVar[tuple[str, ...]] = ("measured", "observation", "hidden", "energy", "generator")
+    gives: ClassVar[tuple[str, ...]] = ("fields", "solids", "samples", "sampling", "ways")
     distributed: ClassVar[bool] = True
 
     samples: int = 8
     """Shapes, from the first, of which a sample is drawn as well."""
 
     unmasking: Unmasking = Unmasking(sweeps=2)
-    """How they are sampled."""
+    """How an energy that is told what is seen is sampled."""
 
     polish: int = 4
-    """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
+    """How often in the end most of such a sample is forgotten and expected again: specks go, and gaps close."""
 
-    steps: int = 90
-    """Langevin steps of the published energy."""
+    prior: str | None = None
+    """Folder of a run, or of its energy, that learned to synthesise such shapes: it recovers them too, by conditioning,
+    and is shown beside."""
 
-    step_size: float = 0.01
-    """Langevin step size of the published energy."""
+    chains: int | None = None
+    """Chains whose ends are averaged to the mean of an energy that is conditioned; null: 8, and 1 of the published
+    energy."""
 
-    noise: float = 0.1
-    """Factor of the noise of the published energy."""
+    generator: Schedule | Chain | None = None
+    """How an energy that is conditioned is sampled: schedule or, of clean x, chain; null: as it suits what was learned,
+    with steps of the sampler at every level."""
+
+    sampler: LevelSampler | None = None
+    """What takes these steps, its step size in units of the level: mala, hmc, underdamped, random_walk,
+    parallel_tempering; null: langevin."""
+
+    warm_up: int = 0
+    """Steps at every level that first adapt the step size of mala, hmc or random_walk; 50 or more, or 0."""
 
     def __post_init__(self) -> None:
-        if min(self.samples, self.steps) < 1 or self.polish < 0 or not self.step_size > 0 or not self.noise >= 0:
-            raise ValueError("samples, steps and step_size must be positive, polish and noise not negative")
+        if self.samples < 1 or self.polish < 0:
+            raise ValueError(f"samples must be 1 or more and polish not negative, got {self.samples}, {self.polish}")
+        if self.chains is not None and self.chains < 1:
+            raise ValueError(f"chains must be 1 or more, got {self.chains}")
+        if self.warm_up < 0:
+            raise ValueError(f"warm_up must not be negative, got {self.warm_up}")
+        check_there(prior=self.prior)
+
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.prior)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        energy, hidden = values["energy"].to(run.accelerator.device), values["hidden"]
-        check_side(energy, hidden.shape[-1], "recover")
-        damaged = torch.where(hidden, 0.0, values["targets"].float())
-        monitor = Monitor(temperature=1.0 if isinstance(energy, ReferenceEnergy) else self.noise**2)
-        if isinstance(energy, ReferenceEnergy):
-            fields = expected(energy, Hidden(hidden), damaged, run)
+        hidden, y = values["hidden"], values["measured"].float()
+        where = decided(hidden, values["observation"])
+        generator = self.generator or _given_part(values["generator"])
+        monitor = Monitor(temperature=generator.noise**2 if isinstance(generator, Chain) else 1.0)
+        energy = values["energy"].to(run.accelerator.device).eval()
+        check_side(energy, y.shape[-1], "recover")
+        if is_told(energy, values["observation"], "recover"):
+            begin = time.monotonic()
+            mean = expected(energy, values["observation"], y, run)
+            seconds = time.monotonic() - begin
             first = slice(self.samples)
-            samples = sampled(energy, damaged[first], hidden[first], self.unmasking, self.polish, run, "recover")
+            samples = sampled(energy, y[first], hidden[first], self.unmasking, self.polish, run, "recover")
+            mean, found = torch.where(hidden, mean.clamp(-1, 1), y), "amortised"
         else:
-            fields = self._published(energy, damaged, hidden, run, monitor)
-            samples = fields[: self.samples]
-        fields = torch.where(hidden, fields.clamp(-1, 1), damaged)
+            recovered = self._conditioned(energy, generator, values, self.samples, run, monitor)
+            mean, samples, found = recovered.mean.clamp(-1, 1), recovered.samples, recovered.way
+            seconds = recovered.seconds["mean"]
+        solids = likeliest(mean, where)
+        ways = {found: way(solids, seconds)}
+        if self.prior is not None:
+            second = self._by_prior(self.prior, values, run)
+            solids_too = likeliest(second.mean.clamp(-1, 1), where)
+            ways["prior" if second.way in ways else second.way] = way(solids_too, second.seconds["mean"])
         return {
-            "fields": fields.half(),
-            "solids": likeliest(fields, hidden),
+            "fields": mean.half(),
+            "solids": solids,
             "samples": samples.half(),
             "sampling": findings(monitor),
+            "ways": ways,
         }
 
-    def _published(
-        self, energy: GenerativeConvNet, damaged: Tensor, hidden: Tensor, run: Run, monitor: Monitor
-    ) -> Tensor:
-        """Langevin chains from the mean of the reference, one a shape."""
-        device = run.accelerator.device
+    def _by_prior(self, folder: str, values: dict[str, Any], run: Run) -> Recovered:
+        energy = pretrained(Path(folder), values["measured"].shape[1:], "recover.prior", "shapes")
+        generator = _given_part(suited(energy))
+        return self._conditioned(energy.to(run.accelerator.device).eval(), generator, values, 0, run, Monitor())
 
-        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            y, mask = damaged[chains].to(device), hidden[chains].to(device)
-            posterior = Conditioned(energy, Hidden(mask), y)
-            x = torch.where(mask, energy.mean, y)
-            langevin = Langevin(self.step_size, self.noise)
-            for state, info in sample(langevin, posterior, x, self.steps, streams, compute=run.compute):
-                monitor.update(state, info)
-                x = state.x
-            return x
+    def _conditioned(
+        self, energy: Energy, generator: Generator, values: dict[str, Any], samples: int, run: Run, monitor: Monitor
+    ) -> Recovered:
+        y = values["measured"].float()
+        how = conditioning(generator, self.sampler, self.warm_up, self.chains)
+        return recover(energy, values["observation"], y, len(y), samples, how, run, monitor)
 
-        return sample_chains(run, len(damaged), damaged[0].numel(), "recover", monitor, draw)
+
+def decided(hidden: Tensor, observation: Observation) -> Tensor:
+    """Voxels, bool [n, 1, N, N, N], that are to be found: what is hidden, or all where what is seen is noisy."""
+    return hidden if observation.exact else torch.ones_like(hidden)
+
+
+def _given_part(generator: Generator) -> Generator:
+    return generator.longer(SHORTER) if isinstance(generator, Chain) else generator

@@ -1,25 +1,69 @@
-"""What the energy of shapes expects, and samples from it."""
+"""What an energy of shapes expects, and samples from it.
+
+A conditional energy is told what is seen: its means here are *amortised posterior means*, one pass of a network. Any
+other energy is conditioned on it, while chains go down its noise levels (pipelines/stages/posterior.py).
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
-from energies import Average, Hidden, ReferenceEnergy
+from data.errors import InputError
+from energies import AmortisedPosterior, Average, Chain, ConditionalEnergy, Energy, Hidden, LocalReference, Observation
 from energies.diagnostics import Monitor
+from energies.generators import Generator
+from energies.sampling import LevelSampler
 from energies.unmasking import Unmasking
 from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
+from pipelines.stages.posterior import Sampling, posterior_schedule
 from pipelines.stages.voxels.grids import likeliest
 
 POLISHED = 0.15
 TOGETHER = 2**19  # voxels of shapes whose expectation is taken at once
+CHAINS = 8  # that are averaged to the mean of a conditioned family over noise levels
 
 
-def expected(energy: ReferenceEnergy, observation: Hidden | Average, y: Tensor, run: Run) -> Tensor:
-    """Expected x [n, 1, N, N, N] given y [n, 1, ...], on the CPU: of the shapes and their mirror images, turned back.
+def is_told(energy: Energy, observation: Observation, stage: str) -> TypeGuard[ConditionalEnergy]:
+    """Whether an energy takes what is seen as its context; else it is conditioned.
+
+    InputError: it can be neither, being of details alone.
+    """
+    if not isinstance(energy, ConditionalEnergy):
+        return False
+    if energy.reference.takes(observation):
+        return True
+    if of_details(energy):
+        raise InputError(
+            f"{stage}: an energy of details knows nothing whole, which noise asks for; set learn.energy.shapes.rank"
+        )
+    return False
+
+
+def of_details(energy: Energy) -> bool:
+    """Whether an energy was learned of details alone, learn.energy.shapes.rank=0, and knows no whole shape."""
+    return isinstance(energy, ConditionalEnergy) and isinstance(energy.reference, LocalReference)
+
+
+def conditioning(
+    generator: Generator, sampler: LevelSampler | None = None, warm_up: int = 0, chains: int | None = None
+) -> Sampling:
+    """How an energy is conditioned.
+
+    chains: that are averaged; None: `CHAINS` of a family over noise levels, one of an energy of clean x, whose
+        published chains are so cold that all of them end alike.
+    """
+    usual = 1 if isinstance(generator, Chain) else CHAINS
+    return Sampling(posterior_schedule(generator), sampler, warm_up, chains or usual)
+
+
+def expected(energy: ConditionalEnergy, observation: Hidden | Average, y: Tensor, run: Run) -> Tensor:
+    """Amortised posterior mean of x [n, 1, N, N, N] given y [n, 1, ...], on the CPU: of the shapes and their mirror
+    images, turned back.
 
     Block means are held exactly.
     """
@@ -38,7 +82,7 @@ def expected(energy: ReferenceEnergy, observation: Hidden | Average, y: Tensor, 
                 if mask is not None:
                     seen = Hidden(_mirrored(mask[low : low + num].to(device), mirror))
                 with run.accelerator.autocast():
-                    mean = energy.given(seen, _mirrored(part, mirror)).mean().float()
+                    mean = _mean(energy, seen, _mirrored(part, mirror))
                 means.append(_mirrored(mean, mirror))
             x = (means[0] + means[1]) / 2
             parts.append((observation.project(x, part) if mask is None else x.clamp(-1, 1)).cpu())
@@ -46,9 +90,10 @@ def expected(energy: ReferenceEnergy, observation: Hidden | Average, y: Tensor, 
 
 
 def sampled(
-    energy: ReferenceEnergy, x: Tensor, hidden: Tensor, unmasking: Unmasking, polish: int, run: Run, purpose: str
+    energy: ConditionalEnergy, x: Tensor, hidden: Tensor, unmasking: Unmasking, polish: int, run: Run, purpose: str
 ) -> Tensor:
-    """Samples [n, 1, N, N, N] in [-1, 1] of shapes of which x is seen but for hidden, on the CPU: the last expectation.
+    """Samples [n, 1, N, N, N] in [-1, 1] of shapes of which x is seen but for hidden, on the CPU: the last amortised
+    posterior mean, given all voxels that were drawn before.
 
     polish: how often in the end only the share POLISHED of a sample is kept, at random, and the rest expected again:
         specks that little around them speaks for go, and gaps close.
@@ -65,7 +110,7 @@ def sampled(
     return sample_chains(run, len(x), x[0].numel(), purpose, Monitor(), draw)
 
 
-def polished(energy: ReferenceEnergy, fields: Tensor, rounds: int, run: Run, hidden: Tensor | None = None) -> Tensor:
+def polished(energy: ConditionalEnergy, fields: Tensor, rounds: int, run: Run, hidden: Tensor | None = None) -> Tensor:
     """Fields [n, 1, N, N, N] in [-1, 1], on the CPU, most of which is forgotten and expected again, `rounds` times.
 
     hidden: bool, what may change; None: all.
@@ -82,8 +127,13 @@ def polished(energy: ReferenceEnergy, fields: Tensor, rounds: int, run: Run, hid
     return sample_chains(run, len(fields), fields[0].numel(), "polish", Monitor(), draw)
 
 
+def way(solids: Tensor, seconds: float) -> dict[str, Any]:
+    """What is kept of a way to recover: the solids, and the seconds of their mean."""
+    return {"solids": solids, "seconds": round(seconds, 3)}
+
+
 def _polished(
-    energy: ReferenceEnergy, mean: Tensor, unknown: Tensor, rounds: int, streams: list[torch.Generator]
+    energy: ConditionalEnergy, mean: Tensor, unknown: Tensor, rounds: int, streams: list[torch.Generator]
 ) -> Tensor:
     for _ in range(rounds):
         kept = likeliest(mean, unknown).float() * 2 - 1
@@ -92,11 +142,17 @@ def _polished(
     return mean
 
 
-def _expect(energy: ReferenceEnergy, y: Tensor, mask: Tensor) -> Tensor:
-    """Expected x [n, 1, N, N, N] in [-1, 1] given y but for what is hidden."""
+def _expect(energy: ConditionalEnergy, y: Tensor, mask: Tensor) -> Tensor:
+    """Amortised posterior mean of x [n, 1, N, N, N] in [-1, 1] given y but for what is hidden."""
     num = max(1, TOGETHER // y[0].numel())
     parts = zip(y.split(num), mask.split(num), strict=True)
-    return torch.cat([energy.given(Hidden(hides), seen).mean().float() for seen, hides in parts]).clamp(-1, 1)
+    return torch.cat([_mean(energy, Hidden(hides), seen) for seen, hides in parts]).clamp(-1, 1)
+
+
+def _mean(energy: ConditionalEnergy, observation: Observation, y: Tensor) -> Tensor:
+    posterior = energy.posterior(observation, y)
+    assert isinstance(posterior, AmortisedPosterior)
+    return posterior.posterior_mean().float()
 
 
 def _mirrored(x: Tensor, mirror: bool) -> Tensor:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from data import voxels
 from data.errors import InputError
-from energies import Average, ReferenceEnergy
+from energies import Average, ConditionalEnergy, Energy
+from energies.diagnostics import Monitor
 from pipelines.pipeline import Run
+from pipelines.stages.posterior import recover
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks
-from pipelines.stages.voxels.sampling import expected, polished
+from pipelines.stages.voxels.sampling import conditioning, expected, is_told, of_details, polished, way
 
 
 @dataclass(frozen=True)
@@ -80,47 +84,74 @@ class Coarsen:
 class SuperResolve:
     """Expect the shapes whose block means are seen; these stay as they are, at every step.
 
-    The expectation becomes a solid that has as many voxels in every block as was measured, the likeliest ones. It may
-    be refined again by an energy of a larger size.
+    An energy that was learned for recovery was told of them: its expectation is an amortised posterior mean. Any other
+    is conditioned on them at every noise level. The expectation becomes a solid that has as many voxels in every block
+    as was measured, the likeliest ones. It may be refined again by an energy of a larger size.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("coarse", "measured", "energy")
-    gives: ClassVar[tuple[str, ...]] = ("coarse", "fields", "solids")
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "coarse", "measured", "energy", "generator")
+    gives: ClassVar[tuple[str, ...]] = ("coarse", "fields", "solids", "ways")
     distributed: ClassVar[bool] = True
 
     factor: int | None = None
-    """How much finer; null: up to the size of the energy."""
+    """How much finer; null: up to the size of the energy or, of one of details, which has none, of the shapes."""
 
     exact: bool = True
     """Solids hold as many voxels in every block as was measured; false, for coarse shapes that were made and not
     measured: the likeliest voxels of the whole."""
 
     polish: int = 0
-    """Without exact: how often most of a shape is forgotten and expected again; specks go, and gaps close."""
+    """Without exact, of an energy that is told what is seen: how often most of a shape is forgotten and expected again;
+    specks go, and gaps close. Others leave shapes as they are."""
+
+    chains: int | None = None
+    """Chains whose ends are averaged to the mean of an energy that is conditioned; null: 8, and 1 of the published
+    energy."""
 
     def __post_init__(self) -> None:
         if self.factor is not None and self.factor < 2:
             raise ValueError(f"factor must be 2 or more, got {self.factor}")
+        if self.chains is not None and self.chains < 1:
+            raise ValueError(f"chains must be 1 or more, got {self.chains}")
         if self.polish < 0 or (self.polish and self.exact):
             raise ValueError(f"polish must not be negative, and be 0 where exact, got {self.polish}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        energy, coarse = values["energy"].to(run.accelerator.device), values["coarse"].float()
-        if not isinstance(energy, ReferenceEnergy):
-            raise InputError("super_resolve needs learn.energy=shapes, that of block means")
-        side, size = coarse.shape[-1], energy.event_shape[-1]
+        energy, coarse = values["energy"].to(run.accelerator.device).eval(), values["coarse"].float()
+        begin = time.monotonic()
+        factor = self._factor(energy, coarse.shape[-1], values["shapes"]["side"])
+        fields, found = coarse, "unchanged"
+        if factor > 1:
+            fields, found = self._expected(energy, Average((factor,) * 3), coarse, values, run)
+        seconds = time.monotonic() - begin
+        if self.exact:
+            solids = top_of_blocks(fields, values["measured"].float())
+        else:
+            if isinstance(energy, ConditionalEnergy):
+                fields = polished(energy, fields, self.polish, run)
+            solids = likeliest(fields)
+        return {"coarse": fields, "fields": fields.half(), "solids": solids, "ways": {found: way(solids, seconds)}}
+
+    def _expected(
+        self, energy: Energy, observation: Average, y: Tensor, values: dict[str, Any], run: Run
+    ) -> tuple[Tensor, str]:
+        """The mean given block means, and the way to it."""
+        if is_told(energy, observation, "super_resolve"):
+            return expected(energy, observation, y, run), "amortised"
+        how = conditioning(values["generator"], chains=self.chains)
+        recovered = recover(energy, observation, y, len(y), 0, how, run, Monitor())
+        return recovered.mean, recovered.way
+
+    def _factor(self, energy: Energy, side: int, shapes: int) -> int:
+        """How much finer. InputError: the energy is not of shapes so fine."""
+        local = of_details(energy)
+        size = shapes if local else energy.event_shape[-1]
         factor = self.factor or size // side
         if side == size and not self.exact:
-            factor = 1
-        elif factor < 2 or (side * factor != size and (energy.remembers or not self.factor)):
+            return 1
+        if factor < 2 or (side * factor != size and not (local and self.factor)):
             raise InputError(
                 f"super_resolve: an energy of {size} voxels a side does not refine {side} by {factor}; "
                 "set learn.size, coarsen.size or super_resolve.factor"
             )
-        fields = coarse if factor == 1 else expected(energy, Average((factor,) * 3), coarse, run)
-        if self.exact:
-            solids = top_of_blocks(fields, values["measured"].float())
-        else:
-            fields = polished(energy, fields, self.polish, run)
-            solids = likeliest(fields)
-        return {"coarse": fields, "fields": fields.half(), "solids": solids}
+        return factor

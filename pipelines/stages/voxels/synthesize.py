@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from energies import GenerativeConvNet, ReferenceEnergy
+from data.errors import InputError
+from energies import Chain, ConditionalEnergy, Energy, Schedule
 from energies.diagnostics import Monitor
-from energies.generators import Annealed, from_description
-from energies.samplers import Langevin
-from energies.sampling import sample
+from energies.family import is_noisy
+from energies.sampling import LevelSampler
 from energies.unmasking import Unmasking
-from pipelines.chains import findings, sample_chains
+from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import likeliest
-from pipelines.stages.voxels.sampling import sampled
-
-ANNEALED = Annealed(24, 20.0, 0.05)  # of an encoder, where nothing else is said
+from pipelines.stages.voxels.sampling import of_details, sampled
 
 
 @dataclass(frozen=True)
 class Synthesize:
     """Sample new shapes from the energy; they may be refined further by `super_resolve`."""
 
-    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy")
+    needs: ClassVar[tuple[str, ...]] = ("shapes", "energy", "generator")
     gives: ClassVar[tuple[str, ...]] = ("coarse", "measured", "fields", "solids", "sampling")
     distributed: ClassVar[bool] = True
 
@@ -36,13 +33,21 @@ class Synthesize:
     """Number of shapes."""
 
     unmasking: Unmasking = Unmasking()
-    """How our default is sampled."""
+    """How our default is sampled: some voxels at a time, given those before."""
 
     polish: int = 6
-    """How often in the end most of a sample is forgotten and expected again: specks go, and gaps close."""
+    """How often in the end most of such a sample is forgotten and expected again: specks go, and gaps close."""
 
-    generator: Annealed | None = None
-    """How an encoder, or a composition, is sampled; null: as `compose` says, else by 24 levels."""
+    generator: Schedule | Chain | None = None
+    """How any other energy is sampled, and our default in place of unmasking: schedule or, of clean x, chain; null: as
+    it suits what was learned or composed."""
+
+    sampler: LevelSampler | None = None
+    """What takes the steps of a chain, or those at every level of a schedule: mala, hmc, underdamped, random_walk,
+    parallel_tempering; its step size is in units of x, or of the level. null: langevin."""
+
+    warm_up: int = 0
+    """Steps that first adapt the step size of mala, hmc or random_walk; 50 or more, or 0."""
 
     label: str | None = None
     """Of an encoder learned by class: the name of one, each, to take turns, or any; null: each where it was."""
@@ -50,71 +55,48 @@ class Synthesize:
     guidance: float | None = None
     """How much the class counts there: above 1, samples are surer to be of it and less varied; null: 1.5."""
 
-    steps: int = 300
-    """Langevin steps of the published energy."""
-
-    step_size: float = 0.01
-    """Langevin step size of the published energy."""
-
-    noise: float = 0.1
-    """Factor of the noise of the published energy."""
-
     def __post_init__(self) -> None:
-        if self.num < 1 or self.polish < 0 or self.steps < 1 or not self.step_size > 0 or not self.noise >= 0:
-            raise ValueError("num, steps and step_size must be positive, polish and noise not negative")
+        if self.num < 1 or self.polish < 0 or self.warm_up < 0:
+            raise ValueError(
+                f"num must be 1 or more, polish and warm_up not negative, got {self.num}, {self.polish}, {self.warm_up}"
+            )
 
     def check(self, values: dict[str, Any]) -> None:
         check_label(self.label, values.get("shapes"))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         energy = values["energy"].to(run.accelerator.device).eval()
-        monitor = Monitor(temperature=self.noise**2 if isinstance(energy, GenerativeConvNet) else 1.0)
-        if getattr(energy, "noisy", False):
-            return self._annealed(energy, values, run, monitor)
-        if isinstance(energy, ReferenceEnergy):
+        if of_details(energy):
+            raise InputError("synthesize: an energy of details knows nothing whole; set learn.energy.shapes.rank")
+        generator = self.generator or values["generator"]
+        masked = isinstance(energy, ConditionalEnergy) and self.generator is None
+        monitor = Monitor(temperature=generator.noise**2 if isinstance(generator, Chain) else 1.0)
+        labels = asked_labels(self.label, self.guidance, energy, values["shapes"]["classes"], self.num)
+        if masked:
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
-            fields = sampled(energy, nothing, hidden, self.unmasking, self.polish, run, "synthesize")
-            solids = likeliest(fields)
+            fields = sampled(energy, nothing, hidden, self.unmasking, self.polish, run, "synthesize").clamp(-1, 1)
         else:
-            fields = self._published(energy, run, monitor)
-            solids = fields > 0
-        fields = fields.clamp(-1, 1)
+            fields = generate(
+                _free(energy), generator, self.num, labels, run, "synthesize",
+                guidance=guidance_of(self.guidance, energy, labels), sampler=self.sampler, warm_up=self.warm_up,
+                monitor=monitor,
+            )  # fmt: skip
+        solids = likeliest(fields) if is_noisy(energy) else fields > 0
         return {
             "coarse": fields,
-            "measured": torch.where(solids, fields, -1.0),  # refined, what is not solid stays empty
+            "measured": fields if is_noisy(energy) and not masked else _emptied(fields, solids),
             "fields": fields.half(),
             "solids": solids,
             "sampling": findings(monitor),
         }
 
-    def _annealed(self, energy: Any, values: dict[str, Any], run: Run, monitor: Monitor) -> dict[str, Any]:
-        """Down the noise levels, as pictures are; what comes out may be coarse, a mean of blocks."""
-        labels = asked_labels(self.label, self.guidance, energy, values["shapes"]["classes"], self.num)
-        guidance = guidance_of(self.guidance, energy, labels)
-        generator = self.generator or ANNEALED
-        if self.generator is None and "generator" in values:
-            generator = from_description(values["generator"])
-        fields = generate(energy, generator, self.num, labels, run, "synthesize", guidance=guidance, monitor=monitor)
-        solids = likeliest(fields)
-        return {
-            "coarse": fields,
-            "measured": fields,
-            "fields": fields.half(),
-            "solids": solids,
-            "sampling": findings(monitor),
-        }
 
-    def _published(self, energy: GenerativeConvNet, run: Run, monitor: Monitor) -> Tensor:
-        """Langevin chains from the noise that the learning's chains started from."""
+def _free(energy: Energy) -> Energy:
+    """The energy of shapes of which nothing is seen."""
+    return energy.free() if isinstance(energy, ConditionalEnergy) else energy
 
-        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            noise = [torch.randn(energy.event_shape, generator=stream, device=stream.device) for stream in streams]
-            x = (0.5 * torch.stack(noise) + energy.mean).clamp(-1, 1)
-            langevin = Langevin(self.step_size, self.noise)
-            for state, info in sample(langevin, energy, x, self.steps, streams, compute=run.compute):
-                monitor.update(state, info)
-                x = state.x.clamp(-1.5, 1.5)
-            return x
 
-        return sample_chains(run, self.num, math.prod(energy.event_shape), "synthesize", monitor, draw)
+def _emptied(fields: Tensor, solids: Tensor) -> Tensor:
+    """What is not solid is empty, also when it is refined. Down the noise levels comes what may be a mean of blocks."""
+    return torch.where(solids, fields, -1.0)
