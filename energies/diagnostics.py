@@ -13,16 +13,14 @@ draws [num_draws >= 4, num_chains, ...] and give float64 [...]: NaN where all dr
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from energies.samplers.state import Info, State, rms
+from energies.verdict import MIN_DRAWS, SHORT_RUN, Kind, Summary, verdict
 
-MIXED = 1.1  # R-hat up to this is mixed; the paper wants 1.01 for published posteriors, pixels rarely get there
-MIN_DRAWS = 50  # fewer in the second half of the chains are too few for R-hat
-MIN_MOVES = 10  # fewer steps are too few to call chains frozen
 MAX_DRAWS = 1024  # steps that a monitor keeps; even
 MAX_CHAINS = 64  # chains that it computes R-hat and ESS from
 PROJECTIONS = 8  # of x that it does this for
@@ -75,56 +73,13 @@ def saturation(x: Tensor, low: float = -1.0, high: float = 1.0, tolerance: float
     return ((x <= low + tolerance) | (x >= high - tolerance)).reshape(len(x), -1).float().mean(1)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """How chains went, over the second half of their steps. None: the sampler or the caller does not tell."""
-
-    num_steps: int
-    num_chains: int
-    acceptance: float | None  # share of the proposals that were accepted
-    energy_error: float | None  # mean absolute change of the total energy by a proposal
-    drift_noise_ratio: float | None  # root mean square move by the gradient over that by the noise
-    displacement: float  # root mean square move of an element in a step, in units of x
-    effective_temperature: float | None
-    saturation: float | None  # share of the elements at the bounds
-    r_hat: float  # largest over the energy and random projections of x; NaN: too few draws
-    ess_bulk: float  # smallest over the same, of the draws and chains that were kept: a lower bound
-    ess_tail: float
-    energy_first: float  # mean over the chains after the first step
-    energy_last: float  # and after the last
-    verdict: str
-    """"healthy", "exploding", "frozen", "saturated", "not mixed" or "too short to judge"; after a colon, why."""
-
-    def as_dict(self) -> dict[str, int | float | str | None]:
-        """For JSON: what is not finite becomes None."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
-
-    def lines(self) -> list[str]:
-        """Two lines to print: the verdict with its reasons, and the moves."""
-        mixing = f"; R-hat {self.r_hat:.3f}, ESS {self.ess_bulk:.0f} bulk, {self.ess_tail:.0f} tail"
-        size = f"{self.num_steps} steps of {self.num_chains} chains"
-        moves = {
-            "displacement {:.3g}": self.displacement,
-            "acceptance {:.1%}": self.acceptance,
-            "energy error {:.3g}": self.energy_error,
-            "drift/noise {:.3g}": self.drift_noise_ratio,
-            "temperature {:.3g}": self.effective_temperature,
-            "at the bounds {:.1%}": self.saturation,
-        }
-        known = [text.format(value) for text, value in moves.items() if value is not None]
-        short = self.verdict.startswith("too short")
-        head = f"too short to judge: {size}" if short else f"{self.verdict} ({size}{mixing})"
-        return [head, ", ".join([f"energy {self.energy_first:.4g} -> {self.energy_last:.4g}", *known])]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
-
-
 class Monitor:
     """Watches chains step by step in bounded memory, and waits for the device only in `trace` and `summary`.
 
     Of a step it keeps means over all chains and, of the first 64 chains, the energy and 8 random projections of x. When
     1024 steps are kept every other one is dropped, and from then on every second, fourth ... step is looked at.
+
+    Steps that come with a noise level are of annealed chains: of them it tells the acceptance by level, not the mixing.
 
     Args:
         bounds: of x, to measure saturation; None: it has none.
@@ -141,12 +96,14 @@ class Monitor:
         self._means: list[dict[str, Tensor]] = []
         self._draws: list[Tensor] = []  # [chains, 1 + projections] each
         self._projections = self._previous = self._energy = torch.empty(0)
+        self._levels: dict[float, tuple[Tensor | float, int]] = {}  # sum of the shares accepted, of how many steps
 
-    def update(self, state: State, info: Info) -> None:
+    def update(self, state: State, info: Info, *, level: float | None = None) -> None:
         """Look at a state (copied: the sampler may reuse its memory) and at what its sampler tells of the step.
 
         Of info, `accepted`, `energy_error`, `drift`, `noise` and `displacement` are used, [B] or None or not there; the
-        last is measured where it is not told. ValueError: x has another shape than before.
+        last is measured where it is not told. level: of noise, where the law changes with it. ValueError: x has another
+        shape than before.
         """
         x = state.x.detach().reshape(len(state.x), -1)
         x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -157,12 +114,17 @@ class Monitor:
             raise ValueError(f"x is {tuple(x.shape)} and was {tuple(self._previous.shape)}: one monitor for one run")
         self._energy = state.energy.detach().clone()
         if self.num_steps % self._stride == 0:
-            self._keep(x, info)
+            self._keep(x, info, level)
+        if level is not None:
+            total, num = self._levels.get(level, (0.0, 0))
+            if (accepted := getattr(info, "accepted", None)) is not None:
+                total, num = total + accepted.detach().to(x).mean(), num + 1
+            self._levels[level] = total, num
         self.num_steps += 1
         if self.num_steps % self._stride == 0:
             self._previous.copy_(x)
 
-    def _keep(self, x: Tensor, info: Info) -> None:
+    def _keep(self, x: Tensor, info: Info, level: float | None) -> None:
         means = {"energy": self._energy.mean(), "size": rms(x).mean(), "displacement": rms(x - self._previous).mean()}
         for name in ("accepted", "energy_error", "drift", "noise", "displacement"):
             if (told := getattr(info, name, None)) is not None:
@@ -170,6 +132,8 @@ class Monitor:
                 means[name] = told[told.isfinite()].mean() if name == "energy_error" else told.mean()
         if self.bounds is not None:
             means["saturation"] = saturation(x, *self.bounds).mean()
+        if level is not None:
+            means["level"] = torch.tensor(level, dtype=torch.float64)
         self._means.append(means)
         energy, projected = self._energy[:MAX_CHAINS, None].to(x), x[:MAX_CHAINS] @ self._projections
         self._draws.append(torch.cat([energy, projected], 1))
@@ -180,26 +144,42 @@ class Monitor:
         """Curves to draw, [T] each, of means over the chains at the kept steps.
 
         `step` (from 1), `energy`, `size` (root mean square of x), `displacement`, and what there is of `accepted`,
-        `energy_error`, `drift`, `noise`, `saturation`. ValueError: none, before the first update.
+        `energy_error`, `drift`, `noise`, `saturation`, `level`; NaN at steps that do not tell. ValueError: none, before
+        the first update.
         """
         if not self.num_steps:
             raise ValueError("nothing was seen yet: update first")
-        curves = {name: torch.stack([means[name] for means in self._means]).double().cpu() for name in self._means[0]}
+        some = {name: value for means in self._means for name, value in means.items()}
+        curves = {
+            name: torch.stack([means.get(name, torch.full_like(value, math.nan)) for means in self._means])
+            for name, value in some.items()
+        }
+        curves = {name: curve.double().cpu() for name, curve in curves.items()}
         return {"step": torch.arange(len(self._means)) * self._stride + 1, **curves}
 
     def summary(self) -> Summary:
         """What is known so far. ValueError: nothing, before the first update."""
         curves, half = self.trace(), len(self._draws) // 2
         late = {name: curve[half:].nanmean().item() for name, curve in curves.items() if name != "step"}
+        late = {name: value for name, value in late.items() if name != "accepted" or not math.isnan(value)}
+        kind = self._kind(curves)
         worst = bulk = tail = math.nan
-        if len(self._draws) - half >= 4:
+        if kind == "stationary" and len(self._draws) - half >= MIN_DRAWS:
             draws = torch.stack(self._draws[half:]).cpu()
             worst, bulk, tail = _largest(r_hat(draws)), -_largest(-ess_bulk(draws)), -_largest(-ess_tail(draws))
-        drift, noise = (curves[name][half:].mean() if name in curves else None for name in ("drift", "noise"))
-        return Summary(
+        drift, noise = (curves[name][half:].nanmean() if name in curves else None for name in ("drift", "noise"))
+        levels = self._level_acceptance()
+        if levels:
+            proposals = sum(num for _, _, num in levels)
+            late["accepted"] = sum(share * num for _, share, num in levels) / proposals
+        if "saturation" in curves and "level" in curves:  # what is noisier is out of the bounds by its noise
+            late["saturation"] = curves["saturation"][curves["level"] == -_largest(-curves["level"])].mean().item()
+        found = Summary(
+            kind=kind,
             num_steps=self.num_steps,
             num_chains=len(self._previous),
             acceptance=late.get("accepted"),
+            level_acceptance=levels or None,
             energy_error=late.get("energy_error"),
             drift_noise_ratio=None if drift is None or noise is None else (drift / noise).item(),
             displacement=late["displacement"],
@@ -210,28 +190,32 @@ class Monitor:
             ess_tail=tail,
             energy_first=curves["energy"][0].item(),
             energy_last=self._energy.mean().item(),
-            verdict=self._verdict(curves, late, worst),
+        )
+        return replace(found, verdict=verdict(found, self._exploding(curves), late["size"], self.saturated))
+
+    def _level_acceptance(self) -> tuple[tuple[float, float, int], ...]:
+        """Of every level where proposals were told: it, the share accepted, and their number."""
+        return tuple(
+            (float(level), float(total) / num, num * len(self._previous))
+            for level, (total, num) in self._levels.items()
+            if num
         )
 
-    def _verdict(self, curves: dict[str, Tensor], late: dict[str, float], worst: float) -> str:
-        """The first that applies, the gravest first."""
+    def _kind(self, curves: dict[str, Tensor]) -> Kind:
+        if self._levels:
+            return "annealed"
+        cold = self.temperature is not None and self.temperature < SHORT_RUN
+        return "short-run" if cold and "accepted" not in curves else "stationary"
+
+    def _exploding(self, curves: dict[str, Tensor]) -> str | None:
+        """What explodes, in words; None: nothing does."""
         energy, size = curves["energy"], curves["size"]
         if not torch.cat([energy, size, self._energy.cpu()]).isfinite().all():
-            return "exploding: the energy or x is not finite"
+            return "the energy or x is not finite"
         # As |x| does where E grows like its square; down noise levels energies change, too, and x only shrinks.
         if size[-1] > size[0] and _keeps_doubling((energy - energy[0]).abs().sqrt()):
-            return "exploding: the energy keeps growing without bound"
-        if self.num_steps >= MIN_MOVES and late.get("accepted", 1.0) < 0.01:
-            return f"frozen: {late['accepted']:.2%} of the proposals accepted"
-        if self.num_steps >= MIN_MOVES and late["displacement"] <= 1e-6 * late["size"]:
-            return f"frozen: a step moves x by {late['displacement']:.1g}"
-        if late.get("saturation", 0.0) > self.saturated:
-            return f"saturated: {late['saturation']:.0%} of values at the bounds"
-        if len(energy) - len(energy) // 2 < MIN_DRAWS:
-            return f"too short to judge: {self.num_steps} steps"
-        if not worst <= MIXED:
-            return f"not mixed: R-hat {worst:.2f}"
-        return "healthy" if len(self._previous) > 1 else "healthy: as far as one chain can show"
+            return "the energy keeps growing without bound"
+        return None
 
 
 def _keeps_doubling(values: Tensor) -> bool:

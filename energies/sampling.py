@@ -91,7 +91,7 @@ def anneal(
         for _ in range(schedule.steps if level >= schedule.down_to else 0):
             state, info = here.step(target, state, rng)
             if monitor is not None:
-                monitor.update(state, info)
+                monitor.update(state, info, level=level)
         clean = target.denoise(state.x, slope=state.grad)
         if not following:
             x = clean

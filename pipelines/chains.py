@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +52,16 @@ def sample_chains(run: Run, num: int, size: int, purpose: str, monitor: Monitor,
 
 
 def findings(monitor: Monitor) -> dict[str, Any]:
-    """What a monitor saw, for metrics.json and the report: summary, lines to print, and curves."""
+    """What a monitor saw: summary for metrics.json, lines to print (none where all is well or nothing can be done), and
+    curves for the report, None where there is no finite value."""
     if not monitor.num_steps:
-        return {"summary": {"verdict": "no Langevin steps were made"}, "lines": ["no Langevin steps were made"]}
+        summary = {"kind": "annealed", "verdict": "no sampler steps: the flow alone"}
+        return {"summary": summary, "lines": [], "curves": {}}
     summary, curves = monitor.summary(), monitor.trace()
     return {
         "summary": summary.as_dict(),
         "lines": summary.lines(),
-        "curves": {name: [round(v, 6) for v in curve.nan_to_num().tolist()] for name, curve in curves.items()},
+        "curves": {
+            name: [round(v, 6) if math.isfinite(v) else None for v in curve.tolist()] for name, curve in curves.items()
+        },
     }

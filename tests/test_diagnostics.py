@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import Family, seeded
+from conftest import seeded
 from torch import Tensor
 
-from energies import Energy
+from energies import Energy, Family
 from energies.diagnostics import Monitor, Summary, effective_temperature, ess_bulk, ess_tail, r_hat, saturation
 from energies.samplers import MALA, Langevin, RandomWalk, Sampler, State
-from energies.sampling import anneal, karras, sample
+from energies.samplers.state import Info
+from energies.sampling import anneal, sample
+from energies.schedule import Schedule
+from pipelines.chains import findings
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -280,7 +283,9 @@ def test_chains_of_a_gaussian_are_healthy(sampler, steps, start):
 
 
 def test_one_chain_is_judged_as_far_as_it_can_be():
-    assert judged(Langevin(1.2), Quadratic(), START[:1], 400).verdict == "healthy: as far as one chain can show"
+    assert judged(Langevin(1.2), Quadratic(), START[:1], 400).verdict.startswith(
+        "healthy: as far as one chain can show"
+    )
     assert judged(Langevin(0.01), Quadratic(), START[:1], 100).verdict.startswith("not mixed: R-hat")
 
 
@@ -295,7 +300,7 @@ def test_huge_steps_explode(step_size, steps):
 def test_steps_a_little_too_large_explode():
     """|x| grows by 1.1 a step, to 1e4: all is finite yet."""
     summary = judged(Langevin(math.sqrt(2 * 2.1)), Quadratic(), START, 100)
-    assert summary.verdict == "exploding: the energy keeps growing without bound"
+    assert summary.verdict.split(",")[0] == "exploding: the energy keeps growing without bound"
     assert math.isfinite(summary.energy_last) and summary.energy_last > 1e6 * summary.energy_first
 
 
@@ -303,26 +308,43 @@ def test_an_energy_without_a_floor_explodes():
     assert judged(Langevin(0.5), Quadratic(-1.0), START, 100).verdict.startswith("exploding")
 
 
-def test_energies_that_change_down_the_noise_levels_do_not_explode():
-    class Falling(Family):
-        """Lower at every level."""
+class Normals(Family):
+    """Normal deviates of deviation 0.1 with noise of the level; `fall` lowers the energy at every level."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            assert isinstance(self.noise, float)
-            return super().forward(x) - self.noise**-3
+    noisy = True
+    spread = 0.1
 
-    monitor, levels = Monitor(), karras(3.0, 0.04, 8)
-    start = 3 * START.flatten(1)
-    for _ in anneal(
-        Falling([0.0] * start.shape[1], 0.1), levels, start, torch.Generator().manual_seed(0), steps=4, monitor=monitor
-    ):
+    def __init__(self, fall: float = 0.0) -> None:
+        super().__init__()
+        self.fall = fall
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.zeros(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sigma = self.sigma(x)
+        return (x.square() / (2 * (self.spread**2 + sigma**2))).sum(1) - self.fall * sigma[0] ** -3
+
+
+def annealed(
+    sampler: Sampler | None, *, monitor: Monitor | None = None, fall: float = 0.0, low: float = 0.04, steps: int = 4
+) -> Monitor:
+    """A monitor that saw steps at each of 8 levels from 3 down, of 16 chains."""
+    schedule = Schedule(8, 3.0, low, steps=steps)
+    monitor = monitor or Monitor()
+    for _ in anneal(Normals(fall), schedule, 3 * START.flatten(1), seeded(), sampler=sampler, monitor=monitor):
         pass
-    assert not monitor.summary().verdict.startswith("exploding")
+    return monitor
+
+
+def test_energies_that_change_down_the_noise_levels_do_not_explode():
+    assert not annealed(None, fall=1.0).summary().verdict.startswith("exploding")
 
 
 def test_one_chain_that_explodes_is_enough():
     x = torch.cat([START, torch.full((1, 2, 3), 1e3)])
-    assert judged(Langevin(0.2), Quartic(), x, 60).verdict == "exploding: the energy or x is not finite"
+    assert judged(Langevin(0.2), Quartic(), x, 60).verdict.startswith("exploding: the energy or x is not finite, ")
     assert not judged(Langevin(0.2), Quartic(), x[:-1], 60).verdict.startswith("exploding")
 
 
@@ -330,20 +352,22 @@ def test_one_chain_that_explodes_is_enough():
 def test_chains_that_do_not_move_are_frozen(steps):
     assert judged(Langevin(1e-9), Quadratic(), START, steps).verdict.startswith("frozen: a step moves x by")
     zeros = judged(Langevin(0.1, noise=0.0), Quadratic(), torch.zeros(4, 3), steps)
-    assert zeros.verdict == "frozen: a step moves x by 0"
+    assert zeros.verdict.startswith("frozen: a step moves x by 0, ") and "raise step_size" in zeros.verdict
 
 
 def test_chains_that_refuse_are_frozen():
     for sampler in (MALA(10.0), RandomWalk(100.0)):
         summary = judged(sampler, Quadratic(), START, 200)
         assert summary.acceptance is not None and summary.acceptance < 0.01
-        assert summary.verdict == f"frozen: {summary.acceptance:.2%} of the proposals accepted"
+        assert "of the proposals accepted, the chains stand still: lower step_size, or set warm_up=50" in str(summary)
+        assert summary.verdict.startswith("frozen: 0") and len(summary.lines()) == 1
 
 
 def test_chains_at_their_bounds_are_saturated():
     share = judged(Langevin(0.5), PushedOut(5.0), START, 60, bounds=(-1.0, 1.0))
     assert share.saturation is not None and 0.5 < share.saturation < 1
-    assert share.verdict == f"saturated: {share.saturation:.0%} of values at the bounds"
+    assert share.verdict.startswith(f"saturated: {100 * share.saturation:.0f} % of values at the bounds, where 50 %")
+    assert "lower step_size" in share.verdict
     assert not judged(Langevin(0.5), PushedOut(5.0), START, 60).verdict.startswith("saturated")
     allowed = judged(Langevin(0.5), PushedOut(5.0), START, 60, bounds=(-1.0, 1.0), saturated=0.99)
     assert not allowed.verdict.startswith("saturated")
@@ -353,7 +377,7 @@ def test_chains_at_their_bounds_are_saturated():
 
 def test_separated_modes_are_not_mixed():
     summary = judged(Langevin(0.5), TwoWells(6.0), SIDES, 200)
-    assert summary.verdict == f"not mixed: R-hat {summary.r_hat:.2f}" and summary.r_hat > 1.5
+    assert summary.verdict.startswith(f"not mixed: R-hat {summary.r_hat:.2f} (up to 1.1") and summary.r_hat > 1.5
     assert judged(Langevin(1.0), TwoWells(1.0), SIDES, 400).verdict == "healthy"
     slowly = judged(Langevin(0.5), TwoWells(1.0), SIDES, 200)
     assert slowly.verdict.startswith("not mixed") and 1.1 < slowly.r_hat < 1.5
@@ -377,8 +401,8 @@ def test_one_slow_chain_is_not_called_exploding(energy, seed):
 
 
 def test_few_steps_are_too_short():
-    assert judged(Langevin(1.2), Quadratic(), START, 1).verdict == "too short to judge: 1 steps"
-    assert judged(Langevin(1.2), Quadratic(), START, 98).verdict == "too short to judge: 98 steps"
+    assert judged(Langevin(1.2), Quadratic(), START, 1).verdict.startswith("too short to judge: 1 step of 16")
+    assert judged(Langevin(1.2), Quadratic(), START, 98).verdict.startswith("too short to judge: 98 steps of")
     assert judged(Langevin(1.2), Quadratic(), START, 99).verdict == "healthy"
 
 
@@ -488,25 +512,149 @@ def test_half_precision_and_discrete_states_are_watched():
 def test_a_summary_is_json_and_reads_well():
     summary = judged(MALA(0.8), Quadratic(), START, 5, bounds=(-1.0, 1.0), temperature=1.0)
     content = json.loads(json.dumps(summary.as_dict(), allow_nan=False))
-    assert content["r_hat"] is None and content["verdict"] == "too short to judge: 5 steps"
+    assert content["r_hat"] is None and content["kind"] == "stationary"
     assert set(content) == set(Summary.__dataclass_fields__)
-    assert str(summary).splitlines() == summary.lines() and len(summary.lines()) == 2
-    first, second = summary.lines()
-    assert first == "too short to judge: 5 steps of 16 chains"
-    long = judged(MALA(0.8), Quadratic(), START, 200).lines()[0]
-    assert "(200 steps of 16 chains; R-hat " in long and "nan" not in long
-    for word in (
-        "energy",
-        "displacement",
-        "acceptance",
-        "energy error",
-        "drift/noise",
-        "temperature 1",
-        "at the bounds",
-    ):
-        assert word in second
-    plain = judged(Langevin(0.8), Quadratic(), START, 5)
-    assert "acceptance" not in plain.lines()[1] and "None" not in str(plain)
+    assert str(summary).splitlines() == summary.lines()
+
+
+# What is printed: of what kind of chain, and what to do
+
+
+def test_stationary_chains_print_acceptance_r_hat_and_a_verdict():
+    found = judged(MALA(0.8), Quadratic(), START, 200)
+    percent = f"{100 * found.acceptance:.0f} %"
+    assert found.lines() == [f"healthy: 200 steps of 16 chains, acceptance {percent}, R-hat {found.r_hat:.2f}"]
+    plain = judged(Langevin(1.2), Quadratic(), START, 200)
+    assert plain.lines() == [f"healthy: 200 steps of 16 chains, R-hat {plain.r_hat:.2f}"]
+    [line] = judged(Langevin(1.2), Quadratic(), START, 20).lines()
+    words = "20 steps of 16 chains are too few to tell whether they mixed: take 99 steps or more to know"
+    assert line == f"too short to judge: {words}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "energy", "advice"),
+    [
+        (Langevin(0.5), TwoWells(6.0), "take more steps, a larger step_size, or parallel tempering"),
+        (MALA(1.0), TwoWells(6.0), "take more steps, or parallel tempering"),
+        (MALA(0.05), TwoWells(6.0), "raise step_size, or set warm_up=50, which finds one"),
+        (MALA(2.3), TwoWells(6.0), "lower step_size, or set warm_up=50, which finds one"),
+    ],
+)
+def test_chains_that_do_not_mix_are_told_what_to_do(sampler, energy, advice):
+    """The acceptance decides: more steps do not help where proposals are far too large."""
+    found = judged(sampler, energy, SIDES, 200)
+    tail = "" if found.acceptance is None else f", acceptance {100 * found.acceptance:.0f} %"
+    assert found.lines() == [
+        f"not mixed: R-hat {found.r_hat:.2f} (up to 1.1 is mixed): {advice}; 200 steps of 8 chains{tail}"
+    ]
+
+
+def test_an_acceptance_that_costs_time_is_told_though_chains_mixed():
+    low = judged(RandomWalk(6.0), Quadratic(), START[:, 0, :2], 3000)
+    high = judged(MALA(0.5), Quadratic(), START[:, 0, :2], 1000)
+    for found, advice in ((low, "lower step_size"), (high, "raise step_size")):
+        assert found.verdict == "healthy"
+        assert (
+            found.lines()[1]
+            == f"acceptance {100 * found.acceptance:.0f} %: {advice}, or set warm_up=50, which finds one"
+        )
+
+
+def seen(accepted: dict[float, list[list[bool]]]) -> Summary:
+    """Of annealed chains of 100 numbers whose steps were accepted like that, by level."""
+    monitor = Monitor()
+    for level, steps in accepted.items():
+        for k, flags in enumerate(steps):
+            x = level * normal(len(flags), 2, seed=k)
+            monitor.update(State(x, x[:, 0], x), Info(accepted=torch.tensor(flags)), level=level)
+    return monitor.summary()
+
+
+def share(num: int, chains: int = 100) -> list[list[bool]]:
+    """Two steps, of which num of 100 chains accepted each."""
+    return [[k < num for k in range(chains)]] * 2
+
+
+def test_annealed_chains_have_an_acceptance_by_level_and_no_r_hat():
+    found = seen({3.0: share(60), 0.2: share(50), 0.05: share(4)})
+    assert found.kind == "annealed" and found.acceptance == pytest.approx(0.38)
+    assert found.level_acceptance == ((3.0, pytest.approx(0.6), 200), (0.2, 0.5, 200), (0.05, pytest.approx(0.04), 200))
+    assert found.lines() == [
+        "6 steps of 100 chains down 3 levels, acceptance 38 %",
+        "steps at level 0.05 accepted 4 %: lower step_size, or set warm_up=50, which finds one",
+    ]
+    assert found.verdict == f"acceptance: {found.lines()[1]}"
+    long = annealed(MALA(1.1), low=0.4, steps=40).summary()
+    assert math.isnan(long.r_hat) and math.isnan(long.ess_bulk) and math.isnan(long.ess_tail)
+    assert long.verdict.startswith("no fault seen") and len(long.lines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "line"),
+    [
+        ({1.0: 99, 0.5: 60}, "steps at level 1 accepted 99 %: raise step_size, or set warm_up=50, which finds one"),
+        ({1.0: 9, 0.5: 4}, "steps at all 2 levels accepted 4 % to 9 %: lower step_size, or set warm_up=50"),
+        (
+            {1.0: 99, 0.5: 60, 0.1: 4},
+            "steps at level 0.1 accepted 4 %, at level 1 accepted 99 %: no step_size suits all levels, set warm_up=50",
+        ),
+        ({1.0: 60, 0.3: 9, 0.2: 4, 0.1: 4, 0.05: 2}, "steps at 4 of 5 levels (0.3 ... 0.05) accepted 2 % to 9 %:"),
+        ({1.0: 60, 0.2: 9, 0.1: 9}, "steps at levels 0.2 and 0.1 accepted 9 %: lower step_size"),
+    ],
+)  # fmt: skip
+def test_levels_whose_steps_do_not_suit_are_named(levels, line):
+    assert seen({level: share(num) for level, num in levels.items()}).lines()[1].startswith(line)
+
+
+def test_a_few_proposals_at_a_level_tell_nothing():
+    assert len(seen({3.0: share(4, 4), 0.1: share(0, 4), 0.05: share(2, 4)}).lines()) == 1
+
+
+def test_annealed_langevin_prints_nothing_but_what_is_wrong():
+    found = findings(annealed(None, monitor=Monitor(bounds=(-1, 1), temperature=1.0)))
+    assert found["lines"] == [] and found["summary"]["kind"] == "annealed" and found["summary"]["r_hat"] is None
+    assert found["curves"]["level"][0] == 3.0 and found["curves"]["level"][-1] == 0.04
+    [line] = findings(annealed(Langevin(1e30)))["lines"]
+    assert line.startswith("exploding: ") and "lower step_size" in line
+    [line] = findings(annealed(None, monitor=Monitor(bounds=(-0.1, 0.1), saturated=0.1)))["lines"]
+    assert line.startswith("saturated: ")
+
+
+def test_the_lowest_level_tells_the_saturation_of_annealed_chains():
+    """At higher ones x is out of the bounds by its noise."""
+    saturation = annealed(None, monitor=Monitor(bounds=(-1, 1))).summary().saturation
+    assert saturation == 0.0 and annealed(None, monitor=Monitor(bounds=(-1, 1)), low=2.9).summary().saturation > 0.5
+
+
+def test_the_flow_alone_prints_nothing():
+    found = findings(annealed(None, steps=0))
+    assert found == {
+        "summary": {"kind": "annealed", "verdict": "no sampler steps: the flow alone"}, "lines": [], "curves": {}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [20, 200])
+def test_short_runs_are_told_once_and_have_no_r_hat(steps):
+    found = judged(Langevin(0.3, 0.1), TwoWells(6.0), SIDES, steps, temperature=0.01)
+    assert found.kind == "short-run" and math.isnan(found.r_hat)
+    assert found.lines() == [
+        "short-run Langevin at temperature 0.01: its samples depend on the start and the number of steps; "
+        "R-hat does not apply"
+    ]
+    exact = judged(MALA(1.0), Quadratic(), START, 200, temperature=0.01)  # of a law that was divided by it
+    assert exact.kind == "stationary" and exact.verdict == "healthy"
+
+
+def test_what_is_told_of_some_steps_only_is_watched():
+    """A chain of MALA steps that ends with some without noise."""
+    monitor = Monitor()
+    state, _ = run(monitor, MALA(1.2), Quadratic(), START, 200)
+    run(monitor, Langevin(0.1, 0.0), Quadratic(), state.x, 3)
+    assert monitor.trace()["accepted"].isnan().sum() == 3
+    assert 0.3 < monitor.summary().acceptance < 0.99
+    found = findings(monitor)
+    json.dumps(found, allow_nan=False)
+    assert found["curves"]["accepted"][-3:] == [None] * 3 and found["curves"]["displacement"][0] is None
 
 
 def test_a_monitor_watches_one_run():
