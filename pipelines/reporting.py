@@ -73,11 +73,17 @@ def details(report: Report, run: Run, sampling: dict[str, Any] | None) -> None:
 def _sampling(report: Report, found: dict[str, Any]) -> None:
     for line in found["lines"]:
         report.text(f"Chains: {line}")
-    curves = found.get("curves", {})
-    moves = {name: (curves["step"], curves[name]) for name in ("drift", "noise", "displacement") if name in curves}
+    curves = {name: _known(found["curves"]["step"], values) for name, values in found["curves"].items()}
+    moves = {name: curves[name] for name in ("drift", "noise", "displacement") if name in curves}
     if moves:
         report.curves(moves, "moves of the chains", "step", "root mean square, units of x", log=_positive(moves))
-        report.curves({"energy": (curves["step"], curves["energy"])}, "energy of the chains", "step", "mean energy")
+        report.curves({"energy": curves["energy"]}, "energy of the chains", "step", "mean energy")
+
+
+def _known(steps: list[int], values: list[float | None]) -> tuple[list[float], list[float]]:
+    """A curve's points but those that have no value."""
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
+    return [float(step) for step, _ in points], [value for _, value in points]
 
 
 def _positive(lines: dict[str, tuple[list[float], list[float]]]) -> bool:
