@@ -31,6 +31,7 @@ from pipelines.stages.video import (
     Synthesize,
 )
 from pipelines.stages.video.learn import ConvNet, Refine
+from pipelines.stages.video.scene import is_scene, stretched
 from pipelines.training import Optimizer
 
 FILES = (
@@ -219,6 +220,62 @@ def test_synthesis_makes_clips_of_another_length(tmp_path):
     assert isinstance(energy, energies.ConditionalEnergy) and energy.at(0.1)(values["clip"][None]).shape == (1,)
 
 
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    """A run that learned to make clips of 6 frames."""
+    root = tmp_path_factory.mktemp("scene") / "run"
+    learn = LearnClip(energy=Refine((8, 8), (1, 1)), optimizer=Optimizer(steps=6))
+    synthesize = Synthesize(num=2, schedule=Schedule(2, 2.0, 0.1, 1, 0.5))
+    stages = [Load(size=16, frames=6), learn, synthesize, ExportSynthesis()]
+    Pipeline(stages, "video_synthesis").run(root, compute="float32")
+    return root
+
+
+def test_an_energy_that_learned_to_make_clips_recovers_one_by_conditioning(scene, tmp_path):
+    """Of another length, too; what is seen stays, and the guard lets it do no harm."""
+    pipeline = recovery(Load(size=16, frames=8), Hide(pixels=0.4), Learn(pretrained=str(scene)))
+    values = pipeline.run(tmp_path / "run", compute="float32")
+    energy, made = values["energy"], energies.load(scene / "energy")
+    assert isinstance(energy, energies.ConditionalEnergy) and isinstance(made, energies.ConditionalEnergy)
+    assert energy.event_shape == (3, 8, 16, 16) and made.event_shape == (3, 6, 16, 16)
+    assert all(torch.equal(a, b) for a, b in zip(energy.net.parameters(), made.net.parameters(), strict=True))
+    assert values["metrics"]["way"] == "conditioned" and set(values["ways"]) == {"conditioned"}
+    hidden = values["hidden"]
+    for result in (values["recovered"], *values["samples"]):
+        assert torch.equal(result[:, ~hidden], values["clip"][:, ~hidden])
+    assert values["metrics"]["fill_gain_db"] > -0.5 and not torch.equal(values["samples"][0], values["samples"][1])
+
+
+def test_both_ways_to_the_posterior_are_shown_beside_each_other(whole, scene, tmp_path):
+    pipeline = recovery(Load(size=16, frames=8), Hide(pixels=0.4))
+    stages = [replace(s, prior=str(scene)) if isinstance(s, Recover) else s for s in pipeline.stages]
+    alone = pipeline.run(tmp_path / "alone", compute="float32")
+    values = Pipeline(stages, "video_recovery").run(tmp_path / "run", compute="float32")
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found["way"] == "amortised" and set(found["ways"]) == {"amortised", "conditioned"}
+    assert all(way.keys() >= SCORES | {"seconds"} for way in found["ways"].values())
+    assert torch.equal(values["recovered"], alone["recovered"]), "what is beside changes nothing"
+    means = [values["ways"][name]["mean"] for name in ("amortised", "conditioned")]
+    hidden = values["hidden"]
+    assert not torch.equal(*means) and all(torch.equal(x[:, ~hidden], values["clip"][:, ~hidden]) for x in means)
+    report = (tmp_path / "run/report.html").read_text()
+    assert "amortised" in report and "conditioned" in report and "conditioned" in values["summary"]
+    assert whole[2]["metrics"]["way"] == "amortised"
+
+
+def test_the_frames_of_a_scene_are_one_picture_and_more_of_them_change_nothing(scene):
+    """Far from the ends, which the network sees: the energy of a longer clip is that of a scene as long."""
+    energy = energies.load(scene / "energy")
+    assert isinstance(energy, energies.ConditionalEnergy) and is_scene(energy)
+    longer = stretched(energy, 9)
+    assert longer.event_shape == (3, 9, 16, 16)
+    assert torch.equal(longer.mean[:, :, 8], energy.mean[:, :, 0])
+    x = energy.mean[:, :, :1] + energy.scale[:, :, :1] * torch.randn(1, 3, 9, 16, 16)
+    x[:, :, 6:] = longer.mean[:, :, 6:]
+    again = stretched(longer, 6)
+    assert torch.equal(again.at(0.5)(x[:, :, :6]), energy.at(0.5)(x[:, :, :6]))
+
+
 def empty(folder: Path) -> None:
     (folder / "clip.mp4").touch()
 
@@ -271,6 +328,19 @@ INPUTS: dict[str, tuple[Callable[[Path], None] | None, tuple[str, ...], tuple[st
     "nearly all": (None, (*TINY, "hide.pixels=0.98"), ("98%", "hide less")),
     "unknown kind": (None, ("load.video=procedural:smoke",), ("smoke", "cloth")),
 }
+
+
+@pytest.mark.parametrize("field", ["learn.pretrained", "recover.prior"])
+def test_an_energy_that_does_not_suit_the_clip_is_told_in_one_line(field, whole, scene, tmp_path, capsys):
+    tiny = ("learn.energy.refine={widths: [8, 8], depths: [1, 1]}", "learn.optimizer.steps=1", "compute=float32")
+    for root, size, words in (
+        (scene, 12, "3x6x16x16"), (whole[1], 16, "damaged clip alone"), (tmp_path / "none", 16, "none"),
+    ):  # fmt: skip
+        given = [] if field == "learn.pretrained" else tiny
+        out = tmp_path / f"out{size}{root.name}"
+        assert main(["video_recovery", f"load.size={size}", "load.frames=6", *given, f"{field}={root}", f"out={out}"]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.startswith("error: ") and field in told and words in told
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -79,7 +79,7 @@ class Evaluate:
                 "coverage_90": metrics.coverage(values["recovered"], values["std"], truth, hidden),
             }
             for name, way in values["ways"].items():
-                found["ways"][name] |= metrics.score(way["recovered"], truth, hidden)
+                found["ways"][name] |= metrics.score(way["mean"], truth, hidden)
             found["gain_db"] = found["recovery"]["psnr"] - scores[best]["psnr"]
             found["fill_gain_db"] = found["recovery"]["psnr"] - found["fill"]["psnr"]
         save_metrics(found, run.root)
@@ -124,14 +124,13 @@ def summary(found: dict[str, Any]) -> str:
             "The truth under your mask is unknown, so nothing hidden is scored. On held-out seen pixels: "
             f"first fill {held_out['fill']:.2f} dB, recovery {held_out['recovery']:.2f} dB."
         )
-    ways = found["ways"] if len(found["ways"]) > 1 else {}
+    ways = found["ways"]
     rows = [("recovery", found["recovery"]), *ways.items(), ("one sample", found["single_sample"]), ("first fill", found["fill"])]
     rows += list(found["baselines"].items())
     lines = [f"{'':16}   PSNR    MAE   SSIM"]
     lines += [f"{n.replace('_', ' '):16} {s['psnr']:6.2f} {s['mae']:6.2f}  {s['ssim']:.3f}" for n, s in rows]
-    if ways:
-        spent = ", ".join(f"{name} {way['seconds']:.1f} s" for name, way in ways.items())
-        lines.append(f"the recovery is {found['way']}; to recover took: {spent}")
+    means = ", ".join(f"{name} in {way['seconds']:.1f} s" for name, way in ways.items())
+    lines.append(f"the recovery is the {found['way']} mean, mixed with the first fill as held-out pixels say ({means})")
     best = found["best_baseline"].replace("_", " ")
     verb = "better" if found["gain_db"] >= 0 else "WORSE"
     lines.append(

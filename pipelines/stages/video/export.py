@@ -55,7 +55,7 @@ class ExportRecovery:
             rival["name"].replace("_", " "): rival["clip"],
             "recovered": recovered,
         }
-        others = {name: way["recovered"] for name, way in values["ways"].items() if name != values["metrics"]["way"]}
+        others = {name: way["mean"] for name, way in values["ways"].items() if name != values["metrics"]["way"]}
         panels |= others
         video.write(root / "comparison.mp4", pictures.side_by_side(panels), fps)
         spread = values["std"].mean(0)

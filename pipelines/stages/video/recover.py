@@ -86,18 +86,19 @@ class Recover:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         other = None if self.prior is None else prior(Path(self.prior), values["damaged"].shape, "recover.prior")
         found, info = self._recovered(values["energy"], values, run, "")
-        ways = {info["way"]: _shown(found, info)}
+        ways = {info["way"]: found.pop("way")}
         if other is not None:
             beside, told_of_it = self._recovered(other, values, run, "prior ")
             if told_of_it["way"] in ways:
                 raise InputError(f"recover.prior={self.prior}: the learned energy is conditioned already; leave it out")
-            ways[told_of_it["way"]] = _shown(beside, told_of_it)
+            ways[told_of_it["way"]] = beside.pop("way")
         return found | {"ways": ways, "recovery_info": info}
 
     def _recovered(
         self, energy: Energy, values: dict[str, Any], run: Run, purpose: str
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Recovered clip [C, T, H, W], samples [chains, C, T, H, W] and std [C, T, H, W]; and how it went."""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Recovered clip [C, T, H, W], samples [chains, C, T, H, W], std [C, T, H, W] and the energy's own mean; and
+        how it went."""
         begin = time.monotonic()
         energy = energy.to(run.accelerator.device)
         context: Context = values["context"]
@@ -137,7 +138,9 @@ class Recover:
         }
         trusts = {"trust_reference": guard.trust, "trust_network": trust_network}
         run.log(event="guard", way=whole.way, **info["held_out"], **trusts)
-        return {"recovered": mean, "samples": samples, "std": std}, info
+        own = torch.where(values["hidden"], whole.mean.clamp(-1, 1), seen)
+        way = {"mean": own, "trust": trust_network, "seconds": whole.seconds}
+        return {"recovered": mean, "samples": samples, "std": std, "way": way}, info
 
     def _how(self) -> Sampling:
         langevin = Langevin(self.step_size, self.noise)
@@ -149,11 +152,6 @@ class Recover:
         noise = 1.0 if is_noisy(energy) else self.noise
         at_bounds = float(saturation(seen[None])[0])
         return Monitor(bounds=(-1, 1), saturated=(1 + at_bounds) / 2, temperature=noise**2)
-
-
-def _shown(found: dict[str, Tensor], info: dict[str, Any]) -> dict[str, Any]:
-    """One way to recover, beside others."""
-    return {"recovered": found["recovered"], "trust": info["trust_network"], "seconds": info["seconds"]}
 
 
 def _spread(deviations: Tensor, context: Context, shift: Tensor) -> Tensor:
