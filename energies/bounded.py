@@ -28,9 +28,14 @@ class Bounded(Energy):
         if energy.constrained:
             raise TypeError("bound the energy first and condition it afterwards")
         self.energy, self.low, self.high = energy, low, high
+        self._event_shape = energy._event_shape
 
     def forward(self, x: Tensor) -> Tensor:
         return self.energy(x)
+
+    @property
+    def origin(self) -> Tensor | float:
+        return self.energy.origin
 
     @property
     def bounded(self) -> bool:

@@ -18,6 +18,7 @@ see x in part, expects of x in one pass. The levels below are a *conditional ene
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,12 @@ class ConditionalEnergy(Family):
         self._event_shape = reference.event_shape
         self._multiple = tuple(side ** len(widths) for side in stride)
         self._context: Context | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        if self._context is not None:
+            raise TypeError("an energy that was told what is seen is not saved: save it as it was before `told`")
+        return super().arguments
 
     def told(self, context: Context) -> ConditionalEnergy:
         """The same energy with a context bound, at no level; the weights are shared."""

@@ -112,7 +112,16 @@ class Tiled(OfOne):
     @property
     def mean(self) -> Tensor:
         """Of the data, by channel."""
-        return super().mean.flatten(1).mean(1).reshape(-1, *[1] * len(self.size))
+        return self._everywhere(super().mean)
+
+    @property
+    def origin(self) -> Tensor | float:
+        found = super().origin
+        return self._everywhere(found) if isinstance(found, Tensor) and not self.noisy else found
+
+    def _everywhere(self, mean: Tensor) -> Tensor:
+        """The mean of every channel of a window."""
+        return mean.flatten(1).mean(1).reshape(-1, *[1] * len(self.size))
 
     def forward(self, x: Tensor) -> Tensor:
         starts = list(product(*(range(0, n, s) for n, s in zip(self.size, self.stride, strict=True))))

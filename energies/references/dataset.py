@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from energies.observation import Average, Blur, Grey, Hidden, Measurement, Noisy, Observation
 from energies.references.context import Context, Reference
-from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred
+from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred, whole_mask
 from energies.subspace import Subspace
 
 TOGETHER = 256  # measurements compared with all that is remembered at once
@@ -40,13 +40,13 @@ class Memory:
         return _context(mean, torch.ones_like(mean[:, :1], dtype=torch.bool), [mean] * NUM_OTHERS, self.binary)
 
     def context(self, observation: Observation, y: Tensor) -> Context:
-        """What is known of x of which y [B, ...] is seen. The mask of `Hidden` is bool [B, 1, *size]."""
+        """What is known of x of which y [B, ...] is seen. A mask of `Hidden` hides all channels of an element alike."""
         if isinstance(observation, Hidden):
             return self._hidden(observation, y)
         return self._measured(observation, y)
 
     def _hidden(self, observation: Hidden, y: Tensor) -> Context:
-        hidden = observation.mask
+        hidden = whole_mask(observation, y)
         seen = (~hidden).to(y.dtype)
         linear = self.subspace.expected(lambda x: x * seen, lambda x: x * seen, y, 12)
         alike = most_alike if self.binary else _nearest
@@ -116,13 +116,22 @@ class DataReference(Reference):
 
     def takes(self, observation: Observation) -> bool:
         inner = observation.operator if isinstance(observation, Noisy) else observation
+        if isinstance(inner, Hidden) and not self._hides_elements(inner):
+            return False
         return isinstance(inner, Hidden | Average | Grey | Blur) and not (
             isinstance(observation, Noisy) and isinstance(inner, Hidden) and bool(inner.mask.any())
         )
 
+    def _hides_elements(self, observation: Hidden) -> bool:
+        """Whether all channels of an element are hidden alike."""
+        assert self.event_shape is not None
+        mask, dims = observation.mask, len(self.event_shape)
+        return mask.ndim < dims or mask.shape[-dims] == 1
+
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)
-        return self.memory.context(observation, y)
+        found = self.memory.context(observation, y.to(self.memory.x.dtype))
+        return Context(*(t.to(y.dtype) if t.is_floating_point() else t for t in found.tensors()))
 
     def free(self, num: int) -> Context:
         return self.memory.free(num)

@@ -24,10 +24,11 @@ class LocalReference(Reference):
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)
         if isinstance(observation, Hidden):
-            seen = (~observation.mask).to(y.dtype)
+            hidden = whole_mask(observation, y)
+            seen = (~hidden).to(y.dtype)
             near, wide = (blurred(y * seen, width) / (blurred(seen, width) + 0.01) for width in (0.7, 1.5))
-            fill = torch.where(observation.mask, near.clamp(-1, 1), y)
-            return binary_context(fill, observation.mask, [near, wide, near, wide])
+            fill = torch.where(hidden, near.clamp(-1, 1), y)
+            return binary_context(fill, hidden, [near, wide, near, wide])
         assert isinstance(observation, Average)
         size = [side * factor for side, factor in zip(y.shape[2:], observation.factor, strict=True)]
         line = F.interpolate(y, size, mode=LINEAR[y.ndim - 2])
@@ -40,6 +41,11 @@ class LocalReference(Reference):
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """Modes of linear interpolation by the number of dimensions."""
+
+
+def whole_mask(observation: Hidden, y: Tensor) -> Tensor:
+    """Where x is hidden, bool [B, 1, *size], of y [B, C, *size], by a mask that broadcasts with it."""
+    return observation.mask.to(y.device).broadcast_to(len(y), 1, *y.shape[2:])
 
 
 def binary_context(fill: Tensor, hidden: Tensor, others: list[Tensor]) -> Context:
