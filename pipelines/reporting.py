@@ -15,12 +15,18 @@ from pipelines.report import Report
 BEST: dict[str, Literal["min", "max"]] = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
 
 
+WAYS = {
+    "amortised": "the posterior mean that a network, told what is seen, gives in one pass",
+    "conditioned": "the mean of chains of an energy of whole clips, which are held to what is seen",
+}
+
+
 def recovery_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Report:
     """Of a damaged clip's recovery."""
     report, found = Report("Video recovery"), values["metrics"]
     if found["truth_known"]:
-        scored = {"recovery (mean)": found["recovery"], "one posterior sample": found["single_sample"]}
-        scored |= {"first fill": found["fill"]} | found["baselines"]
+        scored = {"recovery (mean)": found["recovery"]} | found["ways"]
+        scored |= {"one posterior sample": found["single_sample"], "first fill": found["fill"]} | found["baselines"]
         rows = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
         report.text(
             f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB "
@@ -31,6 +37,8 @@ def recovery_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Repo
         report.table(["on hidden pixels", *BEST], rows, best=BEST)
     else:
         report.text(f"{found['hidden_share']:.1%} of the pixels are hidden; the truth there is unknown and not scored.")
+    told = "; ".join(f"{name}: {WAYS[name]} ({way['seconds']:.1f} s)" for name, way in found["ways"].items())
+    report.text(f"{told}. The recovery is the {found['way']} mean, mixed with the first fill as held-out pixels say.")
     held_out, trust = found["held_out"], found["trust"]
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "

@@ -177,3 +177,50 @@ def test_a_video_is_on_one_side_and_a_class_without_clips_is_told(own, tmp_path)
 def test_too_few_clips_of_ones_own_are_told(own, tmp_path):
     with pytest.raises(InputError, match="holds 12 clips of 9 frames"):
         LoadClips(clips=str(own), frames=9)({}, Run(tmp_path, tmp_path))
+
+
+CLIPS = ("load_clips.count=60", "load_clips.size=12", "load_clips.frames=6", "compute=float32")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Path:
+    """A run that learned one energy of clips, and made some."""
+    out = tmp_path_factory.mktemp("learned") / "run"
+    few = ["learn_clips.optimizer.steps=2", "synthesize_clips.num=3", "synthesize_clips.generator.schedule.levels=3"]
+    assert run.main(["clip_synthesis", *CLIPS, *few, f"out={out}"]) == 0
+    return out
+
+
+def test_one_energy_of_clips_makes_new_ones(learned):
+    samples = checkpoint.load_values(learned / "03_synthesize_clips")["samples"]
+    assert samples.shape == (3, 3, 6, 12, 12) and samples.abs().max() <= 1
+    assert tuple(energies.load(learned / "energy").event_shape) == (3, 6, 12, 12)
+    assert set(json.loads((learned / "metrics.json").read_text())) == {"data", "samples", "sampling"}
+    clip, _ = video.read(learned / "samples" / "sample_002.mp4")
+    assert clip.shape == (3, 6, 12, 12) and (learned / "report.html").exists()
+
+
+@pytest.mark.parametrize("way", ["pixels=0.5", "box=5", "frames=2", "shrink=2", "grey=true", "blur=1.0", "noise=0.2"])
+def test_the_same_energy_recovers_clips_however_they_are_seen(way, learned, tmp_path):
+    out = tmp_path / "run"
+    few = ["hide_clips.num=2", "recover_clips.samples=2", f"learn_clips.pretrained={learned}"]
+    assert run.main(["clip_recovery", *CLIPS, *few, f"hide_clips.{way}", f"out={out}"]) == 0
+    values = checkpoint.load_values(out / "02_hide_clips") | checkpoint.load_values(out / "04_recover_clips")
+    observation, y = values["observation"], values["measured"]
+    for x in (values["recovered"], values["samples"]):
+        assert x.shape == (2, 3, 6, 12, 12) and x.isfinite().all()
+        if observation.holds:  # to rounding, where values within bounds can be
+            assert (observation.observe(x) - observation.observe(observation.project(x, y))).abs().max() < 1e-4
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["way"] == "conditioned" and found["truth_known"] and found["recovery"]["psnr"] > 5
+    assert (out / "contact_sheet.png").exists() and (out / "recovered" / "clip_001.mp4").exists()
+    if way == "frames=2":
+        assert observation.mask.flatten(3).all(3).sum(2).eq(2).all()
+        assert not observation.mask[:, :, [0, -1]].any()
+
+
+@pytest.mark.parametrize("bad", ["hide_clips.frames=5", "hide_clips={frames: 2, box: 3}", "hide_clips.frames=0"])
+def test_frames_that_cannot_be_hidden_are_told(bad, learned, tmp_path, capsys):
+    given = [*CLIPS, f"learn_clips.pretrained={learned}", bad, f"out={tmp_path / 'run'}"]
+    assert run.main(["clip_recovery", *given]) == 2
+    assert "frames" in capsys.readouterr().err.splitlines()[-1]

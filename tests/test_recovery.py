@@ -338,7 +338,9 @@ def test_an_energy_that_does_not_suit_the_clip_is_told_in_one_line(field, whole,
     ):  # fmt: skip
         given = [] if field == "learn.pretrained" else tiny
         out = tmp_path / f"out{size}{root.name}"
-        assert main(["video_recovery", f"load.size={size}", "load.frames=6", *given, f"{field}={root}", f"out={out}"]) == 2
+        assert (
+            main(["video_recovery", f"load.size={size}", "load.frames=6", *given, f"{field}={root}", f"out={out}"]) == 2
+        )
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith("error: ") and field in told and words in told
 

@@ -61,9 +61,9 @@ class EvaluateRecovery:
 
 
 def score(x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
-    """PSNR, MAE and SSIM on the pixels where [B, 1, H, W] of all pictures [B, C, H, W] together."""
-    estimate, known = (v.expand(-1, 3, -1, -1).movedim(0, 1) for v in (x, truth))
-    return measure.score(estimate, known, where[:, 0])
+    """PSNR, MAE and SSIM on the pixels where [B, 1, *size] of all pictures, or frames of clips, [B, C, *size]."""
+    estimate, known = (v.expand(len(v), 3, *v.shape[2:]).movedim(0, 1).flatten(1, -3) for v in (x, truth))
+    return measure.score(estimate, known, where[:, 0].flatten(0, -3))
 
 
 def name_of(observation: Observation) -> str:

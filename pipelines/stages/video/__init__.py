@@ -1,5 +1,13 @@
 """The stages of video pipelines: one piece of work a file, all listed here."""
 
+from pipelines.stages.video.clips import (
+    EvaluateClips,
+    ExportClips,
+    ExportRecoveredClips,
+    HideClips,
+    LearnClips,
+    RecoverClips,
+)
 from pipelines.stages.video.composition import Compose, EvaluateComposition, ExportComposition, SynthesizeClips
 from pipelines.stages.video.evaluate import Evaluate
 from pipelines.stages.video.export import ExportRecovery, ExportSynthesis
@@ -13,6 +21,7 @@ from pipelines.stages.video.synthesize import Synthesize
 
 Stage = (
     Load | Hide | Learn | Recover | Evaluate | ExportRecovery | LearnClip | Synthesize | ExportSynthesis
-    | LoadClips | Compose | SynthesizeClips | EvaluateComposition | ExportComposition
+    | LoadClips | LearnClips | SynthesizeClips | ExportClips | HideClips | RecoverClips | EvaluateClips
+    | ExportRecoveredClips | Compose | EvaluateComposition | ExportComposition
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

@@ -125,7 +125,12 @@ def summary(found: dict[str, Any]) -> str:
             f"first fill {held_out['fill']:.2f} dB, recovery {held_out['recovery']:.2f} dB."
         )
     ways = found["ways"]
-    rows = [("recovery", found["recovery"]), *ways.items(), ("one sample", found["single_sample"]), ("first fill", found["fill"])]
+    rows = [
+        ("recovery", found["recovery"]),
+        *ways.items(),
+        ("one sample", found["single_sample"]),
+        ("first fill", found["fill"]),
+    ]
     rows += list(found["baselines"].items())
     lines = [f"{'':16}   PSNR    MAE   SSIM"]
     lines += [f"{n.replace('_', ' '):16} {s['psnr']:6.2f} {s['mae']:6.2f}  {s['ssim']:.3f}" for n, s in rows]

@@ -80,7 +80,9 @@ def told(energy: Energy, context: Context, seen: Tensor, run: Run) -> Conditione
     return energy.posterior(observation, y)
 
 
-def recovered(posterior: Conditioned, start: Tensor, how: Sampling, run: Run, purpose: str, monitor: Monitor) -> Posterior:
+def recovered(
+    posterior: Conditioned, start: Tensor, how: Sampling, run: Run, purpose: str, monitor: Monitor
+) -> Posterior:
     """Mean and samples, on the CPU, the same on every process.
 
     Args:

@@ -83,6 +83,10 @@ class Recover:
     def files(self) -> tuple[str, ...]:
         return weights_of(self.prior)
 
+    def check(self, values: dict[str, Any]) -> None:
+        if self.prior is not None and "damaged" in values and "energy" not in values:
+            prior(Path(self.prior), values["damaged"].shape, "recover.prior")
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         other = None if self.prior is None else prior(Path(self.prior), values["damaged"].shape, "recover.prior")
         found, info = self._recovered(values["energy"], values, run, "")
@@ -144,9 +148,7 @@ class Recover:
 
     def _how(self) -> Sampling:
         langevin = Langevin(self.step_size, self.noise)
-        return Sampling(
-            self.chains, self.schedule, self.conditioned, langevin, self.steps, self.sampler, self.warm_up
-        )
+        return Sampling(self.chains, self.schedule, self.conditioned, langevin, self.steps, self.sampler, self.warm_up)
 
     def _monitor(self, energy: Energy, seen: Tensor) -> Monitor:
         noise = 1.0 if is_noisy(energy) else self.noise
