@@ -16,8 +16,7 @@ from conftest import seeded
 import energies
 from data import furniture, voxels
 from data.errors import InputError
-from energies import Hidden
-from energies.memory import Details
+from energies import Chain, Hidden, LocalReference, Noisy, Schedule
 from pipelines import checkpoint, run
 from pipelines.pipeline import Pipeline, Run
 from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, Select, measures
@@ -36,6 +35,18 @@ SHOWN = ["export.views=2", "export.num=2"]
 def recovered(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "recovery"
     assert run.main(["voxel_recovery", *TINY, *SHOWN, f"out={out}"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def synthesised(tmp_path_factory) -> Path:
+    """A run whose energy was learned to synthesise whole shapes, and was asked for ways between some."""
+    out = tmp_path_factory.mktemp("runs") / "encoder"
+    settings = [
+        "learn.energy.encoder.widths=[8, 12]", "learn.energy.encoder.depths=[1, 1]", "learn.optimizer.steps=20",
+        "learn.objective.score_matching.level=1.0", "learn.batch=8", "interpolate.pairs=1", "interpolate.steps=4",
+    ]  # fmt: skip
+    assert run.main(["voxel_interpolation", *TINY[:2], *settings, *SHOWN, f"out={out}"]) == 0
     return out
 
 
@@ -220,6 +231,102 @@ def test_interpolation_starts_and_ends_at_the_shapes(recovered, tmp_path):
     assert set(metrics_of(out)) == {"path", "cross_fade"}
 
 
+# ------------------------------------------------------------------------- one energy for every task
+
+
+def values_of(out: Path, name: str) -> dict:
+    found = checkpoint.load_values(next(out.glob(f"*_{name}")))
+    assert found is not None
+    return found
+
+
+def test_an_energy_for_synthesis_interpolates_between_the_very_shapes(synthesised):
+    path, load = values_of(synthesised, "interpolate"), values_of(synthesised, "load")
+    ends = unpack(load["shapes"]["validation"][:2], 16) > 0
+    assert torch.equal(path["solids"][[0, 3]], ends) and not torch.equal(path["solids"][1], path["solids"][2])
+    assert set(metrics_of(synthesised)) == {"path", "cross_fade"}
+
+
+def test_an_energy_for_synthesis_recovers_by_conditioning_and_stays_with_what_is_seen(synthesised, tmp_path, capsys):
+    out = tmp_path / "run"
+    settings = ["hide.num=4", "recover.samples=2", "recover.mean.levels=3", "recover.generator.schedule.levels=3"]
+    sampler = ["recover.generator.schedule.steps=2", "recover.sampler.mala.step_size=0.3"]
+    arguments = [*TINY[:2], *settings, *sampler, *SHOWN, f"learn.pretrained={synthesised}"]
+    assert run.main(["voxel_recovery", *arguments, f"out={out}"]) == 0
+    assert "the recovery is conditioned" in capsys.readouterr().out
+    hide, recover, found = values_of(out, "hide"), values_of(out, "recover"), metrics_of(out)
+    seen = ~hide["hidden"]
+    assert torch.equal(recover["fields"][seen], hide["targets"][seen].half())
+    assert torch.equal(recover["solids"][seen], hide["targets"][seen] > 0)
+    assert torch.equal(recover["samples"][seen[:2]], hide["targets"][:2][seen[:2]].half())
+    assert found["way"] == "conditioned" and found["seconds"]["conditioned"] > 0 and "ways" not in found
+    assert recover["sampling"]["summary"]["acceptance"] is not None  # mala took the steps
+
+
+def test_both_ways_stand_beside_each_other(recovered, synthesised, tmp_path, capsys):
+    out = tmp_path / "run"
+    settings = ["hide.num=3", "recover.samples=1", "recover.unmasking.sweeps=0", "recover.mean.levels=2"]
+    energies_of = [f"learn.pretrained={recovered}", f"recover.prior={synthesised}"]
+    assert run.main(["voxel_recovery", *TINY[:2], *settings, *energies_of, *SHOWN, f"out={out}"]) == 0
+    told, found = capsys.readouterr().out, metrics_of(out)
+    assert list(found["ways"]) == list(found["seconds"]) == ["amortised", "conditioned"]
+    both = found["ways"]
+    assert both["amortised"]["iou"] == found["recovery"]["iou"] != both["conditioned"]["iou"]
+    assert "\nconditioned  " in told and "the recovery is amortised" in told and "conditioned in" in told
+
+
+def test_an_energy_for_synthesis_refines_and_holds_block_means(synthesised, tmp_path):
+    out = tmp_path / "run"
+    settings = ["coarsen.size=8", "coarsen.num=4", "super_resolve.mean.levels=3", f"learn.pretrained={synthesised}"]
+    assert run.main(["voxel_super_resolution", *TINY[:2], *settings, *SHOWN, f"out={out}"]) == 0
+    fine, measured = values_of(out, "super_resolve"), values_of(out, "coarsen")["measured"]
+    pool = torch.nn.functional.avg_pool3d
+    assert (pool(fine["coarse"], 2) - measured).abs().max() < 1e-5
+    assert torch.equal(pool(fine["solids"].float() * 2 - 1, 2), measured)
+    assert metrics_of(out)["way"] == "conditioned"
+
+
+def test_noise_is_on_what_is_seen_and_all_is_found_anew(recovered, synthesised, tmp_path):
+    out = tmp_path / "run"
+    settings = ["hide.num=4", "hide.noise=0.5", "recover.samples=1", "recover.mean.levels=3"]
+    arguments = [*TINY[:2], *settings, *SHOWN, f"learn.pretrained={synthesised}", f"recover.prior={recovered}"]
+    assert run.main(["voxel_recovery", *arguments, "recover.generator.schedule.levels=3", f"out={out}"]) == 0
+    hide, recover = values_of(out, "hide"), values_of(out, "recover")
+    assert isinstance(hide["observation"], Noisy) and isinstance(hide["observation"].operator, Hidden)
+    seen = ~hide["hidden"]
+    error = (hide["measured"] - hide["targets"])[seen]
+    assert float(error.std()) == pytest.approx(0.5, abs=5 * 0.5 / (2 * len(error)) ** 0.5)
+    assert not torch.equal(recover["solids"][seen], hide["measured"][seen] > 0)
+    assert set(recover["ways"]) == {"conditioned", "prior"}  # the energy of recovery was not told of noise
+
+
+def test_the_published_energy_recovers_by_conditioning(tmp_path):
+    out = tmp_path / "run"
+    settings = [
+        "load.count=30", "load.size=16", "learn.energy=descriptor_net", "learn.objective.maximum_likelihood.steps=2",
+        "learn.optimizer.steps=2", "learn.batch=2", "hide.num=2", "recover.samples=1",
+        "recover.generator.chain.steps=3", "recover.generator.chain.step_size=0.01", *SHOWN,
+    ]  # fmt: skip
+    assert run.main(["voxel_recovery", *settings, f"out={out}"]) == 0
+    assert metrics_of(out)["way"] == "conditioned"
+    hide, recover = values_of(out, "hide"), values_of(out, "recover")
+    assert torch.equal(recover["fields"][~hide["hidden"]], hide["targets"][~hide["hidden"]].half())
+    assert values_of(out, "learn")["generator"] == Chain(300, 0.01, 0.1, bound=1.5)
+
+
+def test_every_energy_comes_with_how_it_is_sampled(recovered, synthesised):
+    shapes, encoder = (values_of(out, "learn")["generator"] for out in (recovered, synthesised))
+    assert isinstance(shapes, Schedule) and shapes.steps > 0 and encoder == Schedule(24, 20.0, 0.05)
+
+
+def test_an_energy_of_details_is_told_to_know_nothing_whole(tmp_path, capsys):
+    settings = [*TINY[:3], "learn.energy.shapes.widths=[8]", "learn.energy.shapes.depths=[1]", "learn.batch=2"]
+    details = [*settings, "learn.energy.shapes.rank=0", "hide.num=2", "recover.samples=1", *SHOWN]
+    assert run.main(["voxel_recovery", *details, f"out={tmp_path / 'fine'}"]) == 0
+    assert run.main(["voxel_recovery", *details, "hide.noise=0.2", f"out={tmp_path / 'noisy'}"]) == 2
+    assert "knows nothing whole" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_half_way_little_is_seen_of_either_end(tmp_path):
     ends = torch.stack([torch.full((1, 16, 16, 16), -1.0), torch.full((1, 16, 16, 16), 1.0)])
     x, hidden = Interpolate(middle=0.1)._seen(ends, torch.tensor([0.0, 0.5, 1.0]), Run(tmp_path, tmp_path))
@@ -257,7 +364,7 @@ def test_an_own_shape_is_seen_coarsely_and_refined(recovered, tmp_path):
 def test_details_do_not_see_what_is_hidden():
     hidden = torch.rand(2, 1, 16, 16, 16, generator=seeded(5)) < 0.7
     y = torch.ones(2, 1, 16, 16, 16)
-    fills = [Details().context(Hidden(hidden), torch.where(hidden, v, y)).fill for v in (0.0, 9.0)]
+    fills = [LocalReference().context(Hidden(hidden), torch.where(hidden, v, y)).fill for v in (0.0, 9.0)]
     assert torch.equal(*fills)
 
 
@@ -283,7 +390,7 @@ def test_a_damaged_energy_is_told(recovered, tmp_path, capsys):
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     settings = [*TINY[:2], f"learn.pretrained={folder}", f"out={tmp_path / 'run'}"]
     assert run.main(["voxel_recovery", *settings]) == 2
-    assert "no energy can be read" in capsys.readouterr().err
+    assert "model.safetensors is damaged" in capsys.readouterr().err
 
 
 def test_shapes_sorted_by_class_are_shuffled(tmp_path):
@@ -313,7 +420,7 @@ def test_the_published_energy_learns_and_synthesises(tmp_path):
     settings = [
         "load.count=30", "load.size=16",
         "learn.objective.maximum_likelihood.steps=2", "learn.optimizer.steps=2", "learn.batch=2", "synthesize.num=2",
-        "synthesize.steps=3", "export.keep=1", *SHOWN,
+        "synthesize.generator.chain.steps=3", "export.keep=1", *SHOWN,
     ]  # fmt: skip
     status = run.main(["voxel_synthesis_descriptor", *settings, f"out={tmp_path / 'run'}"])
     assert status in (0, 2)  # 2: an empty grid is refused
@@ -322,7 +429,7 @@ def test_the_published_energy_learns_and_synthesises(tmp_path):
 COARSE = [
     "load.count=40", "load.size=16", "02_learn.size=8", "02_learn.energy.encoder.widths=[4, 8]",
     "02_learn.energy.encoder.depths=[1, 1]", "02_learn.optimizer.steps=3", "02_learn.batch=4", "synthesize.num=4",
-    "synthesize.generator.levels=3", "04_learn.optimizer.steps=3", "04_learn.energy.shapes.widths=[8, 12]",
+    "synthesize.generator.schedule.levels=3", "04_learn.optimizer.steps=3", "04_learn.energy.shapes.widths=[8, 12]",
     "04_learn.energy.shapes.depths=[1, 1]", "04_learn.batch=2", *SHOWN,
 ]  # fmt: skip
 
@@ -378,7 +485,7 @@ def test_bad_ways_to_make_coarse_shapes_are_told_in_one_line(settings, words, ca
 JOINT = [
     "load.count=60", "load.size=16", "learn_joint.widths=[8, 12]", "learn_joint.depths=[1, 1]",
     "learn_joint.optimizer.steps=3", "learn_joint.batch=4", "classify.samples=4",
-    "classify.generator.annealed.levels=3",
+    "classify.generator.schedule.levels=3",
 ]  # fmt: skip
 
 
@@ -483,7 +590,10 @@ def test_a_finished_run_is_exported_anew_and_says_what_could_not_be_met(recovere
         ("load.validation=0", "validation must lie"),
         ("hide.box=99", "hide.box=99 does not fit"),
         ("hide.voxels=1.5", "voxels must lie"),
-        ("learn.pretrained=nowhere", "no energy can be read"),
+        ("hide.noise=0", "noise must be positive"),
+        ("recover.prior=nowhere", "prior=nowhere: no such file or folder"),
+        ("recover.warm_up=-1", "warm_up must not be negative"),
+        ("learn.pretrained=nowhere", "nowhere holds no energy"),
         ("learn.size=-8", "size must be 8"),
         ("learn.folds=100", "folds 2 to"),
         ("learn.energy.shapes.remembered=0", "remembered must be"),

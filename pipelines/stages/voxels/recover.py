@@ -13,16 +13,17 @@ from torch import Tensor
 from energies import Chain, Energy, Observation, Schedule
 from energies.diagnostics import Monitor
 from energies.generators import Generator
+from energies.matching import MomentMatching
 from energies.sampling import LevelSampler
 from energies.unmasking import Unmasking
 from pipelines.chains import findings
 from pipelines.pipeline import Run
-from pipelines.stages.posterior import Recovered, recover
+from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
 from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_there
 from pipelines.stages.voxels.grids import check_side, likeliest
 from pipelines.stages.voxels.learn import suited
-from pipelines.stages.voxels.sampling import conditioning, expected, is_told, sampled, way
+from pipelines.stages.voxels.sampling import expected, is_told, sampled, way
 
 SHORTER = 0.3  # chains of clean x given what is seen beside those from nothing: 90 steps beside 300, as published
 
@@ -32,8 +33,8 @@ class Recover:
     """Expect what is hidden of shapes given what is seen, and sample other ways that they may go on.
 
     An energy that was learned for recovery was told what is seen: its expectation is an amortised posterior mean, and
-    it is sampled some voxels at a time. Any other is conditioned: what is seen is held at every noise level. The
-    expectation becomes a solid by the highest expected intersection over union.
+    it is sampled some voxels at a time. Any other is conditioned at every noise level. The expectation becomes a solid
+    by the highest expected intersection over union.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("measured", "observation", "hidden", "energy", "generator")
@@ -53,9 +54,8 @@ class Recover:
     """Folder of a run, or of its energy, that learned to synthesise such shapes: it recovers them too, by conditioning,
     and is shown beside."""
 
-    chains: int | None = None
-    """Chains whose ends are averaged to the mean of an energy that is conditioned; null: 8, and 1 of the published
-    energy."""
+    mean: MomentMatching = MomentMatching()
+    """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
 
     generator: Schedule | Chain | None = None
     """How an energy that is conditioned is sampled: schedule or, of clean x, chain; null: as it suits what was learned,
@@ -71,8 +71,6 @@ class Recover:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.polish < 0:
             raise ValueError(f"samples must be 1 or more and polish not negative, got {self.samples}, {self.polish}")
-        if self.chains is not None and self.chains < 1:
-            raise ValueError(f"chains must be 1 or more, got {self.chains}")
         if self.warm_up < 0:
             raise ValueError(f"warm_up must not be negative, got {self.warm_up}")
         check_there(prior=self.prior)
@@ -121,7 +119,7 @@ class Recover:
         self, energy: Energy, generator: Generator, values: dict[str, Any], samples: int, run: Run, monitor: Monitor
     ) -> Recovered:
         y = values["measured"].float()
-        how = conditioning(generator, self.sampler, self.warm_up, self.chains)
+        how = Sampling(posterior_schedule(generator), self.sampler, self.warm_up, self.mean)
         return recover(energy, values["observation"], y, len(y), samples, how, run, monitor)
 
 

@@ -1,7 +1,7 @@
 """What an energy of shapes expects, and samples from it.
 
 A conditional energy is told what is seen: its means here are *amortised posterior means*, one pass of a network. Any
-other energy is conditioned on it, while chains go down its noise levels (pipelines/stages/posterior.py).
+other energy is conditioned on it (pipelines/stages/posterior.py).
 """
 
 from __future__ import annotations
@@ -13,19 +13,15 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import AmortisedPosterior, Average, Chain, ConditionalEnergy, Energy, Hidden, LocalReference, Observation
+from energies import AmortisedPosterior, Average, ConditionalEnergy, Energy, Hidden, LocalReference, Observation
 from energies.diagnostics import Monitor
-from energies.generators import Generator
-from energies.sampling import LevelSampler
 from energies.unmasking import Unmasking
 from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
-from pipelines.stages.posterior import Sampling, posterior_schedule
 from pipelines.stages.voxels.grids import likeliest
 
 POLISHED = 0.15
 TOGETHER = 2**19  # voxels of shapes whose expectation is taken at once
-CHAINS = 8  # that are averaged to the mean of a conditioned family over noise levels
 
 
 def is_told(energy: Energy, observation: Observation, stage: str) -> TypeGuard[ConditionalEnergy]:
@@ -47,18 +43,6 @@ def is_told(energy: Energy, observation: Observation, stage: str) -> TypeGuard[C
 def of_details(energy: Energy) -> bool:
     """Whether an energy was learned of details alone, learn.energy.shapes.rank=0, and knows no whole shape."""
     return isinstance(energy, ConditionalEnergy) and isinstance(energy.reference, LocalReference)
-
-
-def conditioning(
-    generator: Generator, sampler: LevelSampler | None = None, warm_up: int = 0, chains: int | None = None
-) -> Sampling:
-    """How an energy is conditioned.
-
-    chains: that are averaged; None: `CHAINS` of a family over noise levels, one of an energy of clean x, whose
-        published chains are so cold that all of them end alike.
-    """
-    usual = 1 if isinstance(generator, Chain) else CHAINS
-    return Sampling(posterior_schedule(generator), sampler, warm_up, chains or usual)
 
 
 def expected(energy: ConditionalEnergy, observation: Hidden | Average, y: Tensor, run: Run) -> Tensor:

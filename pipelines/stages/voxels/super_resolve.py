@@ -15,10 +15,11 @@ from data import voxels
 from data.errors import InputError
 from energies import Average, ConditionalEnergy, Energy
 from energies.diagnostics import Monitor
+from energies.matching import MomentMatching
 from pipelines.pipeline import Run
-from pipelines.stages.posterior import recover
+from pipelines.stages.posterior import Sampling, posterior_schedule, recover
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks
-from pipelines.stages.voxels.sampling import conditioning, expected, is_told, of_details, polished, way
+from pipelines.stages.voxels.sampling import expected, is_told, of_details, polished, way
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,12 @@ class SuperResolve:
     """Without exact, of an energy that is told what is seen: how often most of a shape is forgotten and expected again;
     specks go, and gaps close. Others leave shapes as they are."""
 
-    chains: int | None = None
-    """Chains whose ends are averaged to the mean of an energy that is conditioned; null: 8, and 1 of the published
-    energy."""
+    mean: MomentMatching = MomentMatching()
+    """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
 
     def __post_init__(self) -> None:
         if self.factor is not None and self.factor < 2:
             raise ValueError(f"factor must be 2 or more, got {self.factor}")
-        if self.chains is not None and self.chains < 1:
-            raise ValueError(f"chains must be 1 or more, got {self.chains}")
         if self.polish < 0 or (self.polish and self.exact):
             raise ValueError(f"polish must not be negative, and be 0 where exact, got {self.polish}")
 
@@ -138,7 +136,7 @@ class SuperResolve:
         """The mean given block means, and the way to it."""
         if is_told(energy, observation, "super_resolve"):
             return expected(energy, observation, y, run), "amortised"
-        how = conditioning(values["generator"], chains=self.chains)
+        how = Sampling(posterior_schedule(values["generator"]), mean=self.mean)
         recovered = recover(energy, observation, y, len(y), 0, how, run, Monitor())
         return recovered.mean, recovered.way
 
