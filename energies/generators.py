@@ -172,7 +172,7 @@ class Stepwise:
         width = between / (1 + (between / level) ** 2) ** 0.5
         for state, info in sample(Langevin(self.step_size * width), posterior, x, self.steps, rng, compute=compute):
             if monitor is not None:
-                monitor.update(state, info)
+                monitor.update(state, info, level=level)
             yield state.x
 
     def generate(

@@ -61,8 +61,8 @@ def anneal(
     Each level tau down to `schedule.down_to` is sampled by `schedule.steps` steps. With D(x) the clean x that the
     family expects (`denoise`), the probability flow is followed from each level to the next tau' by one Euler step,
     x' = D + (tau' / tau) (x - D), or one of Heun's rule (Karras et al. 2022, algorithm 1); or all noise is drawn anew,
-    x' = D + tau' s z. The last one, to tau' = 0, ends at D(x), so that the result carries no noise that the model does not mean. A measurement is known to the family
-    alone: `energy.posterior(observation, y)` is one.
+    x' = D + tau' s z. The last one, to tau' = 0, ends at D(x), so that the result carries no noise that the model does
+    not mean. A measurement is known to the family alone: `energy.posterior(observation, y)` is one.
 
     Args:
         family: energies by noise level.
@@ -92,7 +92,7 @@ def anneal(
             state, info = here.step(target, state, rng)
             if monitor is not None:
                 monitor.update(state, info, level=level)
-        clean = target.denoise(state.x, slope=state.grad)
+        clean = target.denoise(state.x, slope=state.grad if state.grad.numel() else None)  # a walk has no gradient
         if not following:
             x = clean
         elif schedule.predictor == "renoise":

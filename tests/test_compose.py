@@ -18,18 +18,19 @@ from torch import Tensor
 
 import energies
 from data.scenes import MISFIT, combinations, held_out, misfit, scenes
-from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, WeightedSum, any_of, generators
+from energies import AnyOf, EncoderEnergy, Energy, FunctionEnergy, Hidden, Schedule, WeightedSum, any_of
+from energies import family as families
 from energies.diagnostics import Monitor
-from energies.generators import Annealed, described
-from energies.sampling import anneal, karras
+from energies.matching import MomentMatching
+from energies.sampling import anneal
 from pipelines import checkpoint, expression, run
 from pipelines.composing import Composer, priors
 from pipelines.generation import generate
 from pipelines.pipeline import Run
-from pipelines.stages import attributes
+from pipelines.stages import attributes, posterior
 from pipelines.stages import experts as experts_module
 from pipelines.stages.attributes import Attributes, is_scene
-from pipelines.stages.images import Compose, Inpaint, Learn, evaluate_composition
+from pipelines.stages.images import Compose, Learn, Recover, evaluate_composition
 from pipelines.stages.judge import Classifier
 from pipelines.stages.video import Compose as OfClips
 from pipelines.stages.voxels import Compose as OfShapes
@@ -301,7 +302,7 @@ def test_a_mixture_that_is_the_whole_expression_has_the_prior_in_every_part():
 
 def test_samples_of_a_mixture_are_of_its_parts_in_turns(tmp_path):
     parts = [expert((), seed) for seed in (4, 5, 6)]
-    made, way, here = AnyOf(parts, [9.0, 0.0, -9.0]), Annealed(3, 2.0, 0.1, 1), Run(tmp_path, tmp_path)
+    made, way, here = AnyOf(parts, [9.0, 0.0, -9.0]), Schedule(3, 2.0, 0.1, 1), Run(tmp_path, tmp_path)
     x = generate(made, way, 8, None, here, "new")
     alone = [
         generate(part, way, num, None, here, f"new {k}")
@@ -323,7 +324,7 @@ def test_brightness_is_an_expert_that_darkens_and_subtracted_brightens():
             expression.parse(f"shape.circle {sign} bright")
         )
         noise = torch.randn(40, 3, 4, 4, generator=seeded(1))
-        *_, x = Annealed(8, 3.0, 0.05, 4).generate(energy, noise, seeded(2))
+        *_, x = Schedule(8, 3.0, 0.05, 4).generate(energy, noise, seeded(2))
         means.append(x.mean((1, 2, 3)))
     assert means[0].max() < means[1].min(), "by 2 s^2 = 0.5 on average"
 
@@ -614,45 +615,47 @@ def test_a_composition_is_walked_from_one_of_its_samples_to_another(learned, tmp
 def test_a_run_fills_holes_under_a_composed_prior(learned, tmp_path):
     arguments = [*TINY[:-3], "compute=float32", f"experts.colour={learned / 'experts' / 'colour'}", "hide.box=6"]
     assert run.main(["compose_recovery", *arguments, "hide.num=4", f"out={tmp_path}"]) == 0
-    hide, filled = (values_of(tmp_path / name) for name in ("03_hide", "04_inpaint"))
-    hidden = hide["observation"]["mask"].expand_as(hide["targets"])
+    hide, filled = (values_of(tmp_path / name) for name in ("03_hide", "04_recover"))
+    hidden = hide["observation"].mask.expand_as(hide["targets"])
     assert torch.equal(filled["samples"][~hidden], hide["targets"][~hidden]), "bit by bit"
     assert (filled["samples"] != hide["targets"])[hidden].float().mean() > 0.9
     assert filled["samples"].abs().max() <= 1
     assert metrics_of(tmp_path)["samples"]["num"] == 4 and (tmp_path / "report.html").stat().st_size > 0
 
 
-def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Annealed | None = None) -> Tensor:
+def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Schedule | None = None) -> Tensor:
     measured = torch.full((4, 3, 4, 4), y) * torch.linspace(-1, 1, 4).view(4, 1, 1, 1)
     mask = torch.zeros(4, 1, 4, 4, dtype=torch.bool)
     mask[:, :, 1:3, 1:] = True
     values = {
         "measured": torch.where(mask, 0.0, measured)[:num],
-        "observation": {"kind": "hidden", "mask": mask[:num]},
+        "observation": Hidden(mask[:num]),
         "energy": composer().compose(expression.parse("shape.circle + colour.red")),
-        "generator": described(way or Annealed(4, 3.0, 0.05, 2)),
+        "generator": way or Schedule(4, 3.0, 0.05, 2),
     }
-    found = Inpaint()(values, Run(folder, folder, seed, "float32"))["samples"]
+    found = Recover(samples=num, mean=MomentMatching(2, chains=1))(values, Run(folder, folder, seed, "float32"))[
+        "samples"
+    ]
     assert torch.equal(torch.where(mask[:num], 0.0, found), values["measured"])
     return torch.where(mask[:num], found, 0.0)
 
 
 def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypatch):
     """And balancing at the same levels, but holes at all."""
-    asked, way = [], Annealed(3, 2.0, 0.1, 2, 0.3, 0.7)
+    asked, way = [], Schedule(3, 2.0, 0.1, 2, 0.3, 0.7)
 
-    def told(*arguments, **settings):
-        asked.append({name: settings[name] for name in ("steps", "step_size", "down_to", "heun")})
-        return anneal(*arguments, **settings)
+    def told(family, schedule, *arguments, **settings):
+        asked.append(schedule)
+        return anneal(family, schedule, *arguments, **settings)
 
-    monkeypatch.setattr(generators, "anneal", told)
+    for module in (experts_module, posterior):
+        monkeypatch.setattr(module, "anneal", told)
     parts = [Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 1.0)]
     Compose(balance=2, generator=way).balancing(Run(tmp_path, tmp_path))(
         any_of(*parts), [WeightedSum([part], [1.0]) for part in parts], None
     )
     inpainted(tmp_path, 1, way=way)
-    settings = {"steps": 2, "step_size": 0.3, "heun": True}
-    assert asked == [settings | {"down_to": level} for level in (0.7, 0.7, 0.0)], "holes are told what is seen at all"
+    assert asked == [way, way, replace(way, down_to=0.0)], "holes are told what is seen at all"
 
 
 def test_compositions_of_pictures_clips_and_shapes_are_sampled_as_each_was_measured():
@@ -669,49 +672,58 @@ def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):
     assert len({tuple(row.tolist()) for row in found.flatten(1)}) == 4
 
 
-INPAINT = """
+def test_an_energy_of_clean_x_fills_holes_by_its_chains_alone(tmp_path, capsys):
+    file = tmp_path / "fill.yaml"
+    file.write_text(
+        """
 modality: images
 stages:
   - load: {images: scenes, count: 40, size: 12}
   - learn: {conditional: false}
   - hide: {box: 6, num: 4}
-  - inpaint: {}
+  - recover: {samples: 4}
 """
-
-
-def test_what_cannot_be_inpainted_is_refused_in_one_line(learned, tmp_path, capsys):
-    file = tmp_path / "fill.yaml"
-    file.write_text(INPAINT)
-    expert((), 0, (3, 12, 12), noisy=False).save_pretrained(tmp_path / "clean")
-    expert((), 0, (3, 12, 12)).save_pretrained(tmp_path / "noisy")
-    clean = [f"learn.pretrained={tmp_path / 'clean'}", "learn.objective.maximum_likelihood={}"]
-    line = refusal(capsys, str(file), *clean, f"out={tmp_path / 'a'}")
-    assert "inpaint needs an energy of many noise levels" in line
-    noisy = f"learn.pretrained={tmp_path / 'noisy'}"
-    file.write_text(INPAINT.replace("box: 6, ", "shrink: 2, "))
-    assert "inpaint fills hidden pixels" in refusal(capsys, str(file), noisy, f"out={tmp_path / 'b'}")
-    file.write_text(INPAINT)
-    assert "many noise levels" in refusal(
-        capsys, str(file), *clean, "inpaint.generator={levels: 3}", f"out={tmp_path / 'c'}"
     )
+    expert((), 0, (3, 12, 12), noisy=False).save_pretrained(tmp_path / "clean")
+    clean = [f"learn.pretrained={tmp_path / 'clean'}"]
+    assert "was learned of clean x" in refusal(capsys, str(file), *clean, f"out={tmp_path / 'a'}")
+    clean += ["learn.objective.maximum_likelihood={sampling_steps: 3}"]
+    assert "many noise levels" in refusal(
+        capsys, str(file), f"learn.pretrained={noisy_expert(tmp_path)}", "recover.generator.chain={}",
+        f"out={tmp_path / 'b'}",
+    )  # fmt: skip
+    assert run.main([str(file), *clean, f"out={tmp_path / 'c'}"]) == 0
+    hide, found = (values_of(tmp_path / "c" / name) for name in ("03_hide", "04_recover"))
+    seen = ~hide["observation"].mask.expand_as(hide["targets"])
+    assert torch.equal(found["samples"][seen], hide["targets"][seen])
 
 
-class GaussianFamily(Energy):
+def noisy_expert(folder: Path) -> Path:
+    expert((), 0, (3, 12, 12)).save_pretrained(folder / "noisy")
+    return folder / "noisy"
+
+
+class GaussianFamily(families.Family):
     """N(mean, covariance) with noise of the level in units of `scale`."""
 
     noisy = True
 
-    def __init__(self, mean: Tensor, covariance: Tensor, scale: Tensor, noise: float | None = None) -> None:
+    def __init__(self, mean: Tensor, covariance: Tensor, scale: Tensor) -> None:
         super().__init__()
-        self.mean, self.covariance, self.scale, self.noise = mean, covariance, scale, noise
+        self._mean, self.covariance, self._scale = mean, covariance, scale
+        self.event_shape = mean.shape
 
-    def at(self, noise: float) -> GaussianFamily:
-        return GaussianFamily(self.mean, self.covariance, self.scale, noise)
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def scale(self) -> Tensor:
+        return self._scale
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.noise is not None
         z = x - self.mean
-        precision = torch.linalg.inv(self.covariance + (self.noise * self.scale) ** 2 * torch.eye(2))
+        precision = torch.linalg.inv(self.covariance + (self.level * self.scale) ** 2 * torch.eye(2))
         return ((z @ precision) * z).sum(1) / 2
 
 
@@ -722,24 +734,20 @@ class Ends(Monitor):
         super().__init__()
         self.steps, self.count, self.kept = steps, 0, []
 
-    def update(self, state, info) -> None:
+    def update(self, state, info, **_) -> None:
         self.count += 1
         if self.count % self.steps == 0:
             self.kept.append(state.x)
 
 
-def conditioned(noisy_seen: bool) -> tuple[list[float], list[Tensor], Tensor, Tensor]:
+def conditioned() -> tuple[list[float], list[Tensor], Tensor, Tensor]:
     """(levels, x there, the noise of what is seen, the ends) of a family whose first element is seen to be SEEN."""
     family = GaussianFamily(MEAN, COVARIANCE, torch.tensor(2.0))
-    levels, rng, steps = karras(2.0, 0.015, 16), seeded(0), 60
+    schedule, rng = Schedule(16, 2.0, 0.015, 60, 0.4), seeded(0)
     noise = torch.randn(CHAINS, 2, generator=rng)
-    hidden = torch.tensor([False, True])
-    start = torch.where(hidden, MEAN + levels[0] * 2 * torch.randn(CHAINS, 2, generator=rng), torch.tensor(SEEN))
-    monitor = Ends(steps)
-    *_, (_, x) = anneal(
-        family, levels, start, rng, steps=steps, step_size=0.4, heun=True, observation=Hidden(hidden),
-        seen_noise=noise if noisy_seen else None, monitor=monitor,
-    )  # fmt: skip
+    posterior = family.posterior(Hidden(torch.tensor([False, True])), torch.tensor([SEEN, 0.0]))
+    monitor, levels = Ends(schedule.steps), schedule.noise_levels()
+    *_, (_, x) = anneal(posterior, schedule, posterior.start(noise, levels[0]), rng, monitor=monitor)
     return levels, monitor.kept, noise, x
 
 
@@ -749,7 +757,7 @@ MEAN, COVARIANCE = torch.tensor([0.5, -0.5]), torch.tensor([[1.0, 0.95], [0.95, 
 
 def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
     """In the end, and at each level where chains forget: there what is seen is as noisy as the rest."""
-    levels, kept, noise, x = conditioned(True)
+    levels, kept, noise, x = conditioned()
     assert (x[:, 0] == SEEN).all()
     mean, std = -0.5 + 0.95 * (SEEN - 0.5), math.sqrt(1.2 - 0.95**2)
     # On top of the sample's error what Langevin steps of this size leave, and chains that are slow at low levels.
@@ -766,18 +774,6 @@ def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
         assert abs(left.mean()) < 0.05 + 5 * width / math.sqrt(CHAINS)
         assert abs(left.std() / width - 1) < 0.04 + 5 / math.sqrt(2 * CHAINS)
         assert abs((left * noise[:, 0]).mean()) < 0.05 + 5 * width / math.sqrt(CHAINS)
-
-
-def test_without_noise_on_what_is_seen_it_is_cleaner_than_the_rest_at_every_level():
-    levels, kept, noise, x = conditioned(False)
-    assert (x[:, 0] == SEEN).all()
-    for level, at_level in zip(levels, kept, strict=True):
-        sigma = 2 * level
-        assert (at_level[:, 0] == SEEN).all()
-        if 0.5 < sigma < 3:
-            left = at_level[:, 1] + 0.5 - 0.95 / (1 + sigma**2) * (SEEN + sigma * noise[:, 0] - 0.5)
-            bound = 0.05 + 5 * math.sqrt(1.2 + sigma**2) / math.sqrt(CHAINS)
-            assert abs((left * noise[:, 0]).mean()) > bound, "it does not follow the noise"
 
 
 # ----------------------------------------------------------------------------------------------- shapes

@@ -15,7 +15,19 @@ from energies.references.context import Context, Reference
 from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred, whole_mask
 from energies.subspace import Subspace
 
+KINDS = ("hidden", "average", "grey")
 TOGETHER = 256  # measurements compared with all that is remembered at once
+
+
+def kind_of(observation: Observation) -> str | None:
+    """What references call a measurement; None: they know none such."""
+    if isinstance(observation, Noisy):
+        inner = observation.operator
+        if isinstance(inner, Blur):
+            return "blur"
+        return "noise" if isinstance(inner, Hidden) and not bool(inner.mask.any()) else None
+    names = {Hidden: "hidden", Average: "average", Grey: "grey", Blur: "blur"}
+    return names.get(type(observation))
 
 
 class Memory:
@@ -84,16 +96,20 @@ class DataReference(Reference):
         shape: of one x.
         num: how many x are remembered.
         rank, noise, binary: as for `Memory`.
+        kinds: of measurements that a network around it has learned to be told: hidden, average, grey, blur, and noise,
+            which is x seen whole with noise.
     """
 
     num_others = NUM_OTHERS
     remembered: Tensor
 
     def __init__(
-        self, shape: Sequence[int], num: int, rank: int = 600, noise: float = 0.6, binary: bool = True
-    ) -> None:
+        self, shape: Sequence[int], num: int, rank: int = 600, noise: float = 0.6, binary: bool = True,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.event_shape, self.rank, self.noise, self.binary = tuple(shape), rank, noise, binary
+        self.kinds = tuple(kinds)
         self.register_buffer("remembered", torch.zeros(num, torch.Size(shape).numel(), dtype=torch.uint8))
 
     def remember(self, x: Tensor) -> None:
@@ -115,18 +131,7 @@ class DataReference(Reference):
             return Memory(x, self.rank, self.noise, self.binary)
 
     def takes(self, observation: Observation) -> bool:
-        inner = observation.operator if isinstance(observation, Noisy) else observation
-        if isinstance(inner, Hidden) and not self._hides_elements(inner):
-            return False
-        return isinstance(inner, Hidden | Average | Grey | Blur) and not (
-            isinstance(observation, Noisy) and isinstance(inner, Hidden) and bool(inner.mask.any())
-        )
-
-    def _hides_elements(self, observation: Hidden) -> bool:
-        """Whether all channels of an element are hidden alike."""
-        assert self.event_shape is not None
-        mask, dims = observation.mask, len(self.event_shape)
-        return mask.ndim < dims or mask.shape[-dims] == 1
+        return kind_of(observation) in self.kinds
 
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)

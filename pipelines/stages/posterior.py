@@ -1,13 +1,15 @@
 """Recover x of any modality from a measurement, by any energy: what the stages `recover` have in common.
 
 There are two ways to the same posterior. An energy that was learned for recovery is told what is seen: its mean is
-*amortised*, one pass of a network. Any other energy is *conditioned*: the measurement is held while chains go down its
-noise levels (`energies.conditioned`), and their ends are averaged.
+*amortised*, one pass of a network. Any other energy is *conditioned*: its mean is found by moment matching down its
+noise levels (`energies.matching`), its samples by chains that hold the measurement at every level
+(`energies.conditioned`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,15 +21,13 @@ from energies import AmortisedPosterior, Conditioned, Energy, Schedule, Stepwise
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
 from energies.generators import Generator
+from energies.matching import MomentMatching
 from energies.observation import Measurement, Observation
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal
 from pipelines.chains import sample_chains
 from pipelines.generation import share
 from pipelines.pipeline import Run
-
-MEAN = Schedule(16, 1.0, 0.03, predictor="renoise")
-"""How chains go whose ends are averaged to the mean of a conditioned energy: chosen on digits kept apart."""
 
 WAYS = {
     "amortised": "the posterior mean by one pass of a network that is told what is seen",
@@ -64,13 +64,14 @@ class Sampling:
         generator: of the samples: a `Schedule`, or a `Chain` for energies of clean x.
         sampler: in place of Langevin steps; None: these.
         warm_up: steps that adapt the sampler.
-        chains: that are averaged to the mean of a conditioned energy.
+        mean: how the mean of a conditioned energy over noise levels is found; of an energy of clean x, as many chains
+            are averaged.
     """
 
     generator: Generator
     sampler: LevelSampler | None = None
     warm_up: int = 0
-    chains: int = 8
+    mean: MomentMatching = MomentMatching()
 
 
 def recover(
@@ -94,8 +95,9 @@ def recover(
     if amortised:
         mean = _amortised(energy, observation, y, num, run)
     else:
-        ends = _chains(energy, observation, y, num, how.chains, how, run, "mean", Monitor())
-        mean = ends.unflatten(0, (num, how.chains)).mean(1)
+        ends = _chains(energy, observation, y, num, how.mean.chains, how, run, "mean", Monitor())
+        mean = ends.unflatten(0, (num, how.mean.chains)).mean(1)
+        mean = exactly(observation, mean, y)
     middle = time.monotonic()
     drawn = mean[:0]
     if samples:
@@ -149,7 +151,7 @@ def _chains(
     energy: Energy, observation: Observation, y: Measurement, num: int, each: int, how: Sampling, run: Run,
     purpose: str, monitor: Monitor,
 ) -> Tensor:  # fmt: skip
-    """Ends of `each` chains of every one of the first num x, [num each, *event]; `purpose` mean: by `MEAN`."""
+    """Ends of `each` chains of every one of the first num x, [num each, *event]; `purpose` mean: that average to it."""
     noisy = is_noisy(energy)
     if noisy != isinstance(how.generator, Schedule):
         kind = "many noise levels; take schedule" if noisy else "clean x; take chain"
@@ -158,23 +160,21 @@ def _chains(
     def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
         posterior = _posterior(energy, observation, y, [chain // each for chain in chains], run)
         noise = normal(torch.empty(len(chains), *energy.event_shape, device=run.accelerator.device), streams)
-        *_, x = _steps(posterior, noise, streams, how, run, purpose == "mean", monitor)
+        if purpose == "mean" and noisy:
+            x = how.mean.expected(posterior, noise, streams, compute=run.compute)
+        else:
+            *_, x = _steps(posterior, noise, streams, how, run, monitor)
         return exactly(posterior.observation, x, posterior.y)
 
     return sample_chains(run, num * each, share(energy.event_shape), purpose, monitor, draw)
 
 
 def _steps(
-    posterior: Conditioned, noise: Tensor, streams: list[torch.Generator], how: Sampling, run: Run, mean: bool,
-    monitor: Monitor,
-) -> Any:  # fmt: skip
+    posterior: Conditioned, noise: Tensor, streams: list[torch.Generator], how: Sampling, run: Run, monitor: Monitor
+) -> Iterable[Tensor]:
     settings: Any = {"sampler": how.sampler, "warm_up": how.warm_up, "monitor": monitor, "compute": run.compute}
     if not isinstance(how.generator, Schedule):
         return how.generator.generate(posterior, noise, streams, **settings)
-    if mean and not isinstance(posterior, AmortisedPosterior):
-        high = MEAN.noise_levels()[0]
-        start = posterior.start(torch.zeros_like(noise), high) + high * posterior.at(high).tangent(noise)
-        return (x for _, x in anneal(posterior, MEAN, start, streams, compute=run.compute))
     high = how.generator.noise_levels()[0]
     chain = anneal(posterior, how.generator, posterior.start(noise, high), streams, **settings)
     return (x for _, x in run.progress(chain, how.generator.levels, "noise levels"))

@@ -24,6 +24,9 @@ from pipelines.stages.results import pretrained, weights_of
 from pipelines.stages.settings import check_network
 from pipelines.training import Optimizer, train
 
+KINDS = {
+    "pixels": "hidden", "box": "hidden", "shrink": "average", "grey": "grey", "blur": "blur", "noise": "noise"
+}  # fmt: skip
 MOST_MEMORY = 12  # GiB that the references of the folds may take
 BLURS = (0.6, 1.0, 1.5)  # widths in pixels that are learned from, where it learns blurred pictures
 NOISES = (0.1, 0.2, 0.35, 0.5)  # standard deviations, in units of x
@@ -98,7 +101,8 @@ class LearnRecovery:
                 f"learn_recovery: {len(x)} pictures in {self.folds} folds, of which {len(kept)} remembered, would take "
                 f"{needed:.0f} GiB; set fewer learn_recovery.folds or learn_recovery.remembered, or a smaller load.size"
             )
-        memory = DataReference(shape, len(kept), self.rank, self.noise, binary=False)
+        kinds = list(dict.fromkeys(KINDS[name] for name in self.tasks))
+        memory = DataReference(shape, len(kept), self.rank, self.noise, binary=False, kinds=kinds)
         memory.remember(kept)
         energy = ConditionalEnergy(memory, channels, self.widths, self.depths, (2, 2))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from energies import Chain, Energy, Schedule
 from energies.diagnostics import Monitor
 from energies.generators import Generator
+from energies.matching import MomentMatching
 from energies.sampling import LevelSampler
 from pipelines.chains import findings
 from pipelines.generation import suited
@@ -34,8 +35,8 @@ class Recover:
     samples: int = 8
     """Pictures, from the first, of which a sample is drawn as well."""
 
-    chains: int = 8
-    """Chains whose ends are averaged to the mean of an energy that is conditioned."""
+    mean: MomentMatching = MomentMatching()
+    """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
 
     prior: str | None = None
     """Folder of a run, or of its energy, that learned to synthesise such pictures: it recovers them too, by
@@ -53,8 +54,8 @@ class Recover:
     """Steps at every level that first adapt the step size of mala, hmc or random_walk; 50 or more, or 0."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.chains < 1:
-            raise ValueError(f"samples and chains must be 1 or more, got {self.samples} and {self.chains}")
+        if self.samples < 1:
+            raise ValueError(f"samples must be 1 or more, got {self.samples}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         monitor = Monitor(temperature=1.0)
@@ -72,7 +73,7 @@ class Recover:
         self, energy: Energy, generator: Generator, values: dict[str, Any], run: Run, monitor: Monitor
     ) -> Recovered:
         y: Tensor = values["measured"]
-        how = Sampling(generator, self.sampler, self.warm_up, self.chains)
+        how = Sampling(generator, self.sampler, self.warm_up, self.mean)
         energy = energy.to(run.accelerator.device).eval()
         return recover(energy, values["observation"], y, len(y), self.samples, how, run, monitor)
 
