@@ -243,7 +243,8 @@ def values_of(out: Path, name: str) -> dict:
 def test_an_energy_for_synthesis_interpolates_between_the_very_shapes(synthesised):
     path, load = values_of(synthesised, "interpolate"), values_of(synthesised, "load")
     ends = unpack(load["shapes"]["validation"][:2], 16) > 0
-    assert torch.equal(path["solids"][[0, 3]], ends) and not torch.equal(path["solids"][1], path["solids"][2])
+    assert torch.equal(path["fields"][[0, 3]], ends.half() * 2 - 1) and torch.equal(path["solids"][[0, 3]], ends)
+    assert not torch.equal(path["solids"][1], path["solids"][2])
     assert set(metrics_of(synthesised)) == {"path", "cross_fade"}
 
 
@@ -503,7 +504,7 @@ def test_one_network_classifies_shapes_and_makes_some_of_each_class(tmp_path, ca
     assert metrics_of(tmp_path / "again")["joint"] == found["joint"]
     other = ["load.count=60", f"learn_joint.pretrained={out}", f"out={tmp_path / 'other'}"]
     assert run.main(["voxel_classification", *other]) == 2
-    assert "is no energy of such shapes (1x32x32x32)" in capsys.readouterr().err.splitlines()[-1]
+    assert "is an energy of 1x16x16x16, the shapes are 1x32x32x32" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_own_coarse_grid_is_refined_as_it_is(recovered, tmp_path):
