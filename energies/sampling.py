@@ -14,7 +14,7 @@ from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.family import Family
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk, Underdamped
-from energies.samplers.state import Info, Rng, Sampler, State, normal
+from energies.samplers.state import Info, Rng, Sampler, State
 
 if TYPE_CHECKING:
     from energies.schedule import Schedule
@@ -60,9 +60,9 @@ def anneal(
 
     Each level tau down to `schedule.down_to` is sampled by `schedule.steps` steps. With D(x) the clean x that the
     family expects (`denoise`), the probability flow is followed from each level to the next tau' by one Euler step,
-    x' = D + (tau' / tau) (x - D), or one of Heun's rule (Karras et al. 2022, algorithm 1); or all noise is drawn anew,
-    x' = D + tau' s z. The last one, to tau' = 0, ends at D(x), so that the result carries no noise that the model does
-    not mean. A measurement is known to the family alone: `energy.posterior(observation, y)` is one.
+    x' = D + (tau' / tau) (x - D), or one of Heun's rule (Karras et al. 2022, algorithm 1). The last one, to tau' = 0,
+    ends at D(x), so that the result carries no noise that the model does not mean. A measurement is known to the
+    family alone: `energy.posterior(observation, y)` is one.
 
     Args:
         family: energies by noise level.
@@ -95,9 +95,6 @@ def anneal(
         clean = target.denoise(state.x, slope=state.grad if state.grad.numel() else None)  # a walk has no gradient
         if not following:
             x = clean
-        elif schedule.predictor == "renoise":
-            noise = target.tangent(normal(clean, rng), family.scale)
-            x = clean + following * (noise if family.scale is None else family.scale * noise)
         elif schedule.predictor == "euler":
             x = clean + (following / level) * (state.x - clean)
         else:

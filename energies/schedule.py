@@ -49,10 +49,9 @@ class Schedule:
     """karras: levels evenly spaced in their fifth root (Karras et al. 2022, eq. 5); geometric: each the same share of
     the one before."""
 
-    predictor: Literal["heun", "euler", "renoise"] = "heun"
-    """Between levels: euler follows the probability flow by one gradient; heun by two, with an error of second order
-    (Karras et al. 2022, algorithm 1). renoise gives the clean x that is expected new noise of the next level (Kadkhodaie
-    & Simoncelli 2021): what it ends at is not of the energy's law but near its mean, which serves to estimate that."""
+    predictor: Literal["heun", "euler"] = "heun"
+    """Of the probability flow between levels: euler takes one gradient; heun two, with an error of second order (Karras
+    et al. 2022, algorithm 1)."""
 
     def __post_init__(self) -> None:
         if self.levels < 1 or not 0 < self.low <= self.high or self.steps < 0 or not self.step_size > 0:

@@ -335,7 +335,7 @@ def synthesis(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("hide", ["pixels=0.5", "box=3", "shrink=2", "blur=1.0", "noise=0.2"])
 def test_an_energy_that_learned_to_synthesise_recovers_by_conditioning(synthesis, hide, tmp_path):
-    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "recover.mean.chains=2", "hide.num=6", *SAMPLED]
+    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "hide.num=6", *SAMPLED]
     values = recovered(tmp_path, f"hide.{hide}", *given)
     observation, y = values["observation"], values["measured"]
     assert list(values["ways"]) == ["conditioned"] and metrics_of(tmp_path)["way"] == "conditioned"
@@ -375,7 +375,7 @@ def test_blurred_and_noisy_pictures_are_measured_with_their_noise(known, tmp_pat
 
 @pytest.mark.parametrize("sampler", ["mala.step_size=0.3", "hmc={step_size: 0.3, num_leapfrog: 2}", "underdamped={}"])
 def test_the_sampler_of_a_recovery_is_a_setting(synthesis, sampler, tmp_path):
-    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "recover.mean.chains=1", "hide.num=3", *SAMPLED]
+    given = ["load.count=200", f"learn_recovery.pretrained={synthesis}", "hide.num=3", *SAMPLED]
     values = recovered(tmp_path, f"recover.sampler.{sampler}", "hide.box=3", *given)
     assert values["samples"].isfinite().all()
     accepted = values["sampling"]["summary"].get("acceptance")
