@@ -48,7 +48,7 @@ TINY = [
 TINY_VOXELS = [
     "load.count=60", "load.size=16", "compose.size=8", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]",
     "compose.optimizer.steps=2", "compose.generator.levels=3", "compose.balance=4", "synthesize.num=3",
-    "synthesize.generator.levels=3", "synthesize.generator.steps=1", "learn.energy.shapes.widths=[8]",
+    "synthesize.generator.schedule.levels=3", "synthesize.generator.schedule.steps=1", "learn.energy.shapes.widths=[8]",
     "learn.energy.shapes.depths=[1]", "learn.energy.shapes.rank=0", "learn.optimizer.steps=2", "learn.batch=2",
     "super_resolve.polish=1", "export.views=2", "export.num=2", "compute=float32",
 ]  # fmt: skip
