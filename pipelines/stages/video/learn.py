@@ -78,7 +78,8 @@ class Learn:
 
     pretrained: str | None = None
     """Folder of a run, or of its energy, that learned to make such clips, as those of video_synthesis: then no energy
-    is learned, and that one is conditioned on what is seen."""
+    is learned, and that one is conditioned on what is seen. It must have been learned from other frames, as with
+    load.start: else it knows what is hidden here."""
 
     energy: Energy = Refine()
     """The energy: refine (our default), or conv_net, a published one."""
