@@ -22,22 +22,21 @@ DENSE = 2  # cells a side, of grids on which a kernel of 3 reaches everywhere
 
 
 class Conv3d(nn.Conv3d):
-    """torch's, but for kernels of 3 on grids of 1 or 2 cells a side, where it is a matrix over all cells.
+    """torch's, but for two kinds that oneDNN gets wrong on the CPU (torch 2.13), which are products of matrices here.
 
-    There torch 2.13 reads memory that it has not written: on some calls the gradients of the weights are garbage, large
-    or NaN (oneDNN on the CPU, with channels last).
+    Kernels of 3 on grids of 1 or 2 cells a side: with channels last it reads memory that it has not written, and on
+    some calls the gradients of the weights are garbage, large or NaN. Kernels of 1 in bfloat16: of 16 channels on 16^3
+    cells the gradient of the weights divides by zero on processors with AMX, which ends the process.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         size = input.shape[2:]
         plain = input.ndim == 5 and self.groups == 1 and self.dilation == (1, 1, 1) and self.padding_mode == "zeros"
-        if (
-            not plain
-            or max(size) > DENSE
-            or self.kernel_size != (3, 3, 3)
-            or self.stride != (1, 1, 1)
-            or self.padding != (1, 1, 1)
-        ):
+        if not plain or self.stride != (1, 1, 1):
+            return super()._conv_forward(input, weight, bias)
+        if self.kernel_size == (1, 1, 1) and self.padding == (0, 0, 0) and torch.is_autocast_enabled("cpu"):
+            return F.linear(input.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+        if max(size) > DENSE or self.kernel_size != (3, 3, 3) or self.padding != (1, 1, 1):
             return super()._conv_forward(input, weight, bias)
         cells = list(product(*map(range, size)))
         taps = [

@@ -1,8 +1,8 @@
 """The posterior of a clip of which some is seen, by any energy: its mean, and samples.
 
 An energy that was learned for this clip is told what is seen: its mean is *amortised*, one pass of a network, and its
-levels are a conditional energy for samples. Any other one is *conditioned*: chains hold what is seen while they go down
-its noise levels, and their ends are averaged. An energy of clean clips, as the published ones, is sampled at once.
+levels are a conditional energy for samples. Any other one is *conditioned*: its mean is found by moment matching, its
+samples by chains that hold what is seen while they go down its noise levels. An energy of clean clips, as the published ones, is sampled at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from torch import Tensor
 
 from energies import AmortisedPosterior, ConditionalEnergy, Conditioned, Context, Energy, Hidden, Schedule
 from energies.diagnostics import Monitor
+from energies.matching import MomentMatching
 from energies.samplers import Langevin
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal, sample
 from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
-
-MEAN = Schedule(24, 8.0, 0.06, spacing="geometric", predictor="renoise")
-"""How chains go whose ends are averaged to the mean of a conditioned energy."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class Sampling:
     """How the posterior is sampled.
 
     Attributes:
-        chains: number of samples; of a conditioned energy also of the chains that are averaged to the mean.
+        chains: number of samples.
+        mean: how the mean of a conditioned energy is found.
         amortised: schedule of an energy that is told what is seen.
         conditioned: of one that is not.
         langevin: of an energy of clean clips.
@@ -42,6 +41,7 @@ class Sampling:
     """
 
     chains: int
+    mean: MomentMatching
     amortised: Schedule
     conditioned: Schedule
     langevin: Langevin
@@ -95,22 +95,23 @@ def recovered(
     """
     amortised = isinstance(posterior, AmortisedPosterior)
 
-    def chains(purpose: str, monitor: Monitor, mean: bool) -> Tensor:
-        def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
-            x = start.to(run.accelerator.device).expand(len(streams), -1, -1, -1, -1)
-            *_, x = _steps(posterior, x, streams, how, run, mean, monitor)
-            return x
+    def chain(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        x = start.to(run.accelerator.device).expand(len(streams), -1, -1, -1, -1)
+        *_, x = _steps(posterior, x, streams, how, run, monitor)
+        return x
 
-        return sample_chains(run, how.chains, start.numel(), purpose, monitor, draw)
+    def expected(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        noise = normal(start.to(run.accelerator.device).expand(len(streams), -1, -1, -1, -1), streams)
+        return how.mean.expected(posterior, noise, streams, compute=run.compute)
 
     begin = time.monotonic()
-    samples = chains(purpose, monitor, False)
+    samples = sample_chains(run, how.chains, start.numel(), purpose, monitor, chain)
     if posterior.noisy:
         begin = time.monotonic()
     if amortised:
         mean = _amortised(posterior, run)[0].cpu()
     elif posterior.noisy:
-        mean = chains(f"{purpose} mean", Monitor(), True).mean(0)
+        mean = sample_chains(run, how.mean.chains, start.numel(), f"{purpose} mean", Monitor(), expected).mean(0)
     else:
         mean = samples.mean(0)
     return Posterior(mean, samples, "amortised" if amortised else "conditioned", time.monotonic() - begin)
@@ -123,16 +124,15 @@ def _amortised(posterior: Conditioned, run: Run) -> Tensor:
 
 
 def _steps(
-    posterior: Conditioned, x: Tensor, streams: list[torch.Generator], how: Sampling, run: Run, mean: bool,
-    monitor: Monitor,
-) -> Iterator[Tensor]:  # fmt: skip
-    """x step by step; `mean`: so that the ends are averaged to the mean of a conditioned energy."""
+    posterior: Conditioned, x: Tensor, streams: list[torch.Generator], how: Sampling, run: Run, monitor: Monitor
+) -> Iterator[Tensor]:
+    """x step by step."""
     if not posterior.noisy:
         for state, info in sample(how.langevin, posterior, x, how.steps, streams, compute=run.compute):
             monitor.update(state, info)
             yield state.x
         return
-    settings: Any = {"monitor": monitor, "compute": run.compute}
+    settings: Any = {"sampler": how.sampler, "warm_up": how.warm_up, "monitor": monitor, "compute": run.compute}
     noise = normal(x, streams)
     if isinstance(posterior, AmortisedPosterior):
         schedule, centre = how.amortised, _amortised(posterior, run)
@@ -140,9 +140,7 @@ def _steps(
         # From the mean: closer to the samples than the estimate that the levels are centred at.
         x = centre + (posterior.start(noise, high) - posterior.start(torch.zeros_like(noise), high))
     else:
-        schedule = MEAN if mean else how.conditioned
+        schedule = how.conditioned
         x = posterior.start(noise, schedule.noise_levels()[0])
-    if not mean:
-        settings |= {"sampler": how.sampler, "warm_up": how.warm_up}
     chain = anneal(posterior, schedule, x, streams, **settings)
     yield from (x for _, x in run.progress(chain, schedule.levels, "noise levels"))

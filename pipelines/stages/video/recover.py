@@ -17,6 +17,7 @@ from energies import Context, Energy, Schedule
 from energies.diagnostics import Monitor, saturation
 from energies.family import is_noisy
 from energies.fill import trust
+from energies.matching import MomentMatching
 from energies.samplers import Langevin
 from energies.sampling import LevelSampler
 from pipelines import metrics
@@ -58,9 +59,13 @@ class Recover:
     warm_up: int = 0
     """Steps at each level that first adapt the sampler: 50 or more, or 0."""
 
+    mean: MomentMatching = MomentMatching()
+    """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
+
     prior: str | None = None
     """Folder of a run, or of its energy, that learned to make such clips, as those of video_synthesis: it recovers the
-    clip too, by conditioning, and is shown beside."""
+    clip too, by conditioning, and is shown beside. One that was learned from these very frames knows what is hidden of
+    them: to compare, learn it from others, as with load.start."""
 
     steps: int = 60
     """Langevin steps of a published ConvNet, at the step size and noise it learned with."""
@@ -148,7 +153,9 @@ class Recover:
 
     def _how(self) -> Sampling:
         langevin = Langevin(self.step_size, self.noise)
-        return Sampling(self.chains, self.schedule, self.conditioned, langevin, self.steps, self.sampler, self.warm_up)
+        return Sampling(
+            self.chains, self.mean, self.schedule, self.conditioned, langevin, self.steps, self.sampler, self.warm_up
+        )
 
     def _monitor(self, energy: Energy, seen: Tensor) -> Monitor:
         noise = 1.0 if is_noisy(energy) else self.noise
