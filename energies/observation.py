@@ -340,9 +340,10 @@ class Noisy(Observation):
         return v
 
     def misfit(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
-        """(1/2) r^T (noise^2 + A S^2 A^T)^-1 r [B], r = y - A x."""
+        """(1/2) r^T (noise^2 + A S^2 A^T)^-1 r [B], r = y - A x; S = 0 where x is clean."""
         r = y - self.observe(x)
-        return (r * self.solve(r, self.noise**2, scale)).flatten(1).sum(1) / 2
+        carried = x.new_zeros(()) if scale is None else scale  # None would be S = 1 for `solve`
+        return (r * self.solve(r, self.noise**2, carried)).flatten(1).sum(1) / 2
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         y = self.observe(x)
