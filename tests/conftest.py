@@ -9,29 +9,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from energies import Energy
+from energies import family
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class Family(Energy):
+class Family(family.Family):
     """Of N(mean, spread^2) with noise of the level."""
 
-    noisy = True
-
-    def __init__(self, mean: list[float], spread: float, noise: float | Tensor | None = None) -> None:
+    def __init__(self, mean: list[float], spread: float) -> None:
         super().__init__()
-        self.mean, self.spread, self.scale, self.noise = torch.tensor(mean), spread, torch.ones(()), noise
+        self._mean, self._spread = torch.tensor(mean), spread
         self.event_shape = (len(mean),)
 
-    def at(self, noise: float | Tensor) -> Family:
-        return type(self)(self.mean.tolist(), self.spread, noise)
+    @property
+    def noisy(self) -> bool:
+        return True
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def spread(self) -> float:
+        return self._spread
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.noise is not None, "bind a level first"
-        variance = self.spread**2 + torch.as_tensor(self.noise).reshape(-1, 1) ** 2
+        variance = self.spread**2 + self.sigma(x) ** 2
         return ((x - self.mean) ** 2 / (2 * variance)).sum(1)
 
     def draw(self, noise: float, num: int, seed: int) -> Tensor:

@@ -7,6 +7,7 @@ in a million. Densities are compared up to their constant.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from energies import (
     Gaussian,
     Hidden,
     JointEnergy,
-    Labelled,
+    Noisy,
     WeightedSum,
     any_of,
     gradient,
@@ -37,7 +38,8 @@ from energies.analytic import Mixture
 from energies.balance import balanced, log_normalizers, tuned
 from energies.function import SCORES
 from energies.samplers import HMC, Sampler
-from energies.sampling import anneal, karras, sample
+from energies.sampling import anneal, sample
+from energies.schedule import Schedule
 
 CHAINS = 10_000
 LIMIT = 5.0
@@ -155,7 +157,7 @@ def test_what_is_constrained_or_bounded_is_no_part():
         for compose in composers:
             with pytest.raises(TypeError, match="bound or condition their sum"):
                 compose(part)
-    (a + Conditioned(a, seen, torch.zeros(3), noise=0.5))(torch.zeros(1, 3))
+    (a + Conditioned(a, Noisy(seen, 0.5), torch.zeros(3)))(torch.zeros(1, 3))
 
 
 # --- mixtures ---------------------------------------------------------------------------------------------------------
@@ -340,7 +342,7 @@ def test_families_compose_level_by_level(name):
     f, g = families()
     made, wanted = LEVELLED[name](f, g, Gaussian(*NARROW), Gaussian(*MIDDLE))
     x, levels = points(4, 2), torch.tensor([0.03, 0.4, 1.0, 5.0])
-    assert made.noisy and torch.equal(made.scale, torch.ones(()))
+    assert made.noisy and made.scale is None
     for t in levels:
         torch.testing.assert_close(made.at(float(t))(x), wanted(x, float(t)))
         leaf = x.clone().requires_grad_()
@@ -409,14 +411,14 @@ def test_steps_at_each_level_find_a_product_and_the_flow_alone_does_not():
     """With f = g in spread s, the flow makes the standard deviation s / sqrt(s^2 + T^2) of what it should be."""
     f, g = Family([-1.0, 0.5], 0.8), Family([1.0, 0.0], 0.8)
     law = sum_of((1.0, 1.0), *((e.mean.tolist(), (torch.eye(2) / 0.64).tolist()) for e in (f, g)))
-    levels, chains = karras(4.0, 0.03, 24), 5000
+    schedule, chains = Schedule(24, 4.0, 0.03, 50, 0.7), 5000
     start = f.mean / 2 + g.mean / 2 + math.sqrt((0.64 + 16) / 2) * torch.randn(chains, 2, generator=seeded(0))
-    *_, (_, x) = anneal(f + g, levels, start, seeded(1), steps=50, step_size=0.7)
+    *_, (_, x) = anneal(f + g, schedule, start, seeded(1))
     std = 0.8 / math.sqrt(2)
     assert ((x.mean(0) - law.mean).abs() < LIMIT * std / math.sqrt(chains)).all()
     # On top of the sample's error 1 % for what Langevin steps of this size and the last predictors leave.
     assert ((x.std(0) / std - 1).abs() < 0.01 + LIMIT / math.sqrt(2 * chains)).all()
-    *_, (_, x) = anneal(f + g, levels, start, seeded(1), steps=0)
+    *_, (_, x) = anneal(f + g, replace(schedule, steps=0), start, seeded(1))
     assert (x.std(0) / std < 0.3).all(), "0.2 for a flow in small steps"
 
 
@@ -490,7 +492,7 @@ def test_labels_go_by_name_on_the_disk_too(make, tmp_path):
     with pytest.raises(ValueError, match="below 3, got 3"):
         energy.given(3)
     again = same_from_disk(energy.given("star"), x, tmp_path)
-    assert isinstance(again, Labelled) and again.classes == energy.classes
+    assert isinstance(again, energies.Family) and again.classes == energy.classes
     assert torch.equal(again.given("square")(x), energy.given("square")(x))
     assert torch.equal(again.at(2.0)(x), energy.given("star").at(2.0)(x))
     nameless = encoder(num_classes=2)
@@ -534,19 +536,19 @@ def test_families_load_unbound_and_with_their_levels(tmp_path):
         assert torch.equal(again.at(t)(x), made.at(t)(x))
 
 
-def test_a_score_of_ones_own_is_given_again(tmp_path):
-    def own(x: Tensor) -> Tensor:
-        return x.square().flatten(1).sum(1).cos()
+def own(x: Tensor) -> Tensor:
+    return x.square().flatten(1).sum(1).cos()
 
+
+def test_a_score_of_ones_own_is_found_again_by_its_name(tmp_path):
     x = points(3, 1, 4, 4)
     FunctionEnergy(own).save_pretrained(tmp_path / "own")
     (2 * FunctionEnergy(own)).save_pretrained(tmp_path / "sum")
     for load in (energies.load, FunctionEnergy.from_pretrained):
-        with pytest.raises(ValueError, match="of a score of your own; give it"):
-            load(tmp_path / "own")
-    with pytest.raises(ValueError, match="of a score of your own; give it"):
-        energies.load(tmp_path / "sum")
-    assert torch.equal(FunctionEnergy.from_pretrained(tmp_path / "own", score=own)(x), own(x))
+        assert torch.equal(load(tmp_path / "own")(x), own(x))
+    assert torch.equal(energies.load(tmp_path / "sum")(x), 2 * own(x))
+    with pytest.raises(TypeError, match="a lambda is not found again by its name"):
+        FunctionEnergy(lambda x: own(x)).save_pretrained(tmp_path / "lambda")
 
 
 def test_block_averages_of_a_composition_are_held():

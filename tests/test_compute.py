@@ -10,7 +10,19 @@ import torch
 from conftest import seeded
 from torch import nn
 
-from energies import Average, Bounded, Conditioned, Context, Energy, GenerativeConvNet, Refiner, gradient
+from energies import (
+    Average,
+    Bounded,
+    ClipReference,
+    ConditionalEnergy,
+    Conditioned,
+    Context,
+    Energy,
+    GenerativeConvNet,
+    Noisy,
+    Schedule,
+    gradient,
+)
 from energies.compute import Convolution, in_bfloat16, layouts, prepared
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk
 from energies.sampling import anneal, sample
@@ -184,7 +196,7 @@ def test_what_wraps_an_energy_is_prepared_with_it():
         Conditioned(energy, Average((2, 2)), y),
         0.5 * energy + 2.0 * energy,
         Bounded(energy),
-        Conditioned(energy, Average((2, 2)), y, noise=0.3),
+        Conditioned(energy, Noisy(Average((2, 2)), 0.3), y),
     ):
         fast = prepared(whole)
         inner = [m for m in fast.modules() if isinstance(m, nn.Conv2d)]
@@ -248,17 +260,18 @@ def test_annealing_meets_every_noise_level(compute):
     size = (1, 3, 4, 8, 8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        energy = Refiner(3, 1, (8, 8), (1, 1))
+        energy = ConditionalEnergy(ClipReference(size[1:], 1), 3, (8, 8), (1, 1))
         hidden = torch.rand(1, 1, 4, 8, 8) < 0.5
         context = Context(
             torch.randn(size) * 0.3, torch.full((1, 1, 4, 8, 8), 0.2), hidden, torch.randn(1, 1, *size[1:])
         )
         x = torch.randn(size)
-    bound = energy.given(context)
+    bound = energy.told(context)
     for level in (0.1, 2.0):
         wanted = bound.at(level)(x)
         torch.testing.assert_close(prepared(bound.at(level), compute)(x), wanted, rtol=0.02, atol=0)
-    ends = [list(anneal(bound, [2.0, 0.5, 0.1], x, seeded(3), steps=2, compute=c))[-1][1] for c in ("float32", compute)]
+    schedule = Schedule(3, 2.0, 0.1, 2)
+    ends = [list(anneal(bound, schedule, x, seeded(3), compute=c))[-1][1] for c in ("float32", compute)]
     assert float((ends[0] - ends[1]).square().mean().sqrt()) < 0.01 * float(ends[0].square().mean().sqrt())
 
 

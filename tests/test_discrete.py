@@ -9,7 +9,7 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import RBM, Average, Conditioned, Energy, Hidden
+from energies import RBM, Average, Conditioned, Energy, Hidden, Noisy
 from energies.analytic import Ising, states
 from energies.samplers import Gibbs, GibbsWithGradients, ParallelTempering
 from energies.sampling import sample
@@ -179,7 +179,7 @@ def test_energies_without_two_values_say_so():
     for sampler in (Gibbs(), GibbsWithGradients()):
         with pytest.raises(TypeError, match="Gaussian is not an energy of elements with two values"):
             list(sample(sampler, energy, torch.zeros(2, 1), 1, seeded(0)))
-    noisy = Conditioned(machine(), Hidden(torch.ones(8, dtype=torch.bool)), torch.zeros(8), noise=0.5)
+    noisy = Conditioned(machine(), Noisy(Hidden(torch.ones(8, dtype=torch.bool)), 0.5), torch.zeros(8))
     with pytest.raises(TypeError, match="use GibbsWithGradients"):
         list(sample(Gibbs(), noisy, torch.zeros(2, 8), 1, seeded(0)))
     average = Conditioned(Ising(2, 2), Average((2,)), torch.zeros(2, 1))

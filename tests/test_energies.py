@@ -7,7 +7,19 @@ import torch
 from torch import Tensor
 
 import energies
-from energies import Conditioned, Context, Energy, Gaussian, GenerativeConvNet, Hidden, Refiner, WeightedSum, gradient
+from energies import (
+    ClipReference,
+    ConditionalEnergy,
+    Conditioned,
+    Context,
+    Energy,
+    Gaussian,
+    GenerativeConvNet,
+    Hidden,
+    LocalReference,
+    WeightedSum,
+    gradient,
+)
 
 SHAPES = {"st": [3, 4, 5, 6], "fc_s": [3, 6, 4, 4], "voxel": [1, 5, 4, 6], "image": [3, 8, 7]}
 SMALL = {"widths": (8, 12), "depths": (1, 1)}
@@ -26,12 +38,13 @@ def context(*shape: int, batch: int = 1, others: int = 2, seed: int = 0) -> Cont
     return Context(fill, 0.05 + 0.2 * uniform(1, *shape[1:]), hidden, tries)
 
 
-def refiner(given: Context, noise: float | Tensor = 0.1) -> Refiner:
+def conditional(given: Context, noise: float | Tensor = 0.1) -> ConditionalEnergy:
     torch.manual_seed(0)
-    energy = Refiner(given.fill.shape[1], given.others.shape[1], **SMALL).double()
+    reference = ClipReference(given.fill.shape[1:], given.others.shape[1])
+    energy = ConditionalEnergy(reference, given.fill.shape[1], **SMALL).double()
     with torch.no_grad():  # at its start the network says little; the tilt shall count here
         energy.net.head.weight *= 20
-    return energy.given(given).at(noise)
+    return energy.told(given).at(noise)
 
 
 def noisy(given: Context, noise: float | Tensor, seed: int = 1) -> Tensor:
@@ -63,9 +76,9 @@ def test_gradient_of_a_convnet_is_that_of_finite_differences(preset):
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.6, 3.0, 100.0])
 @pytest.mark.parametrize("shape", [(3, 4, 8, 8), (1, 3, 7, 9)])
-def test_gradient_of_a_refiner_is_that_of_finite_differences(noise, shape):
+def test_gradient_of_a_conditional_energy_is_that_of_finite_differences(noise, shape):
     given = context(*shape)  # the second shape is no multiple of 4
-    energy, x = refiner(given, noise), noisy(given, noise)
+    energy, x = conditional(given, noise), noisy(given, noise)
     slope = check_gradient(energy, x, 1e-6 * min(noise, 1))
     assert not slope[~given.hidden.expand_as(slope)].any(), "what is seen has no say"
     reference = (x - given.fill) / given.scale**2 * given.hidden / (1 + noise**2)
@@ -84,7 +97,7 @@ def test_gradient_of_a_gaussian_is_that_of_finite_differences():
 @pytest.mark.parametrize("enabled", [True, False])
 def test_gradient_makes_no_gradients_of_parameters(enabled):
     given = context(3, 3, 8, 8)
-    energy, x = refiner(given), noisy(given, 0.1)
+    energy, x = conditional(given), noisy(given, 0.1)
     with torch.set_grad_enabled(enabled):
         values, slope = gradient(energy, x)
     assert not values.requires_grad and not slope.requires_grad and not x.requires_grad
@@ -123,15 +136,15 @@ def test_energies_add_and_scale():
 def test_saved_energies_load_as_they_were(tmp_path):
     torch.manual_seed(0)
     given = context(3, 3, 8, 8)
-    single = Context(*(t.float() if t.is_floating_point() else t for t in given.tensors().values()))
-    bound = Refiner(3, 2, **SMALL).given(single).at(0.37)
+    single = Context(*(t.float() if t.is_floating_point() else t for t in given.tensors()))
+    bound = ConditionalEnergy(ClipReference.of(single), 3, **SMALL).at(0.37)
     convnet = GenerativeConvNet("image", SHAPES["image"], sigma=0.3, mean=-0.1)
     image, clip, point = torch.randn(2, *SHAPES["image"]), torch.randn(1, 3, 3, 8, 8), torch.randn(4, 2)
     gaussian = Gaussian([0.0, 1.0], [[1.0, 0.2], [0.2, 2.0]])
     for name, energy, x in [
         ("gaussian", gaussian, point),
         ("convnet", convnet, image),
-        ("refiner", bound, clip),
+        ("conditional", bound, clip),
         ("level 1", bound.at(1), clip),
         ("sum", 0.5 * convnet - 2 * GenerativeConvNet("image", SHAPES["image"]), image),
         ("tempered", 2 * bound + bound.at(2.0), clip),
@@ -140,17 +153,17 @@ def test_saved_energies_load_as_they_were(tmp_path):
         loaded = energies.load(tmp_path / name)
         assert type(loaded) is type(energy), name
         assert torch.equal(loaded(x), energy(x)), name
-    again = energies.load(tmp_path / "refiner")
-    assert isinstance(again, Refiner) and again.noise == 0.37
-    assert torch.equal(again.mean(), bound.mean())
+    again = energies.load(tmp_path / "conditional")
+    assert isinstance(again, ConditionalEnergy) and again.level == 0.37
+    assert torch.equal(again.posterior_mean(), bound.posterior_mean())
     with pytest.raises(FileNotFoundError, match="holds no energy; that of a run is in"):
         energies.load(tmp_path / "none")
 
 
 def test_mean_is_the_limit_of_denoising_at_a_large_noise_level():
     given = context(3, 4, 8, 8)
-    energy = refiner(given)
-    mean = energy.mean().detach()
+    energy = conditional(given)
+    mean = energy.posterior_mean().detach()
     moved = ((mean - given.fill) / given.scale).abs().max()
     assert moved > 0.1, "the network must count"
 
@@ -163,12 +176,12 @@ def test_mean_is_the_limit_of_denoising_at_a_large_noise_level():
     assert error(1e5) == pytest.approx(error(1e4) / 10, rel=0.05)
 
 
-def test_a_refiner_moves_only_what_is_hidden():
+def test_a_conditional_energy_moves_only_what_is_hidden():
     given = context(3, 5, 6, 10)
-    energy, x = refiner(given, 0.5), noisy(given, 0.5)
+    energy, x = conditional(given, 0.5), noisy(given, 0.5)
     seen = ~given.hidden.expand_as(x)
-    assert energy.mean().shape == x.shape
-    assert torch.equal(energy.mean()[seen], given.fill[seen])
+    assert energy.posterior_mean().shape == x.shape
+    assert torch.equal(energy.posterior_mean()[seen], given.fill[seen])
     assert torch.equal(energy.denoise(x)[seen], x[seen])
 
 
@@ -177,13 +190,13 @@ def test_energies_of_a_batch_do_not_depend_on_the_batch():
     levels = torch.tensor([0.05, 0.4, 2.0], dtype=torch.float64)
     each = context(3, 4, 8, 8, batch=3)
     x = noisy(each, levels)
-    together = refiner(each, levels)(x)
-    one = Context(*(tensor[:1] for tensor in each.tensors().values()))
-    shared = refiner(one, levels)(x)
+    together = conditional(each, levels)(x)
+    one = Context(*(tensor[:1] for tensor in each.tensors()))
+    shared = conditional(one, levels)(x)
     for k in range(3):
-        own = Context(*(tensor[k : k + 1] for tensor in each.tensors().values()))
-        torch.testing.assert_close(refiner(own, float(levels[k]))(x[k : k + 1]), together[k : k + 1])
-        torch.testing.assert_close(refiner(one, float(levels[k]))(x[k : k + 1]), shared[k : k + 1])
+        own = Context(*(tensor[k : k + 1] for tensor in each.tensors()))
+        torch.testing.assert_close(conditional(own, float(levels[k]))(x[k : k + 1]), together[k : k + 1])
+        torch.testing.assert_close(conditional(one, float(levels[k]))(x[k : k + 1]), shared[k : k + 1])
 
 
 def test_wrong_uses_are_told():
@@ -191,5 +204,5 @@ def test_wrong_uses_are_told():
         GenerativeConvNet("sts", [3, 8, 8])
     with pytest.raises(ValueError, match="3 axes after the channels"):
         GenerativeConvNet("st", [3, 8, 8])
-    with pytest.raises(RuntimeError, match="needs a context"):
-        Refiner(3, 2, **SMALL)(torch.zeros(1, 3, 4, 8, 8))
+    with pytest.raises(RuntimeError, match="remembers nothing whole"):
+        ConditionalEnergy(LocalReference(), 1, **SMALL).at(0.1)(torch.zeros(1, 1, 4, 8, 8))

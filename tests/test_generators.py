@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 from itertools import pairwise
 
@@ -12,45 +10,44 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import Energy, Gaussian
+from energies import Energy, Gaussian, family
 from energies.diagnostics import Monitor
 from energies.energy import gradient
-from energies.generators import Annealed, Chain, Stepwise, described, from_description
+from energies.generators import Chain, Stepwise
 from energies.samplers import Langevin
 from energies.samplers.state import normal
-from energies.sampling import anneal, karras, sample
+from energies.sampling import anneal, sample
+from energies.saving import describe, restore
+from energies.schedule import Schedule, karras
 
 NUM = 20_000
 MEAN = torch.tensor([0.1, -0.2, 0.0])
 STD = torch.tensor([0.05, 0.12, 0.2])  # so that no sample comes near the ends of the range
 
 
-class Family(Energy):
+class Family(family.Family):
     """Independent Gaussians N(mean, std^2) and what noise of a level makes of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.mean, self.std, self.noise = MEAN, STD, 0.0
+        self.std = STD
         self.event_shape = (3,)
 
     @property
-    def scale(self) -> Tensor:
-        return torch.ones(())
+    def noisy(self) -> bool:
+        return True
+
+    @property
+    def mean(self) -> Tensor:
+        return MEAN
 
     @property
     def spread(self) -> float:
         return float(self.std.square().mean().sqrt())
 
-    def at(self, noise: float) -> Family:
-        family = copy.copy(self)
-        family.noise = noise
-        return family
-
-    def denoise(self, x: Tensor) -> Tensor:
-        return x - self.noise**2 * gradient(self, x)[1]
-
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean).square() / (2 * (self.std**2 + self.noise**2))).sum(1)
+        level = 0.0 if self.level is None else self.sigma(x)  # of clean x where none is bound: for chains
+        return ((x - self.mean).square() / (2 * (self.std**2 + level**2))).sum(1)
 
 
 def draw(num: int = NUM, noise: float = 0.0, seed: int = 9) -> Tensor:
@@ -73,7 +70,7 @@ def moments(x: Tensor, variance: Tensor, off: float = 0.0) -> None:
 def factor(*, heun: bool, levels: int) -> Tensor:
     """What the flow makes of a unit of noise: it is linear in x, so two starts tell all of it."""
     start = MEAN + torch.tensor([[-20.0], [20.0]])
-    *_, (_, x) = anneal(Family(), karras(20.0, 0.01, levels), start, seeded(0), steps=0, heun=heun)
+    *_, (_, x) = anneal(Family(), Schedule(levels, 20.0, 0.01, predictor="heun" if heun else "euler"), start, seeded(0))
     return (x[1] - x[0]) / 2
 
 
@@ -82,7 +79,7 @@ def factor(*, heun: bool, levels: int) -> Tensor:
 
 @pytest.mark.parametrize("steps", [0, 2])
 def test_annealed_samples_have_the_right_mean_and_variance(steps):
-    x = made(Annealed(levels=60, low=0.005, steps=steps, step_size=0.2))
+    x = made(Schedule(levels=60, low=0.005, steps=steps, step_size=0.2))
     moments(x, STD**2, off=0.015)
 
 
@@ -94,11 +91,11 @@ def test_langevin_steps_are_made_down_to_a_level(down_to, wanted):
     class Counted(Monitor):
         count = 0
 
-        def update(self, state, info) -> None:
+        def update(self, state, info, *, level=None) -> None:
             self.count += 1
 
-    way, monitor, counts = Annealed(4, 4.0, 0.1, 3, 0.4, down_to), Counted(), [0]
-    assert [level >= 0.5 for level in way.schedule()] == [True, True, False, False]
+    way, monitor, counts = Schedule(4, 4.0, 0.1, 3, 0.4, down_to), Counted(), [0]
+    assert [level >= 0.5 for level in way.noise_levels()] == [True, True, False, False]
     for _ in way.generate(Family(), torch.randn(2, 3, generator=seeded(0)), seeded(1), monitor=monitor):
         counts.append(monitor.count)
     assert [after - before for before, after in pairwise(counts)] == wanted
@@ -122,20 +119,20 @@ def test_heuns_rule_is_more_exact_than_eulers_at_equal_levels():
 
 def test_annealed_chains_go_on_where_they_should():
     """What comes from the data goes back to the data's law."""
-    *_, x = Annealed(levels=40, low=0.005).continued(Family(), draw(), seeded(1))
+    *_, x = Schedule(levels=40, low=0.005).continued(Family(), draw(), seeded(1))
     moments(x, STD**2, off=0.02)
-    *_, x = Annealed(levels=400, low=0.005).continued(Family(), torch.full((NUM, 3), 0.9), seeded(1))
+    *_, x = Schedule(levels=400, low=0.005).continued(Family(), torch.full((NUM, 3), 0.9), seeded(1))
     assert ((x.mean(0) - MEAN).abs() < 0.3 * (0.9 - MEAN)).all(), "from elsewhere they come nearer"
 
 
 def test_the_levels_run_from_end_to_end():
-    for levels in (karras(20.0, 0.03, 9), Annealed(levels=9).schedule(), karras(20.0, 0.03, 9, rho=7.0)):
+    for levels in (karras(20.0, 0.03, 9), Schedule(levels=9).noise_levels(), karras(20.0, 0.03, 9, rho=7.0)):
         assert len(levels) == 9 and levels[0] == pytest.approx(20) and levels[-1] == pytest.approx(0.03)
         assert all(a > b for a, b in pairwise(levels))
     roots = torch.tensor(karras(20.0, 0.03, 9, rho=7.0)) ** (1 / 7)
     torch.testing.assert_close(roots.diff(), roots.diff().mean().expand(8), rtol=1e-3, atol=0)
-    assert Stepwise(levels=5).schedule()[0] == pytest.approx(6.0)
-    assert Stepwise(levels=5).schedule()[-1] == pytest.approx(0.06)
+    assert Stepwise(levels=5).noise_levels()[0] == pytest.approx(6.0)
+    assert Stepwise(levels=5).noise_levels()[-1] == pytest.approx(0.06)
 
 
 # ---------------------------------------------------------------------------------------------- chain
@@ -186,7 +183,7 @@ def test_a_chain_goes_on_from_where_it_is_told_to():
     ("way", "steps"),
     [
         (Chain(steps=12, calm=3, bound=None, step_size=0.02), 15),
-        (Annealed(levels=5, steps=3), 15),
+        (Schedule(levels=5, steps=3), 15),
         pytest.param(Stepwise(levels=4, steps=5), 15),
     ],
 )
@@ -237,13 +234,13 @@ def test_what_is_noisier_by_one_level_goes_to_the_law_of_the_next():
 
 # --------------------------------------------------------------------------------------------- all ways
 
-WAYS = [Annealed(levels=7, high=9.0), Chain(30, 0.2, 0.5, limit=0.1, bound=None, calm=4), Stepwise(levels=4, steps=5)]
+WAYS = [Schedule(levels=7, high=9.0), Chain(30, 0.2, 0.5, limit=0.1, bound=None, calm=4), Stepwise(levels=4, steps=5)]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)
-def test_a_description_is_json_and_gives_the_same_way_back(way):
-    assert from_description(json.loads(json.dumps(described(way)))) == way
-    assert from_description(described(type(way)())) == type(way)()
+def test_a_way_is_stored_as_itself(way):
+    for one in (way, type(way)()):
+        assert restore(describe(one, {}), {}) == one
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)
@@ -257,7 +254,7 @@ def test_sample_k_does_not_depend_on_its_batch(way):
     *_, b = way.generate(Family(), noises[1], few)
     torch.testing.assert_close(a[:2], b)
     *_, again = way.generate(Family(), noises[1], [seeded(k + 50) for k in range(2)])
-    assert isinstance(way, Annealed) == torch.equal(b, again), "only the flow has no noise of its own"
+    assert isinstance(way, Schedule) == torch.equal(b, again), "only the flow has no noise of its own"
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)
@@ -268,7 +265,7 @@ def test_longer_takes_so_many_times_the_steps(way, times):
 
     fixed = way.calm + 1 if isinstance(way, Chain) else 1 if isinstance(way, Stepwise) else 0
     per = way.levels - 1 if isinstance(way, Stepwise) else 1
-    least = 2 if isinstance(way, Annealed) else 1
+    least = 2 if isinstance(way, Schedule) else 1
     one = (count(way) - fixed) // per
     assert (count(way.longer(times)) - fixed) // per == max(least, round(one * times))
     assert way.longer(1.0) == way
@@ -277,8 +274,8 @@ def test_longer_takes_so_many_times_the_steps(way, times):
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        (Annealed, {"levels": 1}), (Annealed, {"low": 0.0}), (Annealed, {"low": 30.0}), (Annealed, {"steps": -1}),
-        (Annealed, {"step_size": math.nan}), (Chain, {"steps": 0}), (Chain, {"step_size": 0.0}),
+        (Schedule, {"levels": 0}), (Schedule, {"low": 0.0}), (Schedule, {"low": 30.0}), (Schedule, {"steps": -1}),
+        (Schedule, {"step_size": math.nan}), (Chain, {"steps": 0}), (Chain, {"step_size": 0.0}),
         (Chain, {"noise": -1.0}), (Chain, {"spread": 0.0}), (Chain, {"calm": -1}), (Stepwise, {"levels": 1}),
         (Stepwise, {"steps": 0}), (Stepwise, {"high": 0.01}), (Stepwise, {"step_size": math.nan}),
     ],

@@ -10,8 +10,8 @@ import torch
 from conftest import seeded
 
 from data import images
-from energies import EncoderEnergy, Gaussian
-from energies.generators import Annealed, Chain, Stepwise
+from energies import EncoderEnergy, Gaussian, Schedule
+from energies.generators import Chain, Stepwise
 from energies.inversion import _downhill, _pull_back, decode, descend, deterministic, heun, invert, rise, undo
 from energies.walks import between, blend, doubt, likeliest, slerp
 from pipelines import run
@@ -22,7 +22,7 @@ TINY = [
     "load.count=60", "learn.optimizer.steps=3", "learn.batch=4", "learn.energy.encoder.widths=[8]",
     "learn.energy.encoder.depths=[1]",
 ]  # fmt: skip
-LEVELS = Annealed(levels=12, high=10.0).schedule()
+LEVELS = Schedule(levels=12, high=10.0).noise_levels()
 
 
 def rough(seed: int = 0, noisy: bool = True) -> EncoderEnergy:
@@ -43,14 +43,14 @@ def pictures(num: int = 5) -> torch.Tensor:
 
 @pytest.mark.parametrize("levels", [12, 18])
 def test_what_is_inverted_comes_back(levels):
-    generator, energy, x = Annealed(levels=levels), rough(), pictures()
+    generator, energy, x = Schedule(levels=levels), rough(), pictures()
     z = invert(generator, energy, x, seeded(2), rounds=6)
     assert z.shape == x.shape
     assert (decode(generator, energy, z) - x).abs().max() < 2e-3
 
 
 def test_rounds_of_correction_bring_it_nearer():
-    generator, energy, x = Annealed(levels=12), rough(), pictures()
+    generator, energy, x = Schedule(levels=12), rough(), pictures()
     misses = [(decode(generator, energy, invert(generator, energy, x, seeded(2), r)) - x).norm() for r in (0, 2, 6)]
     assert misses[0] > 5 * misses[1] > 10 * misses[2]
 
@@ -61,13 +61,13 @@ def test_of_a_gaussian_the_noise_is_the_picture_in_units_of_its_spread():
         level.head.weight.zero_()
         level.head.bias.zero_()
     x = energy.mean + energy.spread * torch.randn(60, 1, 8, 8, generator=seeded(3))
-    z = invert(Annealed(levels=40, low=0.005), energy, x, seeded(4), 1)
+    z = invert(Schedule(levels=40, low=0.005), energy, x, seeded(4), 1)
     assert torch.allclose(z, x / energy.spread, atol=0.05)
     assert z.mean().abs() < 4 / math.sqrt(z.numel()) and abs(z.std() - 1) < 4 / math.sqrt(2 * z.numel())
 
 
 def test_rising_and_descending_take_the_same_steps_as_the_generator():
-    generator, energy = Annealed(levels=12, high=10.0), rough()
+    generator, energy = Schedule(levels=12, high=10.0), rough()
     noise = torch.randn(3, 1, 8, 8, generator=seeded(5))
     x = descend(energy, energy.mean + 10.0 * noise, LEVELS).clamp(-1, 1)
     assert torch.allclose(decode(generator, energy, noise), x, atol=1e-5)
@@ -121,11 +121,11 @@ def test_the_steps_gone_back_are_those_of_the_chain(limit):
 
 
 def test_only_what_draws_no_noise_is_inverted():
-    for generator in (Annealed(steps=2), Chain(), Stepwise()):
+    for generator in (Schedule(steps=2), Chain(), Stepwise()):
         with pytest.raises(ValueError, match="draws noise"):
             invert(generator, rough(), pictures(), seeded(0))  # type: ignore[arg-type]
         assert deterministic(deterministic(generator)) == deterministic(generator)
-    assert deterministic(Stepwise(high=5.0)) == Annealed(high=5.0, low=Stepwise().low)
+    assert deterministic(Stepwise(high=5.0)) == Schedule(high=5.0, low=Stepwise().low)
 
 
 # ------------------------------------------------------------------------------------------------- walks

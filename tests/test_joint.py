@@ -15,6 +15,7 @@ from energies import EncoderEnergy, EncoderLogits, JointEnergy, WeightedSum, gra
 from energies.buffer import ReplayBuffer
 from energies.compute import prepared
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
+from tests.cases import OwnClassifier
 
 CLASSES = 4
 SHAPES = {"image": (1, 5, 6), "video": (2, 3, 4, 5), "vector": (7,)}
@@ -119,7 +120,7 @@ def test_a_family_over_levels_is_one_where_the_classifier_is():
     torch.testing.assert_close(energy.at(levels).logits(x), -network.at(levels).energies(x))
     alone = torch.cat([energy.at(float(s)).given(1)(x[k : k + 1]) for k, s in enumerate(levels)])
     torch.testing.assert_close(energy.given(1).at(levels)(x), alone)
-    assert energy.noise is None and network.noise is None, "binding leaves the energy itself alone"
+    assert energy.level is None and network.level is None, "binding leaves the energy itself alone"
     assert torch.equal(energy.mean, network.mean) and energy.spread == network.spread
     with pytest.raises(RuntimeError, match="no noise levels"):
         joint("clean").at(0.5)
@@ -141,17 +142,15 @@ def test_our_classifier_comes_back_from_disk_with_what_is_bound(tmp_path):
         torch.testing.assert_close(again.denoise(x), bound.denoise(x), rtol=0, atol=0)
 
 
-def test_ones_own_classifier_is_given_again(tmp_path):
-    energy, x = joint("own"), points((1, 5, 6), 3)
-    energy.given(1).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="was made of your own classifier") as refused:
-        energies.load(tmp_path)
+def test_ones_own_classifier_is_stored_where_it_can_be(tmp_path):
+    x = points((1, 5, 6), 3)
+    with pytest.raises(TypeError, match=r"derive it from energies\.Stored") as refused:
+        joint("own").given(1).save_pretrained(tmp_path)
     assert "\n" not in str(refused.value)
-    blank = own((1, 5, 6))
-    for p in blank.parameters():
-        nn.init.zeros_(p)
-    again = JointEnergy.from_pretrained(tmp_path, classifier=blank)
-    torch.testing.assert_close(again(x), energy.given(1)(x), rtol=0, atol=0)
+    energy = JointEnergy(OwnClassifier(30, CLASSES), CLASSES, (1, 5, 6)).double().given(1)
+    energy.save_pretrained(tmp_path)
+    again = energies.load(tmp_path)
+    torch.testing.assert_close(again(x), energy(x), rtol=0, atol=0)
     assert again.event_shape == (1, 5, 6)
 
 
@@ -171,7 +170,7 @@ def test_what_tells_heads_apart_counts_so_many_places_and_the_rest_all():
     for places in (None, 64.0, 2.0, 1.0):
         torch.manual_seed(0)
         found[places] = encoder((1, 8, 8), places=places, noisy=False).energies(x)
-        assert EncoderEnergy((1, 8, 8), (6, 8), (1, 1), places=places)._hub_mixin_config["places"] == places
+        assert EncoderEnergy((1, 8, 8), (6, 8), (1, 1), places=places).arguments["places"] == places
     torch.testing.assert_close(found[64.0], found[None])
     apart = {places: e - e.mean(1, keepdim=True) for places, e in found.items()}
     torch.testing.assert_close(apart[1.0], apart[2.0] / 2)
@@ -242,7 +241,7 @@ def test_a_sum_of_families_at_a_level_is_the_sum_of_them_at_that_level():
         torch.testing.assert_close(total.at(level)(x), first.given(1).at(level)(x) - 0.5 * second.at(level)(x))
         guided = second.guided(torch.tensor([1, 2, 3]), 3.0).at(level)
         torch.testing.assert_close(guided(x), second.at(level).guided(torch.tensor([1, 2, 3]), 3.0)(x))
-    assert torch.equal(total.mean, first.mean) and total.spread == first.spread and total.scale == 1
+    assert torch.equal(total.mean, first.mean) and total.spread == first.spread and total.scale is None
 
 
 # ----------------------------------------------------------------------------------------- known answers

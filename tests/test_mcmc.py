@@ -14,7 +14,7 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import Average, Bounded, Conditioned, Energy, Gaussian, Hidden, gradient
+from energies import Average, Bounded, Conditioned, Energy, Gaussian, Hidden, Noisy, gradient
 from energies.analytic import Funnel, Mixture, StudentT
 from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk, Underdamped
 from energies.samplers.state import kinetic_change, leapfrog, normal
@@ -459,14 +459,14 @@ def test_bounds_and_seen_pixels_together():
 def test_measurements_join_only_where_their_projections_do():
     seen, y = Hidden(torch.tensor([True, False] * 4)), GRID
     exact = Conditioned(field(), seen, y)
-    noisy = Conditioned(exact, Average((2,)), torch.zeros(4), noise=0.5)
+    noisy = Conditioned(exact, Noisy(Average((2,)), 0.5), torch.zeros(4))
     *_, (state, _) = sample(MALA(0.4), noisy, torch.zeros(50, 8), 5, seeded(0))
     assert (state.x[:, 1::2] == y[1::2]).all(), "the inner measurement holds, and x was moved onto it"
-    assert noisy.constrained and not Conditioned(field(), seen, y, noise=0.5).constrained
+    assert noisy.constrained and not Conditioned(field(), Noisy(seen, 0.5), y).constrained
     with pytest.raises(TypeError, match="exact measurement already"):
         Conditioned(exact, seen, y)
-    Conditioned(Conditioned(field(), seen, y, noise=0.3), Average((2,)), torch.zeros(4))
-    weighted = 0.5 * Conditioned(field(), seen, seen.observe(y), noise=0.3)
+    Conditioned(Conditioned(field(), Noisy(seen, 0.3), y), Average((2,)), torch.zeros(4))
+    weighted = 0.5 * Conditioned(field(), Noisy(seen, 0.3), seen.observe(y))
     torch.testing.assert_close(weighted(y[None]), 0.5 * field()(y[None]))
     with pytest.raises(ValueError, match="out of the energy's bounds"):
         Conditioned(Bounded(field()), seen, torch.full((8,), 1.5))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -10,10 +9,9 @@ import torch
 from conftest import seeded
 from torch import Tensor, nn
 
-from energies import EncoderEnergy, Energy, ResidualEnergy
+from energies import EncoderEnergy, ResidualEnergy, Schedule, family
 from energies.buffer import ReplayBuffer, Start
-from energies.energy import gradient
-from energies.generators import Annealed, Chain, Stepwise
+from energies.generators import Chain, Stepwise
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
 from energies.objectives.score_matching import expected
 
@@ -27,25 +25,29 @@ OBJECTIVES = {
 }
 
 
-class Family(Energy):
+class Family(family.Family):
     """Gaussians about the mean, precision theta, or at noise levels N(mean, 1 / theta + level^2); only theta learns."""
 
     def __init__(self, theta: float, mean: float = 0.0) -> None:
         super().__init__()
         self.theta = nn.Parameter(torch.tensor(theta))
-        self.mean, self.noise = mean, torch.tensor(0.0)
-        self.spread = max(theta, 0.01) ** -0.5
+        self._mean, self._spread = torch.tensor(mean), max(theta, 0.01) ** -0.5
 
-    def at(self, noise: float | Tensor) -> Family:
-        family = copy.copy(self)
-        family.noise = torch.as_tensor(noise)
-        return family
+    @property
+    def noisy(self) -> bool:
+        return True
 
-    def denoise(self, x: Tensor, *, create_graph: bool = False) -> Tensor:
-        return x - self.noise**2 * gradient(self, x, create_graph=create_graph)[1]
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def spread(self) -> float:
+        return self._spread
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean).square() / (2 * (1 / self.theta + self.noise**2))).flatten(1).sum(1)
+        level = 0.0 if self.level is None else self.sigma(x)
+        return ((x - self.mean).square() / (2 * (1 / self.theta + level**2))).flatten(1).sum(1)
 
 
 def slope(objective: Callable, energy: Family, batch: Batch, seed: int = 0) -> float:
@@ -104,7 +106,7 @@ def test_maximum_likelihood_learns_a_residual_energy(shape, labelled):
 
 
 def test_the_generator_of_an_objective_samples_as_it_learned():
-    assert isinstance(ScoreMatching().generator(), Annealed)
+    assert isinstance(ScoreMatching().generator(), Schedule)
     assert RecoveryLikelihood(Stepwise(levels=5)).generator() == Stepwise(levels=5)
     settings = {"step_size": 0.03, "noise": 0.2, "limit": 0.1, "bound": 1.2}
     assert MaximumLikelihood(7, restart=1, **settings).generator() == Chain(7, **settings)
@@ -156,7 +158,7 @@ def test_score_matching_is_least_for_the_true_gaussian():
         assert loss.item() == metrics["noise_loss"]
     for theta, sign in ((2.0, -1), (8.0, 1)):
         energy = Family(theta)
-        energy.spread = truth.spread
+        energy._spread = truth.spread
         assert sign * slope(ScoreMatching(), energy, Batch(x.clone())) > 0.01
     per_seed = torch.tensor([slope(ScoreMatching(), truth, Batch(x.clone()), seed) for seed in range(8)])
     assert per_seed.mean().abs() < 5 * per_seed.std() / 8**0.5 + 1e-3

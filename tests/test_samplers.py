@@ -9,8 +9,7 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import Energy, Hidden
-from energies.refiner import geometric
+from energies import Energy, Family, Hidden, Schedule
 from energies.samplers import Langevin
 from energies.sampling import anneal, sample
 
@@ -28,14 +27,27 @@ class Normal(Energy):
         return (((x - self.mean) / self.std) ** 2).flatten(1).sum(1) / 2
 
 
-class NoisyNormal:
+class NoisyNormal(Family):
     """N(mean, std^2) seen through Gaussian noise of tau * scale."""
 
     def __init__(self, mean: Tensor, std: Tensor, scale: Tensor) -> None:
-        self.mean, self.std, self.scale = mean, std, scale
+        super().__init__()
+        self._mean, self.std, self._scale = mean, std, scale
 
-    def at(self, noise: float) -> Energy:
-        return Normal(self.mean, (self.std**2 + (noise * self.scale) ** 2).sqrt())
+    @property
+    def noisy(self) -> bool:
+        return True
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def scale(self) -> Tensor:
+        return self._scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Normal(self.mean, (self.std**2 + (self.sigma(x) * self.scale) ** 2).sqrt())(x)
 
 
 def last(
@@ -97,9 +109,12 @@ def annealed(steps: int, observation: Hidden | None = None) -> tuple[Tensor, Ten
     energy = NoisyNormal(mean, std, torch.tensor([0.5, 0.8, 0.04]))
     high, rng = 5.0, seeded(3)
     start = mean + (std**2 + (high * energy.scale) ** 2).sqrt() * torch.randn(CHAINS, 3, generator=rng)
-    levels = geometric(high, 0.05, 100)
-    path = list(anneal(energy, levels, start, rng, steps=steps, observation=observation))
-    assert [level for level, _ in path] == [*levels[1:], 0.0]
+    schedule = Schedule(100, high, 0.05, steps, spacing="geometric", predictor="euler")
+    family = energy
+    if observation is not None:  # what is seen holds no noise from the start on
+        family, start = energy.posterior(observation, start), start
+    path = list(anneal(family, schedule, start, rng))
+    assert [level for level, _ in path] == [*schedule.noise_levels()[1:], 0.0]
     return start, path[-1][1], energy
 
 

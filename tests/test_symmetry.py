@@ -110,7 +110,7 @@ def test_transforms_are_saved(name, tmp_path):
 
 def test_it_takes_one_energy_and_a_transform():
     for parts, transforms in (([], TURNS), ([Lopsided(1, 2, 2)] * 2, TURNS), ([Lopsided(1, 2, 2)], [])):
-        with pytest.raises(ValueError, match="one energy and one transform"):
+        with pytest.raises(ValueError, match=r"one (energy|transform)"):
             Invariant(parts, transforms)
 
 
@@ -165,7 +165,7 @@ def test_windows_that_do_not_fit_are_refused():
             tiled(part, size, stride)
     with pytest.raises(ValueError, match="must be multiples of the stride"):
         tiled(part, (8, 7), (2, 2))
-    with pytest.raises(AttributeError, match="event_shape"):
+    with pytest.raises(RuntimeError, match="of any shape"):
         tiled(FunctionEnergy("contrast"), (8, 8), (2, 2))
 
 
@@ -182,7 +182,7 @@ def test_a_tiled_family_knows_its_levels_and_a_mean_by_channel():
     clean = made + FunctionEnergy("contrast")
     shrunk = made.mean + (x - made.mean) * 0.25 / (0.25 + 0.7**2)
     torch.testing.assert_close(clean.at(0.7)(x), made.at(0.7)(x) + FunctionEnergy("contrast")(shrunk))
-    assert tiled(GenerativeConvNet("image", [1, 4, 4], mean=0.3), (8, 8), (2, 2)).mean == 0.3
+    assert tiled(GenerativeConvNet("image", [1, 4, 4], mean=0.3), (8, 8), (2, 2)).origin == 0.3
 
 
 def test_a_tiling_is_saved(tmp_path):

@@ -1,4 +1,4 @@
-"""The energy of shapes: what it is told is held, and it comes back from disk the same."""
+"""The conditional energy of shapes: what it is told is held, and it comes back from disk the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 import energies
 from data import furniture
-from energies import Average, Hidden, ReferenceEnergy
-from energies.memory import Details, Memory
+from energies import Average, ConditionalEnergy, DataReference, Hidden, LocalReference
+from energies.references.dataset import Memory
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +20,20 @@ def shapes() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def energy(shapes) -> ReferenceEnergy:
+def energy(shapes) -> ConditionalEnergy:
     torch.manual_seed(0)
-    made = ReferenceEnergy([1, 16, 16, 16], 20, (8, 12), (1, 1), rank=30)
-    made.remember(shapes[:20])
+    reference = DataReference([1, 16, 16, 16], 20, rank=30)
+    reference.remember(shapes[:20])
+    made = ConditionalEnergy(reference, 1, (8, 12), (1, 1), (2, 2, 2))
     with torch.no_grad():
-        made.refiner.net.skip.weight.normal_(0, 0.1)
+        made.net.skip.weight.normal_(0, 0.1)
     return made
 
 
 def test_seen_voxels_are_kept_and_hidden_ones_expected(energy, shapes):
     x = shapes[20:]
     hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.7
-    mean = energy.given(Hidden(hidden), torch.where(hidden, 9.0, x)).mean()
+    mean = energy.posterior(Hidden(hidden), torch.where(hidden, 9.0, x)).posterior_mean()
     assert torch.equal(mean[~hidden], x[~hidden])
     assert not torch.equal(mean[hidden], x[hidden])
 
@@ -40,7 +41,7 @@ def test_seen_voxels_are_kept_and_hidden_ones_expected(energy, shapes):
 def test_what_lies_where_it_is_hidden_does_not_matter(energy, shapes):
     x = shapes[20:]
     hidden = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.7
-    means = [energy.given(Hidden(hidden), torch.where(hidden, value, x)).mean() for value in (0.0, 9.0)]
+    means = [energy.posterior(Hidden(hidden), torch.where(hidden, value, x)).posterior_mean() for value in (0.0, 9.0)]
     assert torch.equal(*means)
 
 
@@ -63,11 +64,11 @@ def test_the_memory_knows_mirror_images_too(shapes):
 
 def test_details_take_grids_of_any_size(shapes):
     torch.manual_seed(0)
-    made = ReferenceEnergy([1, 16, 16, 16], 0, (8,), (1,))
+    made = ConditionalEnergy(LocalReference(), 1, (8,), (1,), (2, 2, 2))
     y = Average((2, 2, 2)).observe(shapes[:2])
-    assert made.given(Average((2, 2, 2)), y).mean().shape == (2, 1, 16, 16, 16)
-    assert made.given(Average((4, 4, 4)), y).mean().shape == (2, 1, 32, 32, 32)
-    assert isinstance(Details().context(Average((2, 2, 2)), y).fill, Tensor)
+    assert made.posterior(Average((2, 2, 2)), y).posterior_mean().shape == (2, 1, 16, 16, 16)
+    assert made.posterior(Average((4, 4, 4)), y).posterior_mean().shape == (2, 1, 32, 32, 32)
+    assert isinstance(LocalReference().context(Average((2, 2, 2)), y).fill, Tensor)
     with pytest.raises(RuntimeError, match="remembers nothing whole"):
         made.free()
 
@@ -75,9 +76,9 @@ def test_details_take_grids_of_any_size(shapes):
 def test_saved_and_loaded_it_is_the_same(energy, shapes, tmp_path):
     energy.save_pretrained(tmp_path)
     again = energies.load(tmp_path)
-    assert torch.equal(again(shapes[:3]), energy(shapes[:3]))
-    assert torch.equal(again.remembered, energy.remembered)
-    assert (again.memory.x[:20] - shapes[:20]).abs().max() < 1e-6
+    assert torch.equal(again.at(0.5)(shapes[:3]), energy.at(0.5)(shapes[:3]))
+    assert torch.equal(again.reference.remembered, energy.reference.remembered)
+    assert (again.reference.memory.x[:20] - shapes[:20]).abs().max() < 1e-6
 
 
 def test_features_tell_shapes_apart_and_do_not_depend_on_the_batch(energy, shapes):
