@@ -30,6 +30,10 @@ class Gaussian(Energy):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("precision", torch.tensor(precision))
 
+    @property
+    def origin(self) -> Tensor:
+        return self.mean
+
     def forward(self, x: Tensor) -> Tensor:
         d = x - self.mean
         return ((d @ self.precision) * d).sum(-1) / 2

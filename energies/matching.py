@@ -40,7 +40,7 @@ class MomentMatching:
     """Noise levels."""
 
     high: float = 3.0
-    """The highest, in units of x."""
+    """The highest, in units of the energy's scale: of x, or of the expected error of its reference."""
 
     low: float = 0.12
     """The lowest."""
@@ -75,7 +75,7 @@ class MomentMatching:
         """
         falling = karras(self.high, self.low, self.levels)
         prior, scale = posterior.prior, posterior.scale
-        spread = prior.spread
+        spread = prior.spread if scale is None else 1.0  # in units of the levels
         x = posterior.start(torch.zeros_like(noise), falling[0])
         total, weight = torch.zeros_like(x), 0
         for level, following in zip(falling, [*falling[1:], 0.0], strict=True):
@@ -98,7 +98,7 @@ def matched(
         denoise: D at this level.
         posterior: has the measurement.
         level: sigma.
-        spread: root mean square of the data about their mean.
+        spread: root mean square of the data about their mean, in units of the energy's scale.
         steps: of conjugate gradients.
     """
     observation, y, scale = posterior.observation, posterior.y, posterior.scale
@@ -108,8 +108,9 @@ def matched(
     change, direction, power = torch.zeros_like(x), residual, _dot(residual, residual)
     for _ in range(steps):
         back = observation.adjoint(direction)
-        along = level**2 * _scaled(_scaled(back, scale), scale)
-        size = WIDTH * level / rms(along).clamp(min=1e-12)
+        unit = level**2 * _scaled(back, scale)  # in units of the scale
+        along = _scaled(unit, scale)
+        size = WIDTH * level / rms(unit).clamp(min=1e-12)
         moved = (denoise(x + each(size, x) * along) - clean) / each(size, x)  # C A^T q
         curvature = _dot(direction, observation.observe(moved))
         least = FLOOR * spread**2 / (spread**2 + level**2) * (back * along).flatten(1).sum(1)

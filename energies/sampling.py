@@ -13,7 +13,16 @@ from energies.compute import Compute, prepared
 from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.family import Family
-from energies.samplers import HMC, MALA, Langevin, ParallelTempering, RandomWalk, Underdamped
+from energies.samplers import (
+    HMC,
+    MALA,
+    Gibbs,
+    GibbsWithGradients,
+    Langevin,
+    ParallelTempering,
+    RandomWalk,
+    Underdamped,
+)
 from energies.samplers.state import Info, Rng, Sampler, State
 
 if TYPE_CHECKING:
@@ -108,6 +117,8 @@ def anneal(
 def at_level(sampler: LevelSampler, level: float, scale: Tensor | None) -> LevelSampler:
     """A sampler whose step size, and scale, are in units of a noise level, in units of x."""
     if isinstance(sampler, ParallelTempering):
+        if isinstance(sampler.sampler, Gibbs | GibbsWithGradients):
+            raise TypeError("elements with two values have no noise levels; take gibbs without a schedule")
         return replace(sampler, sampler=at_level(sampler.sampler, level, scale))
     both = scale if sampler.scale is None or scale is None else sampler.scale * scale
     found = replace(sampler, step_size=sampler.step_size * level, scale=sampler.scale if both is None else both)

@@ -261,6 +261,9 @@ def plain(value: Any, kind: Any) -> Any:
     """A value of a field of type `kind` in maps, lists and scalars, as YAML writes it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = _hints(type(value))
+        for field in dataclasses.fields(value):
+            if field.init and field.name not in hints and getattr(value, field.name) is not None:
+                raise ConfigError(f"{snake(type(value).__name__)}.{field.name} is a tensor, which cannot be a setting")
         body = {name: plain(getattr(value, name), hint) for name, hint in hints.items()}
         return body if len(_classes(kind)) == 1 else {snake(type(value).__name__): body}
     if isinstance(value, (list, tuple)):
@@ -309,9 +312,14 @@ def _is_key(key: Any) -> bool:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """The fields of a dataclass that are settings, with their types."""
+    """The fields of a dataclass that are settings, with their types; tensors are none."""
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    return {name: hint for name, hint in fields.items() if not any(_is_tensor(option) for option in members(hint))}
+
+
+def _is_tensor(kind: Any) -> bool:
+    return isinstance(kind, type) and kind.__module__ == "torch" and kind.__name__ == "Tensor"
 
 
 def _default(cls: type, name: str) -> Any:

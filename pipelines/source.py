@@ -314,7 +314,8 @@ def _is_setting(node: ast.AnnAssign) -> bool:
     text = kind.value if isinstance(kind, ast.Constant) else _last_name(kind)
     options = node.value.keywords if isinstance(node.value, ast.Call) and _last_name(node.value.func) == "field" else []
     derived = any(o.arg == "init" and isinstance(o.value, ast.Constant) and o.value.value is False for o in options)
-    return not derived and not str(text).startswith(("ClassVar", "typing.ClassVar", "KW_ONLY"))
+    tensor = any(_last_name(part) == "Tensor" for part in ast.walk(node.annotation))
+    return not derived and not tensor and not str(text).startswith(("ClassVar", "typing.ClassVar", "KW_ONLY"))
 
 
 def _default(node: ast.expr) -> ast.expr:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
 from energies.energy import Energy
+from energies.samplers.gibbs import Gibbs
+from energies.samplers.gradient_gibbs import GibbsWithGradients
+from energies.samplers.hmc import HMC
+from energies.samplers.langevin import Langevin
+from energies.samplers.mala import MALA
+from energies.samplers.random_walk import RandomWalk
 from energies.samplers.state import Info, Rng, Sampler, State, each, uniform
 
 
@@ -89,7 +95,7 @@ class ParallelTempering:
     make steps larger by beta^-1/2, where the sampler has a scale. An observation must broadcast over the batch.
     """
 
-    sampler: Any
+    sampler: Langevin | MALA | HMC | RandomWalk | Gibbs | GibbsWithGradients = Langevin()
     """What moves the replicas: any other sampler without a momentum kept between steps."""
 
     betas: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1)
@@ -146,7 +152,7 @@ class ParallelTempering:
         return Tempered(energy, self._rows(x))
 
     def _moving(self, x: Tensor) -> Sampler:
-        if not hasattr(self.sampler, "scale"):
+        if isinstance(self.sampler, Gibbs | GibbsWithGradients):
             return self.sampler
         hotter = each(self._rows(x), x) ** -0.5
         scale = hotter if self.sampler.scale is None else self.sampler.scale * hotter

@@ -15,8 +15,8 @@ from data.errors import InputError
 from energies import EncoderEnergy, EncoderLogits, JointEnergy
 from energies.buffer import ReplayBuffer
 from energies.generators import Chain, Stepwise
-from energies.schedule import Schedule
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
+from energies.schedule import Schedule
 from pipelines.generation import generate
 from pipelines.pipeline import Run
 from pipelines.report import Report

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 import energies
 from data.errors import InputError
 from energies import Energy
