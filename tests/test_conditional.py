@@ -9,7 +9,16 @@ from torch import Tensor
 
 import energies
 from data import furniture
-from energies import Average, ConditionalEnergy, DataReference, Hidden, LocalReference
+from energies import (
+    AmortisedPosterior,
+    Average,
+    ConditionalEnergy,
+    Conditioned,
+    DataReference,
+    Hidden,
+    LocalReference,
+    Stacked,
+)
 from energies.references.dataset import Memory
 
 
@@ -79,6 +88,14 @@ def test_saved_and_loaded_it_is_the_same(energy, shapes, tmp_path):
     assert torch.equal(again.at(0.5)(shapes[:3]), energy.at(0.5)(shapes[:3]))
     assert torch.equal(again.reference.remembered, energy.reference.remembered)
     assert (again.reference.memory.x[:20] - shapes[:20]).abs().max() < 1e-6
+
+
+def test_what_it_is_not_told_of_is_held_all_the_same(energy, shapes):
+    both = Stacked((Average((2, 2, 2)), Hidden(torch.zeros(1, 1, 16, 16, 16, dtype=torch.bool))))
+    posterior = energy.posterior(both, both.observe(shapes[20:22]))
+    assert isinstance(posterior, Conditioned) and not isinstance(posterior, AmortisedPosterior)
+    x = posterior.at(0.5).denoise(torch.zeros(2, 1, 16, 16, 16))
+    torch.testing.assert_close(x, shapes[20:22], rtol=0, atol=1e-4)
 
 
 def test_features_tell_shapes_apart_and_do_not_depend_on_the_batch(energy, shapes):

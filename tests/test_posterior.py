@@ -183,6 +183,7 @@ def test_what_is_seen_exactly_is_off_by_its_noise_of_the_start_which_fades_with_
     schedule = Schedule(5, 5.0, 0.1, 1)
     start = posterior.start(torch.randn(6, *SHAPE, generator=seeded(3)), 5.0)
     first = off(start) / 5.0
+    torch.testing.assert_close(off(posterior.start(torch.zeros(1, *SHAPE), 5.0)), torch.zeros_like(first[:1]))
     assert first.abs().max() > 0.5
     x = start
     for level, x in anneal(posterior, schedule, start, seeded(4), sampler=HMC(0.5, 2)):

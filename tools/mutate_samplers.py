@@ -64,6 +64,13 @@ WARM = tuple(
     for name in ("warm_up_reaches_its_acceptance_whatever_the_start", "after_the_warm_up_the_law_is_exact")
 )
 FAST = (f"{COMPUTE}::test_the_prepared_energy_is_the_same_energy",)
+POSTERIOR = "tests/test_posterior.py"
+LAW, SCALED = f"{POSTERIOR}::test_annealed_samples_are_of", f"{POSTERIOR}::test_so_they_are_where_every_element"
+LAW, SCALED = f"{LAW}_the_closed_form_posterior", f"{SCALED}_has_a_noise_of_its_own"
+HELD = f"{POSTERIOR}::test_what_is_seen_exactly_is_off_by_its_noise_of_the_start_which_fades_with_the_level"
+WARMED = tuple(f"{POSTERIOR}::test_a_warm_up_reaches_its_acceptance_at_every_level[{k}]" for k in ("mala-0.574", "hmc-0.8"))
+CLEAN_MISFIT = ("tests/test_observation.py::test_a_noisy_measurement_adds_its_misfit",)
+CONTRACTS = "tests/test_contracts.py"
 S = "energies.samplers."
 MUTANTS = (
     Mutant(S + "langevin", "drift twice as long", "(-(self.step_size**2) / 2)", "(-(self.step_size**2))", LANGEVIN),
@@ -118,11 +125,28 @@ MUTANTS = (
     Mutant("energies.bounded", "clipped, not reflected", "torch.where(back, 2 * width - along, along)", "along", stays("hmc")[2:]),
     Mutant("energies.observation", "seen elements take the noise", "return torch.where(self.mask.to(v.device), v, 0.0)", "return v", (f"{MCMC}::test_bounds_and_seen_pixels_together", f"{CONDITIONED}[pixels-mala-plain]")),
     Mutant("energies.observation", "seen elements drift", "return torch.where(self.mask.to(x.device), x, y)", "return x", (f"{CONDITIONED}[pixels-mala-plain]",)),
-    Mutant("energies.observation", "the inner measurement forgotten", "x = self.energy.project(x)\n", "", (f"{MCMC}::test_measurements_join_only_where_their_projections_do",)),
+    Mutant("energies.conditioned", "the inner measurement forgotten", "x = self.energy.project(x)\n", "", (f"{MCMC}::test_measurements_join_only_where_their_projections_do",)),
     Mutant("energies.bounded", "velocity not turned", "torch.where(back & ~inside, -1.0, 1.0)", "torch.where(back & ~inside, 1.0, 1.0)", stays("hmc")[2:]),
-    Mutant("energies.sampling", "predictor too long", "state.x - slope * (level - following), ahead", "state.x - slope * level, ahead", ANNEALED),
-    Mutant("energies.sampling", "predictor too short", "state.x - slope * (level - following), ahead", "state.x - slope * (level - following) / 2, ahead", ANNEALED),
-    Mutant("energies.sampling", "Langevin steps not in units of the level", "step_size=step_size * level, scale", "step_size=step_size, scale", ANNEALED),
+    Mutant("energies.sampling", "predictor too long", "clean + (following / level) * (state.x - clean)", "clean", ANNEALED),
+    Mutant("energies.sampling", "predictor too short", "clean + (following / level) * (state.x - clean)", "clean + (1 + following / level) / 2 * (state.x - clean)", ANNEALED),
+    Mutant("energies.sampling", "steps not in units of the level", "step_size=sampler.step_size * level", "step_size=sampler.step_size", (*ANNEALED, f"{LAW}[grey]")),
+    Mutant("energies.sampling", "steps at no level", "range(schedule.steps if level >= schedule.down_to else 0)", "range(0)", (f"{LAW}[mixed]", f"{LAW}[grey]")),
+    Mutant("energies.sampling", "Heun's slope at the wrong level", ".denoise(ahead)) / following", ".denoise(ahead)) / level", ("tests/test_generators.py::test_heuns_rule_is_more_exact_than_eulers_at_equal_levels",)),
+    Mutant("energies.sampling", "the last level keeps its noise", "            x = clean\n", "            x = state.x\n", (f"{HELD}[False-hidden]", f"{LAW}[hidden]")),
+    Mutant("energies.sampling", "the warmed sampler is not used", "here, found = adapted(", "_, found = adapted(", WARMED),
+    Mutant("energies.conditioned", "nothing held in the chain", "return self.observation.tangent(v, scale) if self.observation.holds else v", "return v", (f"{HELD}[False-hidden]", f"{LAW}[hidden]")),
+    Mutant("energies.conditioned", "scale forgotten by the null space", "self.observation.tangent(v, scale) if", "self.observation.tangent(v) if", (f"{HELD}[True-average]", f"{HELD}[True-grey]")),
+    Mutant("energies.conditioned", "the expected x is off what is seen", "return self.observation.project(x, self.y, self.scale) if self.observation.holds else x", "return x", (f"{HELD}[False-average]",)),
+    Mutant("energies.conditioned", "the expected x moved by the wrong scale", "self.observation.project(x, self.y, self.scale) if self.observation.holds else x\n\n    def start", "self.observation.project(x, self.y) if self.observation.holds else x\n\n    def start", (f"{CONTRACTS}::test_the_expected_clean_x_is_tweedies", f"{SCALED}[average]")),
+    Mutant("energies.conditioned", "x of the start is not where y is", "seen = self.observation.project(x, self.y, self.scale) if self.observation.holds else x", "seen = x", (f"{HELD}[False-hidden]", f"{HELD}[False-grey]")),
+    Mutant("energies.conditioned", "noisy measurement forgotten", "return self.energy(x) + self.observation.misfit(x, self.y, self._deviation(x))", "return self.energy(x)", (f"{LAW}[noisy grey]",)),
+    Mutant("energies.conditioned", "the noise of x counts for nothing", "self.observation.misfit(x, self.y, self._deviation(x))", "self.observation.misfit(x, self.y)", (f"{LAW}[noisy grey]", f"{LAW}[noisy blur]", f"{LAW}[noisy average]")),
+    Mutant("energies.conditioned", "projected onto clean y at every level", "if self.level is not None or not self.observation.holds:", "if not self.observation.holds:", (f"{HELD}[False-hidden]", f"{LAW}[grey]")),
+    Mutant("energies.observation", "the noise's variance for its deviation", "carried = x.new_zeros(()) if scale is None else scale", "carried = x.new_zeros(()) if scale is None else scale**2", (f"{LAW}[noisy grey]", "tests/test_observation.py::test_the_misfit_is_minus_the_log_density_of_the_measurement")),
+    Mutant("energies.observation", "clean x counted as noisy", "x.new_zeros(()) if scale is None else scale", "scale", CLEAN_MISFIT),
+    Mutant("energies.observation", "noisy parts of a stack forgotten", "return torch.stack([part.misfit(x, one, scale) for part, one in self._pairs(y)]).sum(0)", "return x.new_zeros(len(x))", (f"{LAW}[mixed]",)),
+    Mutant("energies.observation", "one exact part of a stack alone", "return held[0].tangent(v, scale) if held else v\n        exact = Stacked(held)", "return held[0].tangent(v, scale) if held else v\n        exact = Stacked(held[:1])", (f"{HELD}[False-stacked]", f"{LAW}[stacked]")),
+    Mutant("energies.conditional", "what is told is another's", "Conditioned(self.free(), observation, y)", "self.free()", ("tests/test_conditional.py::test_what_it_is_not_told_of_is_held_all_the_same",)),
     Mutant("energies.importance", "weights of the wrong sign", "(base(x) - target(x))", "(target(x) - base(x))", AIS),
     Mutant("energies.importance", "the mean of logarithms", "float(log_weights.logsumexp(0)) - math.log(num)", "float(log_weights.mean())", AIS),
     Mutant("energies.importance", "no moves between the levels", "x = state.x", "x = x", AIS),
