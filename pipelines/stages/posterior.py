@@ -31,7 +31,7 @@ from pipelines.pipeline import Run
 
 WAYS = {
     "amortised": "the posterior mean by one pass of a network that is told what is seen",
-    "conditioned": "the mean of chains that are held to what is seen at every noise level",
+    "conditioned": "the posterior mean by matching what is seen at every noise level of an energy that was not told of it",
 }
 """The ways to recover, in words."""
 

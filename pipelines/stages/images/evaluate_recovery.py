@@ -14,12 +14,9 @@ from energies.observation import Observation
 from pipelines import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
+from pipelines.stages.posterior import WAYS
 from pipelines.stages.results import save_metrics
 
-WAYS = {
-    "amortised": "the posterior mean by one pass of a network that is told what is seen",
-    "conditioned": "the mean of chains that are held to what is seen at every noise level",
-}
 MOST = 20_000  # pictures among which the nearest is looked for
 
 

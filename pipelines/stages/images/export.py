@@ -14,8 +14,8 @@ from pipelines import pictures
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import BEST, details
-from pipelines.stages.images.evaluate_recovery import WAYS
 from pipelines.stages.images.load import to_float
+from pipelines.stages.posterior import WAYS
 from pipelines.stages.results import emptied, save_energy
 
 FEW = 200  # pictures to judge by

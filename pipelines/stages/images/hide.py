@@ -122,11 +122,15 @@ class Hide:
             operator: Observation = Average((*[1] * (len(size) - 2), self.shrink, self.shrink))
         elif self.grey:
             operator = Grey()
-        elif self.noise and self.pixels is None and self.box is None and self.mask is None:
+        elif self.noise and not self._masks():
             operator = everything(len(size))
         else:
             operator = Hidden(self._mask(num, size, rng))
         return operator if self.noise is None else Noisy(operator, self.noise)
+
+    def _masks(self) -> bool:
+        """Whether some elements are hidden, as was asked."""
+        return any(asked is not None for asked in (self.pixels, self.box, self.mask))
 
     def _own(self, shape: Sequence[int]) -> Tensor:
         """The picture of a person's own [1, C, H, W], or what is seen of it."""

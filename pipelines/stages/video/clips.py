@@ -19,9 +19,9 @@ from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import BEST, details
 from pipelines.stages import images
-from pipelines.stages.images.evaluate_recovery import WAYS
 from pipelines.stages.images.export import seen_of
 from pipelines.stages.images.load import to_float
+from pipelines.stages.posterior import WAYS
 from pipelines.stages.results import emptied, save_energy, save_metrics
 from pipelines.training import Optimizer
 
@@ -55,6 +55,9 @@ class HideClips(images.Hide):
             raise ValueError("frames cannot be combined with pixels, box, shrink, blur or grey; give one")
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames must be 1 or more, got {self.frames}")
+
+    def _masks(self) -> bool:
+        return self.frames is not None or super()._masks()
 
     def _mask(self, num: int, size: Sequence[int], rng: torch.Generator) -> Tensor:
         if self.frames is None:

@@ -2,7 +2,8 @@
 
 An energy that was learned for this clip is told what is seen: its mean is *amortised*, one pass of a network, and its
 levels are a conditional energy for samples. Any other one is *conditioned*: its mean is found by moment matching, its
-samples by chains that hold what is seen while they go down its noise levels. An energy of clean clips, as the published ones, is sampled at once.
+samples by chains that hold what is seen while they go down its noise levels. An energy of clean clips, as the published
+ones, is sampled at once.
 """
 
 from __future__ import annotations
