@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant("energies.bounded", "clipped, not reflected", "torch.where(back, 2 * width - along, along)", "along", stays("hmc")[2:]),
     Mutant("energies.observation", "seen elements take the noise", "return torch.where(self.mask.to(v.device), v, 0.0)", "return v", (f"{MCMC}::test_bounds_and_seen_pixels_together", f"{CONDITIONED}[pixels-mala-plain]")),
     Mutant("energies.observation", "seen elements drift", "return torch.where(self.mask.to(x.device), x, y)", "return x", (f"{CONDITIONED}[pixels-mala-plain]",)),
-    Mutant("energies.conditioned", "the inner measurement forgotten", "x = self.energy.project(x)\n", "", (f"{MCMC}::test_measurements_join_only_where_their_projections_do",)),
+    Mutant("energies.conditioned", "the inner measurement forgotten", "x = self.energy.project(x)\n", "pass\n", (f"{MCMC}::test_measurements_join_only_where_their_projections_do",)),
     Mutant("energies.bounded", "velocity not turned", "torch.where(back & ~inside, -1.0, 1.0)", "torch.where(back & ~inside, 1.0, 1.0)", stays("hmc")[2:]),
     Mutant("energies.sampling", "predictor too long", "clean + (following / level) * (state.x - clean)", "clean", ANNEALED),
     Mutant("energies.sampling", "predictor too short", "clean + (following / level) * (state.x - clean)", "clean + (1 + following / level) / 2 * (state.x - clean)", ANNEALED),
