@@ -68,7 +68,9 @@ POSTERIOR = "tests/test_posterior.py"
 LAW, SCALED = f"{POSTERIOR}::test_annealed_samples_are_of", f"{POSTERIOR}::test_so_they_are_where_every_element"
 LAW, SCALED = f"{LAW}_the_closed_form_posterior", f"{SCALED}_has_a_noise_of_its_own"
 HELD = f"{POSTERIOR}::test_what_is_seen_exactly_is_off_by_its_noise_of_the_start_which_fades_with_the_level"
-WARMED = tuple(f"{POSTERIOR}::test_a_warm_up_reaches_its_acceptance_at_every_level[{k}]" for k in ("mala-0.574", "hmc-0.8"))
+WARMED = tuple(
+    f"{POSTERIOR}::test_a_warm_up_reaches_its_acceptance_at_every_level[{k}]" for k in ("mala-0.574", "hmc-0.8")
+)
 CLEAN_MISFIT = ("tests/test_observation.py::test_a_noisy_measurement_adds_its_misfit",)
 CONTRACTS = "tests/test_contracts.py"
 S = "energies.samplers."
