@@ -12,8 +12,7 @@ from conftest import seeded
 from data import images
 from data.errors import InputError
 from data.textures import KINDS, texture
-from energies import EncoderEnergy, gradient, load
-from energies.generators import Annealed
+from energies import EncoderEnergy, Schedule, gradient, load
 from energies.objectives import MaximumLikelihood
 from pipelines import textures as likeness
 from pipelines.pipeline import Pipeline, Run
@@ -63,7 +62,7 @@ def test_another_size_shares_the_weights_and_has_one_colour_as_its_mean():
     assert wide.event_shape == (2, 16, 24) and energy.event_shape == (2, 8, 8) and energy.mean.shape == (2, 8, 8)
     torch.testing.assert_close(wide.mean[:, 3, 5], energy.mean.mean((1, 2)))
     assert float(wide.mean.flatten(1).std(1).max()) < 1e-12
-    assert next(wide.parameters()) is next(energy.parameters()) and wide.noise == energy.noise
+    assert next(wide.parameters()) is next(energy.parameters()) and wide.level == energy.level
 
 
 def test_far_from_borders_the_energy_is_the_same_in_every_size():
@@ -151,7 +150,7 @@ def test_tiles_repeat_the_photograph():
     ids=["encoder", "conv_net"],
 )
 def test_the_pipeline_writes_all_it_promises(tmp_path, energy, windows):
-    quick = Annealed(3, steps=1) if isinstance(energy, Encoder) else None
+    quick = Schedule(3, steps=1) if isinstance(energy, Encoder) else None
     stages = [
         LoadTexture(size=32, channels=1),
         LearnTexture(energy, crop=16, batch=2),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from energies import Context, Energy, GenerativeConvNet, Refiner
+from energies import ClipReference, ConditionalEnergy, Context, Energy, GenerativeConvNet
 from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines import checkpoint
@@ -32,14 +32,14 @@ def run_in(folder: Path) -> Run:
 
 
 class Denoise:
-    """A tiny Refiner that learns by denoising; `stop` interrupts it as a full disk or Ctrl-C would."""
+    """A tiny conditional energy that learns by denoising; `stop` interrupts it as a full disk or Ctrl-C would."""
 
     objective = Denoising()
     settings = SETTINGS
 
     def __init__(self, weights: int) -> None:
         torch.manual_seed(weights)
-        self.energy = Refiner(3, 0, (8, 8), (1, 1))
+        self.energy = ConditionalEnergy(ClipReference((3, 4, 8, 8)), 3, (8, 8), (1, 1))
         self.chains: dict[str, Tensor] = {}
         rng = torch.Generator().manual_seed(0)
         self.x = torch.rand(1, 3, 4, 8, 8, generator=rng) * 2 - 1
@@ -53,12 +53,12 @@ class Denoise:
     def batch(self) -> Batch:
         return Batch(self.x, self.context.hidden)
 
-    def draw(self, energy: Refiner, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
+    def draw(self, energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
         if self.drawn == self.stop:
             raise KeyboardInterrupt
         self.drawn += 1
         torch.randint(10, (), generator=rng)
-        return (energy.given(self.context) if isinstance(energy, Refiner) else energy), self.batch()
+        return (energy.told(self.context) if isinstance(energy, ConditionalEnergy) else energy), self.batch()
 
 
 class Likelihood(Denoise):
@@ -114,14 +114,14 @@ def test_the_result_is_the_average_of_the_weights(tmp_path):
 
     task = Still(0)
     settings = replace(SETTINGS, steps=60, average=0.5)
-    before = task.energy.given(task.context).mean()
+    before = task.energy.told(task.context).posterior_mean()
     result = train(task.energy, task.objective, task.draw, settings, run_in(tmp_path), {})
     assert not same(result.state_dict(), task.energy.state_dict())
 
     def error(mean: Tensor) -> float:
         return float(((mean.detach() - task.x) * task.context.hidden).square().sum())
 
-    assert error(result.given(task.context).mean()) < 0.8 * error(before)
+    assert error(result.told(task.context).posterior_mean()) < 0.8 * error(before)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(60))
 
@@ -149,7 +149,7 @@ leave(main(sys.argv[4:]))
 """
 TINY = [
     "load.size=16", "load.frames=8", "learn.optimizer.steps=3", "learn.optimizer.checkpoint_every=2",
-    "learn.energy.refine.widths=[8, 8]", "recover.chains=3", "recover.annealing.levels=2", "compute=float32",
+    "learn.energy.refine.widths=[8, 8]", "recover.chains=3", "recover.schedule.levels=2", "compute=float32",
 ]  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_two_processes_learn_as_one_and_share_the_chains(tmp_path):
         given = checkpoint.load_values(folder)
         assert given is not None
         values |= given
-    stage = Recover(chains=3, annealing=replace(Recover().annealing, levels=2))
+    stage = Recover(chains=3, schedule=replace(Recover().schedule, levels=2))
     again = stage(values, Run(root, root / "04_recover", compute="float32"))
     torch.testing.assert_close(again["samples"], values["samples"], rtol=0, atol=1e-5)
     assert len(values["samples"]) == 3 and not torch.equal(values["samples"][0], values["samples"][1])

@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import energies
 from data.scenes import ATTRIBUTES, combinations, held_out, scenes
-from energies import Energy, WeightedSum
-from energies.generators import Annealed
+from energies import Energy, Schedule, WeightedSum
 from pipelines import expression
 from pipelines.composing import Composer
 from pipelines.expression import parse
@@ -104,7 +103,7 @@ class Bench:
         return {n: torch.tensor([ATTRIBUTES[n].index(combos[k][n]) for k in pick.tolist()]) for n in names}
 
     def products(
-        self, row: str, names: tuple[str, ...], combos: list[dict[str, str]], generator: Annealed = GENERATOR,
+        self, row: str, names: tuple[str, ...], combos: list[dict[str, str]], generator: Schedule = GENERATOR,
         way: str | float | None = None,
     ) -> None:  # fmt: skip
         if not self.wanted(row):
@@ -140,7 +139,7 @@ class Bench:
         if not self.wanted(row):
             return
         labels = self.labels(tuple(ATTRIBUTES), combos)
-        levels = GENERATOR.schedule()
+        levels = GENERATOR.noise_levels()
         moves = GENERATOR.steps * sum(level >= GENERATOR.down_to for level in levels) + 2 * len(levels)
         tries = moves * len(ATTRIBUTES) // len(levels)  # by gradients of a network: two a level and picture
         generator = replace(GENERATOR, steps=0)
@@ -163,7 +162,7 @@ class Bench:
         guided = energy.guided(joined(labels), self.strength)  # type: ignore[operator]
         self.say(row, *self.draw(guided, GENERATOR), labels)
 
-    def draw(self, energy: Energy, generator: Annealed, seed: int = 0) -> tuple[Tensor, float]:
+    def draw(self, energy: Energy, generator: Schedule, seed: int = 0) -> tuple[Tensor, float]:
         start = time.monotonic()
         rng = torch.Generator().manual_seed(seed)
         noise = torch.randn(self.num, 3, 24, 24, generator=rng)

@@ -6,8 +6,8 @@ python tools/benchmark_posterior.py clips --data FOLDER_OF_FOLDERS_OF_CLIPS
 
 Each row recovers the same x twice: by an energy that was told what is seen, whose mean is amortised, and by the one
 that learned to synthesise, conditioned on what is seen, with the seconds of the means; beside them the best simple
-method. Then the other pipelines of the modality take that energy. Every run is the command line's own, in a process of its own;
-finished runs are not done again. --told and --energy take runs that learned them.
+method. Then the other pipelines of the modality take that energy. Every run is the command line's own, in a
+process of its own; finished runs are not done again. --told and --energy take runs that learned them.
 """
 
 from __future__ import annotations
