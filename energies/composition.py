@@ -70,7 +70,17 @@ class Composite(Family):
         """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
         if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
             raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
+        self._check_units()
         return self._with(nn.ModuleList(at_level(part, level, self) for part in self.parts), level=level)
+
+    def _check_units(self) -> None:
+        """TypeError: a level would be another amount of noise for one part than for another."""
+        scales = [part.scale if isinstance(part, Family) and part.noisy else None for part in self.parts]
+        first = scales[0]
+        if any((one is None) != (first is None) for one in scales) or (
+            first is not None and any(one is not None and not torch.equal(one, first) for one in scales)
+        ):
+            raise TypeError("the parts' noise levels are in different units; add energies that learned to synthesise")
 
     def _with(self: C, energies: nn.ModuleList, **changes: Any) -> C:
         """A copy of other parts."""

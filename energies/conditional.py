@@ -78,11 +78,17 @@ class ConditionalEnergy(Family):
         return self.told(self.reference.free(num))
 
     def posterior(self, observation: Observation, y: Measurement) -> Conditioned:
-        """Where the reference takes such a measurement the network is told of it; else x is held to it as any other."""
+        """Where the reference takes such a measurement the network is told of it; else x is held to it as any other.
+
+        ValueError: it is the energy of a damaged clip, and something else is hidden.
+        """
         device = self.net.head.weight.device
         with torch.autocast(device.type, enabled=False):
             if not self.reference.takes(observation):
-                return Conditioned(self.free(), observation, y)
+                free = self.free()
+                if not bool(free.context.hidden.all()):
+                    raise ValueError("the energy of a damaged clip knows the clip for what was hidden of it alone")
+                return Conditioned(free, observation, y)
             return AmortisedPosterior(self.told(self.reference.context(observation, y)), observation, y)
 
     @property
@@ -155,6 +161,10 @@ class AmortisedPosterior(Conditioned):
     """p(x | y) of a conditional energy that was told of y: a family over noise levels, and a mean in one pass."""
 
     energy: ConditionalEnergy
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The energy alone, which was told of y: no misfit is added, also where y is noisy."""
+        return self.energy(x)
 
     def posterior_mean(self) -> Tensor:
         """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y."""

@@ -54,7 +54,7 @@ class Conditioned(Family):
 
     @property
     def noisy(self) -> bool:
-        return isinstance(self.energy, Family) and self.energy.noisy and self.energy.level is None
+        return isinstance(self.energy, Family) and self.energy.noisy
 
     @property
     def mean(self) -> Tensor:

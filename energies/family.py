@@ -59,6 +59,11 @@ class Family(Energy):
         return None
 
     @property
+    def width(self) -> float:
+        """Spread of the data in units of the levels, 1 where these are of the data's own size."""
+        return self.spread if self.scale is None else 1.0
+
+    @property
     def origin(self) -> Tensor | float:
         return self.mean if self.noisy else 0.0
 
@@ -117,7 +122,11 @@ class Family(Energy):
 
     def start(self, noise: Tensor, level: float) -> Tensor:
         """x [B, *event] at a noise level so high that nothing else matters, of standard normal noise [B, *event]."""
-        return self.mean + level * (noise if self.scale is None else self.scale * noise)
+        return self.noised(self.mean, noise, level)
+
+    def noised(self, x: Tensor, noise: Tensor, level: float) -> Tensor:
+        """Clean x [B, *event] with standard normal noise [B, *event] of a level."""
+        return x + level * (noise if self.scale is None else self.scale * noise)
 
     def state(self) -> dict[str, Any]:
         """Label and level where one is bound for all samples, and the names of the classes."""

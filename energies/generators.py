@@ -22,7 +22,7 @@ from energies.conditioned import Conditioned
 from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.family import Family
-from energies.observation import Hidden, Noisy
+from energies.observation import Hidden, Noisy, Observation, Stacked
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Rng, normal
 from energies.sampling import LevelSampler, sample
@@ -93,7 +93,9 @@ class Chain:
         if sampler is not None:
             runs[0] = sampler, energy if self.noise in (0.0, 1.0) else tempered(energy, self.noise**2), self.steps
         for kernel, law, steps in runs:
-            target = within(law, self.bound)
+            # Cold Langevin steps are not to read a measurement's noise as so much smaller.
+            told = law if kernel is sampler or not self.noise else heard(law, self.noise)
+            target = within(told, self.bound)
             if warm_up and kernel is sampler:
                 kernel, state = adapted(kernel, target, x, warm_up, rng, compute=compute)
                 x = state.x
@@ -103,6 +105,22 @@ class Chain:
                 x = state.x
                 yield x
         yield x.clamp(-1, 1)
+
+
+def heard(energy: Energy, factor: float) -> Energy:
+    """A conditioned energy for steps whose noise has a factor: its measurement's noise is divided by that, so that at
+    the temperature factor^2 it counts as it should. Any other energy as it is."""
+    if factor == 1 or not isinstance(energy, Conditioned):
+        return energy
+    return Conditioned(energy.energy, _louder(energy.observation, 1 / factor), energy.y)
+
+
+def _louder(observation: Observation, factor: float) -> Observation:
+    if isinstance(observation, Stacked):
+        return Stacked(tuple(_louder(part, factor) for part in observation.parts))
+    if isinstance(observation, Noisy):
+        return Noisy(observation.operator, observation.noise * factor)
+    return observation
 
 
 def tempered(energy: Energy, temperature: float) -> Energy:
@@ -164,7 +182,12 @@ class Stepwise:
         monitor: Monitor | None = None,
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:
-        """From x [B, *event] with noise of level `before` to noise of `level`."""
+        """From x [B, *event] with noise of level `before` to noise of `level`.
+
+        TypeError: the levels of the energy are in units of its own.
+        """
+        if energy.scale is not None:
+            raise TypeError("stepwise sampling is for energies whose levels are in units of x; take a schedule")
         between = (before**2 - level**2) ** 0.5
         everything = Hidden(torch.zeros((), dtype=torch.bool, device=x.device))  # hides nothing
         posterior = Conditioned(energy.at(level), Noisy(everything, between), x)
@@ -185,7 +208,7 @@ class Stepwise:
         compute: Compute = "float32",
     ) -> Iterator[Tensor]:
         levels = self.noise_levels()
-        x = energy.mean + (levels[0] ** 2 + energy.spread**2) ** 0.5 * noise
+        x = energy.start(noise, (levels[0] ** 2 + energy.width**2) ** 0.5)
         yield from self._down(energy, x, levels, rng, monitor, compute)
 
     def continued(
@@ -199,7 +222,7 @@ class Stepwise:
     ) -> Iterator[Tensor]:
         """From any x [B, *event]: noise of the third lowest level is added, and what is likely given it sampled."""
         levels = self.noise_levels()[-3:]
-        yield from self._down(energy, x + levels[0] * normal(x, rng), levels, rng, monitor, compute)
+        yield from self._down(energy, energy.noised(x, normal(x, rng), levels[0]), levels, rng, monitor, compute)
 
     def _down(
         self,

@@ -67,14 +67,15 @@ def invert(generator: Schedule | Chain, energy: Any, x: Tensor, rng: Rng, rounds
     if isinstance(generator, Chain):
         return _through(energy, generator, x, rng, 60 if rounds is None else rounds)
     levels = generator.noise_levels()
-    return (rise(energy, x, levels, rng, 3 if rounds is None else rounds) - energy.mean) / levels[0]
+    noise = (rise(energy, x, levels, rng, 3 if rounds is None else rounds) - energy.mean) / levels[0]
+    return noise if energy.scale is None else noise / energy.scale
 
 
 def rise(energy: Family, x: Tensor, levels: Sequence[float], rng: Rng, rounds: int = 3) -> Tensor:
     """Clean x [B, *event] to the first of falling levels, from where `descend` leads back to it."""
     rising = list(reversed(levels))
     lowest = energy.at(rising[0])
-    y = undo(lowest.denoise, x, x + rising[0] * normal(x, rng), rounds)
+    y = undo(lowest.denoise, x, energy.noised(x, normal(x, rng), rising[0]), rounds)
     for lower, upper in pairwise(rising):
         y = undo(partial(heun, energy, start=upper, end=lower), y, heun(energy, y, lower, upper), rounds)
     return y

@@ -23,13 +23,12 @@ from torch import Tensor
 
 from energies.compute import Compute, prepared
 from energies.conditioned import Conditioned
-from energies.observation import Measurement, Noisy
+from energies.observation import Measurement
 from energies.samplers.state import Rng, each, normal, rms
 from energies.schedule import karras
 
 WIDTH = 0.3  # of the step that tells the covariance, in units of the noise
 FLOOR = 0.1  # least variance along what is seen, as a share of that of a Gaussian with the data's spread
-FURTHEST = 1.5  # expected values lie within plus and minus that
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,9 @@ class MomentMatching:
     chains: int = 2
     """Chains that are averaged."""
 
+    bound: float | None = 1.5
+    """Expected x lie within plus and minus that; null: anywhere."""
+
     def __post_init__(self) -> None:
         if self.levels < 2 or not 0 < self.low < self.high or self.corrections < 0 or self.chains < 1:
             raise ValueError(f"levels must be 2 or more, high above low above 0, chains 1 or more, got {self}")
@@ -75,14 +77,14 @@ class MomentMatching:
         """
         falling = karras(self.high, self.low, self.levels)
         prior, scale = posterior.prior, posterior.scale
-        spread = prior.spread if scale is None else 1.0  # in units of the levels
+        spread = prior.width
         x = posterior.start(torch.zeros_like(noise), falling[0])
         total, weight = torch.zeros_like(x), 0
         for level, following in zip(falling, [*falling[1:], 0.0], strict=True):
             share = self.noise if level < falling[0] else 1.0
             x = x + share * level * _scaled(posterior.at(level).tangent(noise, scale), scale)
             denoise = prepared(prior.at(level), compute).denoise
-            clean = matched(denoise, posterior, x, level, spread, self.corrections)
+            clean = matched(denoise, posterior, x, level, spread, self.corrections, self.bound)
             if level <= self.below or not following:
                 total, weight = total + clean, weight + 1
             x, noise = clean, normal(noise, rng)
@@ -90,8 +92,9 @@ class MomentMatching:
 
 
 def matched(
-    denoise: Callable[[Tensor], Tensor], posterior: Conditioned, x: Tensor, level: float, spread: float, steps: int
-) -> Tensor:
+    denoise: Callable[[Tensor], Tensor], posterior: Conditioned, x: Tensor, level: float, spread: float, steps: int,
+    bound: float | None = None,
+) -> Tensor:  # fmt: skip
     """D_y(x) [B, *event]: the expected clean x given x with noise of a level, moved to what is seen.
 
     Args:
@@ -100,11 +103,11 @@ def matched(
         level: sigma.
         spread: root mean square of the data about their mean, in units of the energy's scale.
         steps: of conjugate gradients.
+        bound: of the expected values, before what is exact of y is put back.
     """
     observation, y, scale = posterior.observation, posterior.y, posterior.scale
-    noise = observation.noise if isinstance(observation, Noisy) else 0.0
     clean = denoise(x)
-    residual = _minus(y, observation.observe(clean), 1.0)
+    residual = observation.residual(clean, y)
     change, direction, power = torch.zeros_like(x), residual, _dot(residual, residual)
     for _ in range(steps):
         back = observation.adjoint(direction)
@@ -114,14 +117,14 @@ def matched(
         moved = (denoise(x + each(size, x) * along) - clean) / each(size, x)  # C A^T q
         curvature = _dot(direction, observation.observe(moved))
         least = FLOOR * spread**2 / (spread**2 + level**2) * (back * along).flatten(1).sum(1)
-        own = noise**2 * _dot(direction, direction)
-        length = power / (torch.maximum(curvature, least) + own).clamp(min=1e-12)
+        own = observation.noisily(direction)
+        length = power / (torch.maximum(curvature, least) + _dot(direction, own)).clamp(min=1e-12)
         change = change + each(length, x) * moved
-        image = _minus(observation.observe(moved), direction, -(noise**2))
+        image = _minus(observation.observe(moved), own, -1.0)
         residual = _minus(residual, image, length)
         before, power = power, _dot(residual, residual)
         direction = _minus(residual, direction, -(power / before.clamp(min=1e-12)).clamp(max=1))
-    clean = (clean + change).clamp(-FURTHEST, FURTHEST)
+    clean = clean + change if bound is None else (clean + change).clamp(-bound, bound)
     return observation.project(clean, y, scale) if observation.holds else clean
 
 

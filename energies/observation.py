@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,14 @@ class Observation(ABC):
         """
         return inverse(lambda z: self._covariance(z, ridge, scale), r, lambda z: z)
 
+    def residual(self, x: Tensor, y: Measurement) -> Measurement:
+        """y - A x, 0 where y is no measurement."""
+        return _both(lambda own, seen: own - seen, y, self.observe(x))
+
+    def noisily(self, q: Measurement) -> Measurement:
+        """The covariance of the measurement's noise times q; 0 where it is exact."""
+        return _both(lambda part, _: torch.zeros_like(part), q, q)
+
     def project(self, x: Tensor, y: Measurement, scale: Tensor | None = None) -> Tensor:
         """The point of {x: A x = y} nearest to x in units of the scale: x + S^2 A^T solve(y - A x)."""
         return x + _times(self.adjoint(self.solve(y - self.observe(x), 0.0, scale)), scale, 2)
@@ -87,6 +95,13 @@ class Observation(ABC):
         return ridge * z + self.observe(_times(self.adjoint(z), scale, 2))
 
 
+def _both(work: Callable[[Tensor, Tensor], Tensor], a: Measurement, b: Measurement) -> Measurement:
+    """Part by part, where measurements are stacked."""
+    if isinstance(a, tuple):
+        return tuple(work(p, q) for p, q in zip(a, b, strict=True))
+    return work(a, b)
+
+
 def _times(x: Tensor, scale: Tensor | None, power: int = 1) -> Tensor:
     return x if scale is None else x * scale**power
 
@@ -110,6 +125,9 @@ class Hidden(Observation):
     def adjoint(self, y: Tensor) -> Tensor:
         """y with zeros where x is hidden."""
         return self.observe(y)
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.observe(y - x)
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + s^2) where x is seen, 0 where it is hidden."""
@@ -325,6 +343,12 @@ class Noisy(Observation):
         """A x, without noise."""
         return self.operator.observe(x)
 
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.operator.residual(x, y)
+
+    def noisily(self, q: Tensor) -> Tensor:
+        return self.noise**2 * q
+
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(y)
 
@@ -422,6 +446,12 @@ class Stacked(Observation):
             return held[0].tangent(v, scale) if held else v
         exact = Stacked(held)
         return v - _times(exact.adjoint(exact.solve(exact.observe(_times(v, scale)), 0.0, scale)), scale)
+
+    def residual(self, x: Tensor, y: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(part.residual(x, own) for part, own in self._pairs(y))
+
+    def noisily(self, q: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(part.noisily(own) for part, own in self._pairs(q))
 
     def misfit(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
         """The sum of the parts' own [B]; with a scale, as if the noise of x were drawn for each part anew."""

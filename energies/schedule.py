@@ -17,7 +17,7 @@ from energies.samplers.langevin import Langevin
 from energies.samplers.state import Rng, normal
 from energies.sampling import LevelSampler, anneal, at_level, sample
 
-RETURN = 0.6  # noise level, in units of x, that long chains from data go back to: enough for a digit to change
+RETURN = 0.6  # noise level that long chains from data go back to: enough for a digit to change
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Schedule:
         monitor: Monitor | None = None, compute: Compute = "float32",
     ) -> Iterator[Tensor]:  # fmt: skip
         """From any x [B, *event]: noise of level RETURN is added, sampled by Langevin steps, and taken away again."""
-        x = x + RETURN * normal(x, rng)
-        width = RETURN * energy.spread / (RETURN**2 + energy.spread**2) ** 0.5
+        x = energy.noised(x, normal(x, rng), RETURN)
+        width = RETURN * energy.width / (RETURN**2 + energy.width**2) ** 0.5
         kernel = Langevin(self.step_size) if sampler is None else sampler
         target = energy.at(RETURN)
-        kernel = at_level(kernel, width, None)
+        kernel = at_level(kernel, width, energy.scale)
         if warm_up:
             kernel, found = adapted(kernel, target, x, warm_up, rng, scale=False, compute=compute)
             x = found.x

@@ -63,11 +63,17 @@ def doubt(energy: Family, x: Tensor, level: float, rng: torch.Generator, draws: 
     missed = x.new_zeros(len(x))
     expected = x.new_zeros(len(x))
     at = energy.at(level)
+
+    def slope_at(y: Tensor) -> Tensor:
+        """In units of the levels."""
+        slope = gradient(at, y)[1]
+        return slope if energy.scale is None else energy.scale * slope
+
     for _ in range(draws):
         noise, probe = normal(x[:1], rng), normal(x[:1], rng).sign()
-        y = x + level * noise
-        slope = gradient(at, y)[1]
-        change = (gradient(at, y + PROBE * level * probe)[1] - slope) / PROBE
+        y = energy.noised(x, noise, level)
+        slope = slope_at(y)
+        change = (slope_at(energy.noised(y, probe, PROBE * level)) - slope) / PROBE
         missed += (level * slope - noise).square().flatten(1).sum(1)
         expected += (probe * (probe - level * change)).flatten(1).sum(1)
     return missed / expected.clamp(min=draws) - 1

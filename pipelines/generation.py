@@ -57,19 +57,14 @@ def guidance_of(guidance: float | None, energy: Energy, labels: Tensor | None) -
     return guidance
 
 
-def suited(energy: Energy, generator: Generator, address: str) -> Generator:
-    """How an energy that was learned elsewhere is sampled: by the generator of this objective where it suits, else by
-    the levels that suit it. InputError, naming the field: it is of clean x, and nothing tells the steps of its chains.
-    """
+def suited(energy: Energy, generator: Generator) -> Generator:
+    """How an energy that was learned elsewhere is sampled: by the generator of this objective where it suits; else by
+    the levels that suit it, or, of clean x, by chains at the temperature of the energy."""
     if isinstance(energy, ConditionalEnergy):
         return CONDITIONAL
     if is_noisy(energy) != isinstance(generator, Chain):
         return generator
-    if is_noisy(energy):
-        return Schedule()
-    raise InputError(
-        f"{address}: was learned of clean x; set learn.objective to that which it was learned by, whose chains it needs"
-    )
+    return Schedule() if is_noisy(energy) else Chain()
 
 
 def generate(
@@ -105,7 +100,10 @@ def generate(
             assert isinstance(energy, Family)
             bound = energy.guided(labels[chains].to(device), guidance)
         how: Any = {"compute": run.compute}
-        if not isinstance(generator, Stepwise):
+        if isinstance(generator, Stepwise):
+            if sampler is not None:
+                raise InputError("sampler: stepwise sampling has Langevin steps of its own; leave the sampler out")
+        else:
             how |= {"sampler": sampler, "warm_up": warm_up}
         if start is not None:
             steps = generator.continued(bound, start[chains].to(device), streams, **how)

@@ -99,8 +99,21 @@ MODALITIES = {
         takes="learn.pretrained",
         prior=None,
         others={
+            "synthesis, samples in one part": (
+                "voxel_synthesis",
+                ["02_learn.size=null", "02_learn.pretrained={energy}", "04_learn.pretrained={energy}",
+                 "synthesize.num=24", "select.whole=0", "export.num=8"],
+                "samples.in_one_part",
+            ),
+            "composition (own - 0.01 * light), samples in one part": (
+                "voxel_compose",
+                ["compose.expr=own - 0.01 * light", "compose.size=null", "learn.pretrained={energy}",
+                 "compose.experts={{own: {energy}, light: score:brightness}}", "synthesize.num=8", "select.whole=0",
+                 "export.num=8"],
+                "samples.in_one_part",
+            ),
             "interpolation, frames in one part": (
-                "voxel_interpolation", ["learn.pretrained={energy}", "export.num=8"], "path.in_one_part"
+                "voxel_interpolation", ["learn.pretrained={energy}", "export.num=8"], "path.in_one_part",
             ),
         },
         score="iou",
@@ -121,7 +134,13 @@ MODALITIES = {
         },
         takes="learn_clips.pretrained",
         prior=None,
-        others={},
+        others={
+            "composition (own - 0.01 * light), samples": (
+                "video_compose", ["compose.expr=own - 0.01 * light",
+                                  "compose.experts={{own: {energy}, light: score:brightness}}"],
+                "samples.num",
+            ),
+        },
     ),
 }  # fmt: skip
 
@@ -195,8 +214,8 @@ def _at(found: dict, key: str) -> float:
     for name in key.split("."):
         assert isinstance(value, dict)
         value = value[name]
-    assert isinstance(value, float)
-    return value
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 if __name__ == "__main__":

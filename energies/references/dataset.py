@@ -21,6 +21,8 @@ TOGETHER = 256  # measurements compared with all that is remembered at once
 
 def kind_of(observation: Observation) -> str | None:
     """What references call a measurement; None: they know none such."""
+    if isinstance(observation, Hidden) and observation.mask.ndim > 1 and observation.mask.shape[1] > 1:
+        return None  # channels that are hidden by themselves
     if isinstance(observation, Noisy):
         inner = observation.operator
         if isinstance(inner, Blur):

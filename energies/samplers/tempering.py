@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -38,20 +39,25 @@ class TemperedState(NamedTuple):
 
 
 class Tempered(Energy):
-    """beta_i E(x_i) over a batch [B R, *event], row by row.
+    """beta_r E(x) over replicas [B R, *event], chain by chain; what is bound for each chain holds for its replicas.
 
     Args:
-        energy: E.
-        betas: inverse temperatures [B R].
+        energy: E, of the B chains.
+        betas: inverse temperatures of the R replicas.
     """
 
-    def __init__(self, energy: Energy, betas: Tensor) -> None:
+    def __init__(self, energy: Energy, betas: Sequence[float]) -> None:
         super().__init__()
-        self.energy, self.betas = energy, betas
+        self.energy, self.betas = energy, tuple(betas)
 
     def forward(self, x: Tensor) -> Tensor:
-        energies = self.energy(x)
-        return self.betas.to(energies) * energies
+        energies = self._each(self.energy, x)
+        return self.rows(energies) * energies
+
+    def rows(self, like: Tensor) -> Tensor:
+        """The betas of replicas [B R, ...]: [B R]."""
+        dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+        return torch.tensor(self.betas, dtype=dtype, device=like.device).repeat(len(like) // len(self.betas))
 
     @property
     def constrained(self) -> bool:
@@ -66,13 +72,18 @@ class Tempered(Energy):
         return None if self.energy.exact is None else Tempered(self.energy.exact, self.betas)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        return self.energy.tangent(v, scale)
+        if scale is None or scale.ndim < v.ndim or len(scale) != len(v):
+            return self._each(lambda part: self.energy.tangent(part, scale), v)
+        parts = zip(self._split(v), self._split(scale), strict=True)
+        return self._join([self.energy.tangent(part, own) for part, own in parts])
 
     def project(self, x: Tensor) -> Tensor:
-        return self.energy.project(x)
+        return self._each(self.energy.project, x)
 
     def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.energy.reflect(x)
+        parts = [self.energy.reflect(part) for part in self._split(x)]
+        signs = [sign for _, sign in parts if sign is not None]
+        return self._join([part for part, _ in parts]), self._join(signs) if signs else None
 
     @property
     def binary_values(self) -> tuple[float, float]:
@@ -83,8 +94,18 @@ class Tempered(Energy):
         return self.energy.gibbs_blocks
 
     def log_odds(self, x: Tensor, block: Tensor) -> Tensor:
-        odds = self.energy.log_odds(x, block)
-        return each(self.betas.to(odds), odds) * odds
+        odds = self._each(lambda part: self.energy.log_odds(part, block), x)
+        return each(self.rows(odds), odds) * odds
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The replicas of each temperature, [B, *event] each."""
+        return x.unflatten(0, (-1, len(self.betas))).unbind(1)
+
+    def _join(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(parts), 1).flatten(0, 1)
+
+    def _each(self, work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return self._join([work(part) for part in self._split(x)])
 
 
 @dataclass(frozen=True)
@@ -92,7 +113,7 @@ class ParallelTempering:
     """Replicas at rising temperatures, each moved by a sampler, whose neighbours exchange places (Geyer 1991).
 
     Even and odd pairs take turns. Every chain has replicas of its own, so that chains stay independent. Hotter replicas
-    make steps larger by beta^-1/2, where the sampler has a scale. An observation must broadcast over the batch.
+    make steps larger by beta^-1/2, where the sampler has a scale.
     """
 
     sampler: Langevin | MALA | HMC | RandomWalk | Gibbs | GibbsWithGradients = Langevin()
@@ -107,14 +128,12 @@ class ParallelTempering:
             raise ValueError(f"betas must fall from 1 and stay above 0, two or more of them; got {self.betas}")
 
     def init(self, energy: Energy, x: Tensor) -> TemperedState:
-        if energy.project(x[:1]).shape != x[:1].shape:
-            raise ValueError("replicas of all chains need the same measurement; this one differs from chain to chain")
         replicas = repeat(x, "b ... -> (b r) ...", r=len(self.betas))
-        return self._cold(self.sampler.init(self._tempered(energy, x), replicas), 0)
+        return self._cold(self.sampler.init(Tempered(energy, self.betas), replicas), 0)
 
     def step(self, energy: Energy, state: TemperedState, rng: Rng) -> tuple[TemperedState, Info]:
         streams = rng if isinstance(rng, torch.Generator) else [g for g in rng for _ in self.betas]
-        replicas, info = self._moving(state.x).step(self._tempered(energy, state.x), state.replicas, streams)
+        replicas, info = self._moving(state.x).step(Tempered(energy, self.betas), state.replicas, streams)
         if replicas.momentum is not None:
             raise TypeError(f"{type(self.sampler).__name__} keeps a momentum; replicas cannot exchange it")
         replicas = self._exchange(replicas, state.round % 2, rng)
@@ -144,16 +163,13 @@ class ParallelTempering:
         grad = replicas.grad[::num] if replicas.grad.numel() else replicas.grad
         return TemperedState(replicas.x[::num], replicas.energy[::num], grad, replicas, rounds)
 
-    def _rows(self, x: Tensor) -> Tensor:
-        dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-        return torch.tensor(self.betas, dtype=dtype, device=x.device).repeat(len(x))
-
-    def _tempered(self, energy: Energy, x: Tensor) -> Tempered:
-        return Tempered(energy, self._rows(x))
-
     def _moving(self, x: Tensor) -> Sampler:
         if isinstance(self.sampler, Gibbs | GibbsWithGradients):
             return self.sampler
-        hotter = each(self._rows(x), x) ** -0.5
-        scale = hotter if self.sampler.scale is None else self.sampler.scale * hotter
+        betas = torch.tensor(self.betas, dtype=x.dtype if x.is_floating_point() else None, device=x.device)
+        hotter = each(betas.repeat(len(x)), x) ** -0.5
+        own = self.sampler.scale
+        if own is not None and own.ndim == x.ndim and len(own) == len(x):  # of each chain
+            own = own.repeat_interleave(len(self.betas), 0)
+        scale = hotter if own is None else own * hotter
         return dataclasses.replace(self.sampler, scale=scale)

@@ -31,7 +31,7 @@ from pipelines.pipeline import Run
 
 WAYS = {
     "amortised": "the posterior mean by one pass of a network that is told what is seen",
-    "conditioned": "the posterior mean by matching what is seen at every noise level of an energy that was not told of it",
+    "conditioned": "the posterior mean of an energy that was not told, matched to what is seen at every noise level",
 }
 """The ways to recover, in words."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import energies
 from data.errors import InputError
-from energies import Energy
+from energies import ConditionalEnergy, Energy
 from pipelines import checkpoint
 
 
@@ -34,6 +34,8 @@ def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrai
     """The energy in a folder, or of a run's. InputError, naming the field: there is none, or of other x."""
     folder = inner(folder)
     energy = load_energy(folder, address)
+    if energy._event_shape is None and not isinstance(energy, ConditionalEnergy):
+        energy.event_shape = shape  # it is of x of any shape
     if not energy.fits(shape):
         found, wanted = ("x".join(map(str, size)) for size in (energy.event_shape, shape))
         raise InputError(f"{address}={folder}: is an energy of {found}, the {what} are {wanted}")

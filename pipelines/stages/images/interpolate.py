@@ -127,12 +127,12 @@ class Interpolate:
         return decode(generator, energy, z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     def _chosen(self, energy: Any, generator: Schedule, first: Tensor, second: Tensor, rng: torch.Generator) -> Tensor:
-        level = self.level or LEVEL * energy.spread
+        level = self.level or LEVEL * energy.width
         shares = torch.linspace(0, 1, 2 * self.steps + 1, device=first.device)[1:-1]
         levels = [_levels(generator, way * level)[::2] for way in WAYS]
         nodes = torch.cat([between(energy, first, second, shares, part, rng) for part in levels], 1)  # [n, M, *event]
         # Less doubt than of what was learned is no merit: only what is above none counts.
-        costs = doubt(energy, nodes.flatten(0, 1), DOUBTED * energy.spread, rng, DRAWS)
+        costs = doubt(energy, nodes.flatten(0, 1), DOUBTED * energy.width, rng, DRAWS)
         costs = costs.clamp(min=0).unflatten(0, nodes.shape[:2])
         places = shares.repeat(len(WAYS))
         rows = [

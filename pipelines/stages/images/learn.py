@@ -128,8 +128,7 @@ class Learn:
             self._check_classes(energy, images["classes"])
             if isinstance(energy, ConditionalEnergy):
                 check_unseen(energy, to_float(images["validation"]), "learn", self.pretrained)
-            address = f"learn.pretrained={self.pretrained}"
-            return {"energy": energy, "generator": suited(energy, self.objective.generator(), address)}
+            return {"energy": energy, "generator": suited(energy, self.objective.generator())}
         by_class = self.conditional
         if by_class is None:
             by_class = len(images["classes"]) > 1 and not isinstance(self.energy, ConvNet)

@@ -88,11 +88,10 @@ class LearnRecovery:
         channels, height, width = values["images"]["train"].shape[1:]
         shape = (channels, height, width)
         if self.pretrained is not None:
-            address = "learn_recovery.pretrained"
-            energy = pretrained(Path(self.pretrained), shape, address)
+            energy = pretrained(Path(self.pretrained), shape, "learn_recovery.pretrained")
             if isinstance(energy, ConditionalEnergy):
                 check_unseen(energy, to_float(values["images"]["validation"]), "learn_recovery", self.pretrained)
-            return {"energy": energy, "generator": suited(energy, Schedule(), f"{address}={self.pretrained}")}
+            return {"energy": energy, "generator": suited(energy, Schedule())}
         x = to_float(values["images"]["train"])
         kept = x[: self.remembered]
         needed = (self.folds + 1) * (len(kept) + self.rank) * kept[0].numel() * 4 / 2**30

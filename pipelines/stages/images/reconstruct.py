@@ -81,7 +81,7 @@ class Reconstruct:
         found: dict[str, Any] = {"num": len(x), "reconstruction": error(made, x)}
         found |= self._baselines(values["images"], x)
         found["noise"] = normality(noise)
-        found["generator"] = {"kind": snake(type(generator).__name__)} | asdict(generator)
+        found["generator"] = {snake(type(generator).__name__): asdict(generator)}
         found["draws_noise"] = values["generator"] != generator
         save_metrics(found, run.root)
         return {

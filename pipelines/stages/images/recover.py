@@ -17,7 +17,8 @@ from pipelines.chains import findings
 from pipelines.generation import suited
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
-from pipelines.stages.results import pretrained
+from pipelines.stages.results import pretrained, weights_of
+from pipelines.stages.settings import check_sampler
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Recover:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples must be 1 or more, got {self.samples}")
+        check_sampler(self.sampler, self.warm_up)
+
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.prior)
+
+    def check(self, values: dict[str, Any]) -> None:
+        if self.prior is not None and "measured" in values and "energy" not in values:
+            pretrained(Path(self.prior), values["images"]["train"].shape[1:], "recover.prior")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         monitor = Monitor(temperature=1.0)
@@ -64,7 +73,7 @@ class Recover:
         ways = {first.way: _way(first)}
         if self.prior is not None:
             energy = pretrained(Path(self.prior), first.mean.shape[1:], "recover.prior")
-            generator = posterior_schedule(suited(energy, Schedule(), f"recover.prior={self.prior}"))
+            generator = posterior_schedule(suited(energy, Schedule()))
             second = self._by(energy, generator, values, run, Monitor())
             ways[second.way if second.way not in ways else "prior"] = _way(second)
         return {"recovered": first.mean, "samples": first.samples, "sampling": findings(monitor), "ways": ways}

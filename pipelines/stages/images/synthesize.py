@@ -12,6 +12,7 @@ from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
+from pipelines.stages.settings import check_sampler
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.num < 1 or not (self.guidance is None or self.guidance >= 0):
             raise ValueError(f"num must be 1 or more and guidance not negative, got {self.num} and {self.guidance}")
+        check_sampler(self.sampler, self.warm_up)
 
     def check(self, values: dict[str, Any]) -> None:
         check_label(self.label, values.get("images"))

@@ -20,7 +20,7 @@ from energies.symmetry import Tiled, tiled
 from pipelines.chains import findings
 from pipelines.generation import generate
 from pipelines.pipeline import Run
-from pipelines.stages.settings import check_network
+from pipelines.stages.settings import check_network, check_sampler
 from pipelines.training import Optimizer, train
 
 LARGEST = 4096  # pixels a side of what is made
@@ -230,6 +230,7 @@ class SynthesizeTexture:
     def __post_init__(self) -> None:
         if self.windows is not None and self.windows < 4:
             raise ValueError(f"windows must be 4 pixels apart or more, got {self.windows}")
+        check_sampler(self.sampler, self.warm_up)
         for name in ("height", "width"):
             size = getattr(self, name)
             if size is not None and not 16 <= size <= LARGEST:

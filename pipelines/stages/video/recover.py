@@ -24,6 +24,7 @@ from pipelines import metrics
 from pipelines.chains import findings
 from pipelines.pipeline import Run
 from pipelines.stages.results import weights_of
+from pipelines.stages.settings import check_sampler
 from pipelines.stages.video.learn import Guard
 from pipelines.stages.video.posterior import Posterior, Sampling, recovered, told
 from pipelines.stages.video.scene import prior
@@ -84,6 +85,7 @@ class Recover:
                 "steps must be 1 or more, step_size positive and noise not negative, "
                 f"got {self.steps}, {self.step_size} and {self.noise}"
             )
+        check_sampler(self.sampler, self.warm_up)
 
     def files(self) -> tuple[str, ...]:
         return weights_of(self.prior)

@@ -16,6 +16,7 @@ from pipelines import metrics
 from pipelines.chains import findings, sample_chains
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
+from pipelines.stages.settings import check_sampler
 from pipelines.stages.video.scene import stretched
 
 
@@ -47,6 +48,7 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.num < 1 or (self.frames is not None and self.frames < 2):
             raise ValueError(f"num must be 1 or more and frames 2 or more, got {self.num} and {self.frames}")
+        check_sampler(self.sampler, self.warm_up)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         clip: Tensor = values["clip"]

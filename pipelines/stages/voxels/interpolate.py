@@ -116,7 +116,7 @@ class Interpolate:
     def _between(self, energy: Family, ends: Tensor, shares: Tensor, generator: Schedule, run: Run) -> Tensor:
         """The steps of all paths, one after the other, down from a noise level."""
         device = run.accelerator.device
-        top = self.level or LEVEL * energy.spread
+        top = self.level or LEVEL * energy.width
         levels = [top, *(level for level in generator.noise_levels() if level < 0.95 * top)]
         pairs, paths = list(pairwise(ends)), []
         with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from energies import Chain, Energy, Observation, Schedule
 from energies.diagnostics import Monitor
 from energies.generators import Generator
@@ -20,7 +21,7 @@ from pipelines.chains import findings
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
 from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_there
+from pipelines.stages.settings import check_sampler, check_there
 from pipelines.stages.voxels.grids import check_side, likeliest
 from pipelines.stages.voxels.learn import suited
 from pipelines.stages.voxels.sampling import expected, is_told, sampled, way
@@ -71,8 +72,7 @@ class Recover:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.polish < 0:
             raise ValueError(f"samples must be 1 or more and polish not negative, got {self.samples}, {self.polish}")
-        if self.warm_up < 0:
-            raise ValueError(f"warm_up must not be negative, got {self.warm_up}")
+        check_sampler(self.sampler, self.warm_up)
         check_there(prior=self.prior)
 
     def files(self) -> tuple[str, ...]:
@@ -86,6 +86,10 @@ class Recover:
         energy = values["energy"].to(run.accelerator.device).eval()
         check_side(energy, y.shape[-1], "recover")
         if is_told(energy, values["observation"], "recover"):
+            if self.sampler is not None:
+                raise InputError(
+                    "recover.sampler: an energy that is told what is seen is sampled by unmasking; leave it out"
+                )
             begin = time.monotonic()
             mean = expected(energy, values["observation"], y, run)
             seconds = time.monotonic() - begin

@@ -17,6 +17,7 @@ from energies.unmasking import Unmasking
 from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
+from pipelines.stages.settings import check_sampler
 from pipelines.stages.voxels.grids import likeliest
 from pipelines.stages.voxels.sampling import of_details, sampled
 
@@ -56,10 +57,9 @@ class Synthesize:
     """How much the class counts there: above 1, samples are surer to be of it and less varied; null: 1.5."""
 
     def __post_init__(self) -> None:
-        if self.num < 1 or self.polish < 0 or self.warm_up < 0:
-            raise ValueError(
-                f"num must be 1 or more, polish and warm_up not negative, got {self.num}, {self.polish}, {self.warm_up}"
-            )
+        if self.num < 1 or self.polish < 0:
+            raise ValueError(f"num must be 1 or more and polish not negative, got {self.num} and {self.polish}")
+        check_sampler(self.sampler, self.warm_up)
 
     def check(self, values: dict[str, Any]) -> None:
         check_label(self.label, values.get("shapes"))
@@ -72,6 +72,8 @@ class Synthesize:
         masked = isinstance(energy, ConditionalEnergy) and self.generator is None
         monitor = Monitor(temperature=generator.noise**2 if isinstance(generator, Chain) else 1.0)
         labels = asked_labels(self.label, self.guidance, energy, values["shapes"]["classes"], self.num)
+        if masked and self.sampler is not None:
+            raise InputError("synthesize.sampler: this energy is sampled by unmasking; give synthesize.generator, too")
         if masked:
             nothing = torch.zeros(self.num, *energy.event_shape)
             hidden = torch.ones_like(nothing, dtype=torch.bool)
