@@ -289,7 +289,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_it_starts(capsys, tmp_path
         (["synthesize.num=0"], "num must be 1 or more"),
         (["evaluate_synthesis.curve=5"], "curve must be 0, or 32 or more"),
         (["learn.objective.score_matching.level=-1"], "level must be positive"),
-        (["synthesize.generator.schedule.levels=1"], "levels must be 1 or more"),
+        (["synthesize.generator.schedule.levels=0"], "levels must be 1 or more"),
         (["synthesize.generator.schedule.down_to=-1"], "down_to must not be negative"),
     ]:
         assert words in refusal(capsys, *arguments, f"out={tmp_path / 'out'}"), arguments
