@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from energies.energy import Energy, check_part
+from energies.family import Family
 
 
 class Bounded(Energy):
@@ -27,6 +28,8 @@ class Bounded(Energy):
         check_part(energy)
         if energy.constrained:
             raise TypeError("bound the energy first and condition it afterwards")
+        if isinstance(energy, Family) and energy.noisy and energy.level is None:
+            raise TypeError("a family over noise levels has no bounds: bind a level first, energy.at(sigma)")
         self.energy, self.low, self.high = energy, low, high
         self._event_shape = energy._event_shape
 

@@ -113,6 +113,8 @@ class WeightedSum(Composite):
     def __init__(self, parts: Sequence[Energy], weights: Sequence[float]) -> None:
         super().__init__(parts)
         self.weights = [float(weight) for _, weight in zip(parts, weights, strict=True)]
+        if not all(map(math.isfinite, self.weights)):
+            raise ValueError(f"weights must be finite, got {self.weights}")
 
     @property
     def terms(self) -> list[tuple[float, Energy]]:

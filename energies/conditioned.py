@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.energy import Energy, check_part
 from energies.family import Family
-from energies.observation import Hidden, Measurement, Observation
+from energies.observation import Hidden, Measurement, Observation, Stacked
 
 
 class Conditioned(Family):
@@ -32,7 +32,7 @@ class Conditioned(Family):
 
     Raises:
         TypeError: two exact measurements at once, or an exact one of a bounded energy that is not of single elements.
-        ValueError: seen values out of the bounds.
+        ValueError: seen values out of the bounds, or y is not of the shape of A x.
     """
 
     def __init__(self, energy: Energy, observation: Observation, y: Measurement) -> None:
@@ -40,7 +40,7 @@ class Conditioned(Family):
         check_part(energy)
         if observation.holds:
             _check_exact(energy, observation, y)
-        self.energy, self.observation, self.y = energy, observation, y
+        self.energy, self.observation, self.y = energy, observation, _measured(energy, observation, y)
         self._event_shape = energy._event_shape
         if isinstance(energy, Family):
             self.num_classes, self.classes = energy.num_classes, energy.classes
@@ -143,6 +143,25 @@ class Conditioned(Family):
             return None
         sigma = self.sigma(x)
         return sigma if self.scale is None else sigma * self.scale
+
+
+def _measured(energy: Energy, observation: Observation, y: Measurement) -> Measurement:
+    """y as floating-point numbers. ValueError: it is not of the shape of A x, as far as that is known."""
+    if isinstance(y, tuple):
+        return tuple(_measured(energy, part, own) for part, own in zip(_parts(observation, y), y, strict=True))
+    y = y if y.is_floating_point() else y.to(torch.get_default_dtype())
+    if energy._event_shape is not None:
+        like = torch.zeros(1, *energy._event_shape, device=y.device, dtype=y.dtype)
+        wanted = observation.observe(like).shape[1:]
+        if y.shape[-len(wanted) :] != wanted or y.ndim > len(wanted) + 1:
+            raise ValueError(f"y is {list(y.shape)}; of one x this measurement is {list(wanted)}")
+    return y
+
+
+def _parts(observation: Observation, y: tuple[Any, ...]) -> tuple[Observation, ...]:
+    if not isinstance(observation, Stacked) or len(observation.parts) != len(y):
+        raise ValueError(f"y holds {len(y)} measurements; give as many as are stacked")
+    return observation.parts
 
 
 def _check_exact(energy: Energy, observation: Observation, y: Measurement) -> None:

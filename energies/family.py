@@ -71,6 +71,7 @@ class Family(Energy):
         """The same energy at noise level tau > 0 (one, or one a sample [B]). RuntimeError: it is one of clean x."""
         if not self.noisy:
             raise RuntimeError("this energy is of clean x and knows no noise levels")
+        check_level(level)
         return self.bind(level=level)
 
     def given(self: F, label: int | str | Tensor | None) -> F:
@@ -86,6 +87,8 @@ class Family(Energy):
             label = self.classes.index(label)
         if label is not None:
             label = torch.as_tensor(label)
+            if label.dtype == torch.bool or label.is_floating_point():
+                raise ValueError(f"label must be a name or whole numbers, got {label.dtype}")
             if (label >= self.num_classes).any():
                 raise ValueError(f"label must be below {self.num_classes}, got {int(label.max())}")
             label = torch.where(label < 0, self.num_classes, label)
@@ -137,9 +140,24 @@ class Family(Energy):
         }
 
     def restore(self: F, state: dict[str, Any]) -> F:
-        self.label = None if state["label"] is None else torch.tensor(state["label"])
-        self.level, self.classes = state["level"], tuple(state["classes"])
+        label, level, classes = state["label"], state["level"], tuple(state["classes"])
+        if label is not None and not (isinstance(label, int) and 0 <= label <= self.num_classes):
+            raise ValueError(f"label must be 0 to {self.num_classes}, got {label}")
+        if len(classes) not in (0, self.num_classes):
+            raise ValueError(f"{len(classes)} names of {self.num_classes} classes")
+        if level is not None:
+            check_level(level)
+        self.label = None if label is None else torch.tensor(label)
+        self.level, self.classes = level, classes
         return self
+
+
+def check_level(level: float | Tensor) -> None:
+    """ValueError unless noise levels are positive and finite."""
+    if not isinstance(level, int | float | Tensor) or not bool(((levels := torch.as_tensor(level)) > 0).all()):
+        raise ValueError(f"a noise level must be positive, got {level}")
+    if not bool(levels.isfinite().all()):
+        raise ValueError(f"a noise level must be finite, got {level}")
 
 
 def is_noisy(energy: Energy) -> bool:

@@ -118,6 +118,11 @@ class Hidden(Observation):
 
     mask: Tensor
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool:
+            found = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
+            raise TypeError(f"mask must be a tensor of bool, True where x is hidden; got {found}")
+
     def observe(self, x: Tensor) -> Tensor:
         """x with zeros where it is hidden."""
         return torch.where(self.mask.to(x.device), 0.0, x)

@@ -16,8 +16,6 @@ from energies.family import Family
 from energies.samplers import (
     HMC,
     MALA,
-    Gibbs,
-    GibbsWithGradients,
     Langevin,
     ParallelTempering,
     RandomWalk,
@@ -117,8 +115,6 @@ def anneal(
 def at_level(sampler: LevelSampler, level: float, scale: Tensor | None) -> LevelSampler:
     """A sampler whose step size, and scale, are in units of a noise level, in units of x."""
     if isinstance(sampler, ParallelTempering):
-        if isinstance(sampler.sampler, Gibbs | GibbsWithGradients):
-            raise TypeError("elements with two values have no noise levels; take gibbs without a schedule")
         return replace(sampler, sampler=at_level(sampler.sampler, level, scale))
     both = scale if sampler.scale is None or scale is None else sampler.scale * scale
     found = replace(sampler, step_size=sampler.step_size * level, scale=sampler.scale if both is None else both)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,9 +78,12 @@ def generate(
     Those of a mixture, whose parts count alike, are drawn part by part in turns: exact, where a chain that had to cross
     from part to part would not be. The monitor sees the first part's chains.
 
-    sampler: in place of the generator's Langevin steps, adapted by `warm_up` steps.
+    sampler: in place of the generator's Langevin steps, adapted by `warm_up` steps; it takes one at each level of a
+        schedule that has none.
     start: x [num, *event] that long chains go on from, in place of noise.
     """
+    if isinstance(generator, Schedule) and sampler is not None and not generator.steps:
+        generator = replace(generator, steps=1)
     device = run.accelerator.device
     noisy = is_noisy(energy)
     if noisy == isinstance(generator, Chain):

@@ -137,6 +137,8 @@ class DataReference(Reference):
 
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)
+        if isinstance(observation, Hidden):
+            y = observation.observe(y)  # what it holds elsewhere counts for nothing
         found = self.memory.context(observation, y.to(self.memory.x.dtype))
         return Context(*(t.to(y.dtype) if t.is_floating_point() else t for t in found.tensors()))
 

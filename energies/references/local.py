@@ -24,6 +24,7 @@ class LocalReference(Reference):
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)
         if isinstance(observation, Hidden):
+            y = observation.observe(y)  # what it holds elsewhere counts for nothing
             hidden = whole_mask(observation, y)
             seen = (~hidden).to(y.dtype)
             near, wide = (blurred(y * seen, width) / (blurred(seen, width) + 0.01) for width in (0.7, 1.5))

@@ -116,8 +116,9 @@ class ParallelTempering:
     make steps larger by beta^-1/2, where the sampler has a scale.
     """
 
-    sampler: Langevin | MALA | HMC | RandomWalk | Gibbs | GibbsWithGradients = Langevin()
-    """What moves the replicas: any other sampler without a momentum kept between steps."""
+    sampler: Langevin | MALA | HMC | RandomWalk = Langevin()
+    """What moves the replicas: any sampler that keeps no momentum between steps; from Python, of elements with two
+    values, also Gibbs and GibbsWithGradients."""
 
     betas: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1)
     """Inverse temperatures, falling from 1."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import energies
 from data.errors import InputError
-from energies import ConditionalEnergy, Energy
+from energies import ConditionalEnergy, Energy, Family
 from pipelines import checkpoint
 
 
@@ -27,13 +27,15 @@ def load_energy(folder: Path, address: str) -> Energy:
     try:
         return energies.load(folder)
     except (OSError, ValueError) as error:
-        raise InputError(f"{address}={folder}: {error}") from None
+        raise InputError(f"{address}={folder}: {str(error).removeprefix(f'{folder}: ')}") from None
 
 
 def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrained", what: str = "pictures") -> Energy:
     """The energy in a folder, or of a run's. InputError, naming the field: there is none, or of other x."""
     folder = inner(folder)
     energy = load_energy(folder, address)
+    if isinstance(energy, Family) and (energy.label is not None or energy.level is not None):
+        raise InputError(f"{address}={folder}: is bound to a label or a noise level; save the energy unbound")
     if energy._event_shape is None and not isinstance(energy, ConditionalEnergy):
         energy.event_shape = shape  # it is of x of any shape
     if not energy.fits(shape):

@@ -92,7 +92,8 @@ class EvaluateSynthesis:
         found["sampling"] = values["sampling"]["summary"]
         if run.is_main:
             save_metrics(found, run.root)
-        return {"metrics": found, "summary": _summary(found), "shown": shown}
+        lines = [_summary(found), *(f"chains: {line}" for line in values["sampling"]["lines"])]
+        return {"metrics": found, "summary": "\n".join(lines), "shown": shown}
 
     def _curve(self, values: dict[str, Any], by: Any, real: Tensor, run: Run) -> tuple[list[dict[str, float]], Any]:
         energy, generator = values["energy"].to(run.accelerator.device).eval(), values["generator"]

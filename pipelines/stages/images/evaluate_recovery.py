@@ -26,6 +26,7 @@ class EvaluateRecovery:
 
     needs: ClassVar[tuple[str, ...]] = (
         "images", "targets", "measured", "observation", "truth_known", "recovered", "samples", "ways",
+        "sampling",
     )  # fmt: skip
     gives: ClassVar[tuple[str, ...]] = ("metrics", "rivals", "summary")
 
@@ -53,6 +54,8 @@ class EvaluateRecovery:
             found["best_baseline"] = shown
             found["gain_db"] = found["recovery"]["psnr"] - found["baselines"][shown]["psnr"]
             summary = _summary(found)
+        found["sampling"] = values["sampling"]["summary"]
+        summary = "\n".join([summary, *(f"chains: {line}" for line in values["sampling"]["lines"])])
         save_metrics(found, run.root)
         return {"metrics": found, "rivals": {"name": shown, "pictures": rivals[shown]}, "summary": summary}
 
