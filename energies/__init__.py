@@ -16,7 +16,7 @@ from energies.energy import Energy, gradient
 from energies.family import Family
 from energies.function import FunctionEnergy
 from energies.generators import Chain, Stepwise
-from energies.joint import EncoderLogits, JointEnergy
+from energies.joint import EncoderLogits, JointEnergy, NoisyClassifier
 from energies.observation import Average, Blur, Grey, Hidden, Noisy, Observation, Stacked
 from energies.references import ClipReference, Context, DataReference, LocalReference
 from energies.residual import ResidualEnergy
@@ -53,6 +53,7 @@ __all__ = [
     "LocalReference",
     "Mixture",
     "Noisy",
+    "NoisyClassifier",
     "Observation",
     "ResidualEnergy",
     "Schedule",

@@ -5,6 +5,7 @@ With logits f(x): E(x, y) = -f(x)[y], so that p(y | x) = softmax f(x)[y], and E(
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from energies.encoder import EncoderEnergy
-from energies.family import Family
+from energies.family import Family, check_level
 from energies.saving import Stored
 
 
@@ -20,9 +21,9 @@ class JointEnergy(Family):
     """E(x) of x in any modality, E(x, y) once a label is bound.
 
     Args:
-        classifier: any module that maps x [B, *event] to logits [B, num_classes]. With `EncoderLogits` of an encoder
-            over noise levels this energy is a family over them, too. A classifier of one's own is stored where it
-            derives from `energies.Stored`, which remembers the arguments of its constructor.
+        classifier: any module that maps x [B, *event] to logits [B, num_classes]. With a `NoisyClassifier`, as
+            `EncoderLogits` is, this energy is a family over noise levels, too. A classifier of one's own is stored where
+            it derives from `energies.Stored`, which remembers the arguments of its constructor.
         num_classes: of the logits.
         event_shape: of one x, where it is fixed.
     """
@@ -58,38 +59,71 @@ class JointEnergy(Family):
     @property
     def noisy(self) -> bool:
         """Whether the classifier is one over noise levels."""
-        return isinstance(self.classifier, EncoderLogits) and self.classifier.encoder.noisy
+        return isinstance(self.classifier, NoisyClassifier) and self.classifier.noisy
 
     def at(self, level: float | Tensor) -> JointEnergy:
         if not self.noisy:
             return super().at(level)  # which tells
-        classifier = EncoderLogits(self._encoder().at(level))
-        return self.bind(level=level, _modules={**self._modules, "classifier": classifier})
+        check_level(level)
+        return self.bind(level=level, _modules={**self._modules, "classifier": self._levelled().at(level)})
 
     @property
     def mean(self) -> Tensor:
-        return self._encoder().mean
+        return self._levelled().mean
 
     @property
     def spread(self) -> float:
-        return self._encoder().spread
+        return self._levelled().spread
 
     @property
     def origin(self) -> Tensor | float:
-        return self.classifier.encoder.mean if isinstance(self.classifier, EncoderLogits) else 0.0
+        return self.classifier.mean if isinstance(self.classifier, NoisyClassifier) else 0.0
 
-    def _encoder(self) -> EncoderEnergy:
-        if not isinstance(self.classifier, EncoderLogits):
-            raise RuntimeError("a classifier of one's own does not know mean and spread of its data")
-        return self.classifier.encoder
+    def _levelled(self) -> NoisyClassifier:
+        if not isinstance(self.classifier, NoisyClassifier):
+            raise RuntimeError("the classifier does not know mean and spread of its data: derive it of NoisyClassifier")
+        return self.classifier
 
 
-class EncoderLogits(Stored, nn.Module):
+class NoisyClassifier(Stored, nn.Module, ABC):
+    """Base of classifiers that know noise levels, with which a `JointEnergy` is a family over them.
+
+    Attributes:
+        mean: of the data [*event].
+        spread: of the data about it.
+        noisy: whether it knows levels after all.
+    """
+
+    mean: Tensor
+    spread: float
+    noisy: bool = True
+
+    @abstractmethod
+    def at(self, level: float | Tensor) -> NoisyClassifier:
+        """The same at a noise level, its weights shared."""
+
+
+class EncoderLogits(NoisyClassifier):
     """Our default classifier: minus the energies of the heads of an `EncoderEnergy`, one a class."""
 
     def __init__(self, encoder: EncoderEnergy) -> None:
         super().__init__()
         self.encoder = encoder
+
+    @property
+    def noisy(self) -> bool:  # type: ignore[override]
+        return self.encoder.noisy
+
+    @property
+    def mean(self) -> Tensor:  # type: ignore[override]
+        return self.encoder.mean
+
+    @property
+    def spread(self) -> float:  # type: ignore[override]
+        return self.encoder.spread
+
+    def at(self, level: float | Tensor) -> EncoderLogits:
+        return EncoderLogits(self.encoder.at(level))
 
     @property
     def arguments(self) -> dict[str, Any]:

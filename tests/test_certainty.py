@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import InputError
-from energies import JointEnergy
+from energies import JointEnergy, NoisyClassifier
 from pipelines.pipeline import Run
 from pipelines.stages.certainty import calibration, detection
 from pipelines.stages.images import outliers
@@ -117,10 +117,10 @@ def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_
         )
 
 
-class Leveled(nn.Module):
+class Leveled(NoisyClassifier):
     """Logits that depend on the noise level alone."""
 
-    noisy = True
+    mean, spread = torch.zeros(1, 2, 2), 1.0
 
     def __init__(self, level: float = 1.0) -> None:
         super().__init__()

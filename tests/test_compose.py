@@ -685,9 +685,7 @@ stages:
 """
     )
     expert((), 0, (3, 12, 12), noisy=False).save_pretrained(tmp_path / "clean")
-    clean = [f"learn.pretrained={tmp_path / 'clean'}"]
-    assert "was learned of clean x" in refusal(capsys, str(file), *clean, f"out={tmp_path / 'a'}")
-    clean += ["learn.objective.maximum_likelihood={sampling_steps: 3}"]
+    clean = [f"learn.pretrained={tmp_path / 'clean'}", "learn.objective.maximum_likelihood={sampling_steps: 3}"]
     assert "many noise levels" in refusal(
         capsys, str(file), f"learn.pretrained={noisy_expert(tmp_path)}", "recover.generator.chain={}",
         f"out={tmp_path / 'b'}",
@@ -852,7 +850,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_starts(arguments, w
         (["expr=form.circle"], "is called 'form'; known: shape, colour, size, place"),
         (["expr=shape.circle + glow"], "no label of the data is called 'glow'"),
         (["experts.shape=NONE"], "no such folder"),
-        (["experts.shape=EMPTY"], "no energy can be read there"),
+        (["experts.shape=EMPTY"], "holds no energy"),
         (["experts.shape=OTHER"], "is of 3x4x4, what is loaded of 3x12x12"),
         (["expr=shape.circle + bright", "experts.bright=score:glow"], "unknown score 'glow'; known: brightness"),
         (["expr=bright", "experts.bright=score:brightness"], "none of them was learned at many noise levels"),

@@ -594,7 +594,7 @@ def test_a_finished_run_is_exported_anew_and_says_what_could_not_be_met(recovere
         ("hide.noise=0", "noise must be positive"),
         ("recover.prior=nowhere", "prior=nowhere: no such file or folder"),
         ("recover.warm_up=-1", "warm_up must not be negative"),
-        ("learn.pretrained=nowhere", "nowhere holds no energy"),
+        ("learn.pretrained=nowhere", "nowhere: holds no energy"),
         ("learn.size=-8", "size must be 8"),
         ("learn.folds=100", "folds 2 to"),
         ("learn.energy.shapes.remembered=0", "remembered must be"),
