@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
 from energies.boltzmann import RBM
 from energies.bounded import Bounded
@@ -84,4 +86,8 @@ def load(folder: str | Path) -> Energy:
     energy = load_module(Path(folder))
     if not isinstance(energy, Energy):
         raise ValueError(f"{folder}: holds a {type(energy).__name__}, which is no energy")
+    for name, tensor in energy.state_dict().items():
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+            found = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(f"{folder}: holds {name} in {found}, expected float32")
     return energy

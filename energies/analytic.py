@@ -27,6 +27,7 @@ class Gaussian(Energy):
 
     def __init__(self, mean: list[float], precision: list[list[float]]) -> None:
         super().__init__()
+        self.event_shape = (len(mean),)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("precision", torch.tensor(precision))
 
@@ -62,6 +63,7 @@ class Mixture(Energy):
 
     def __init__(self, means: list[list[float]], stds: list[float], weights: list[float] | None = None) -> None:
         super().__init__()
+        self.event_shape = (len(means[0]),)
         self.register_buffer("means", torch.tensor(means))
         self.register_buffer("stds", torch.tensor(stds))
         self.register_buffer("weights", torch.tensor(weights or [1 / len(means)] * len(means)))
@@ -90,6 +92,7 @@ class Funnel(Energy):
 
     def __init__(self, dims: int = 3, width: float = 1.0) -> None:
         super().__init__()
+        self.event_shape = (dims,)
         self.dims, self.width = dims, width
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,6 +118,7 @@ class StudentT(Energy):
 
     def __init__(self, dims: int = 2, dof: int = 10) -> None:
         super().__init__()
+        self.event_shape = (dims,)
         self.dims, self.dof = dims, dof
 
     def forward(self, x: Tensor) -> Tensor:

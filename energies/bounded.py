@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from energies.energy import Energy, check_part
-from energies.family import Family
 
 
 class Bounded(Energy):
@@ -28,8 +27,6 @@ class Bounded(Energy):
         check_part(energy)
         if energy.constrained:
             raise TypeError("bound the energy first and condition it afterwards")
-        if isinstance(energy, Family) and energy.noisy and energy.level is None:
-            raise TypeError("a family over noise levels has no bounds: bind a level first, energy.at(sigma)")
         self.energy, self.low, self.high = energy, low, high
         self._event_shape = energy._event_shape
 
@@ -39,6 +36,10 @@ class Bounded(Energy):
     @property
     def origin(self) -> Tensor | float:
         return self.energy.origin
+
+    @property
+    def per_sample(self) -> bool:
+        return self.energy.per_sample
 
     @property
     def bounded(self) -> bool:

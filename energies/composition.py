@@ -51,6 +51,10 @@ class Composite(Family):
         return any(is_noisy(part) for part in self.parts)
 
     @property
+    def per_sample(self) -> bool:
+        return super().per_sample or any(part.per_sample for part in self.parts)
+
+    @property
     def scale(self) -> Tensor | None:
         return self._family().scale
 

@@ -101,6 +101,10 @@ class ConditionalEnergy(Family):
         return True
 
     @property
+    def per_sample(self) -> bool:
+        return super().per_sample or (self._context is not None and len(self._context.fill) > 1)
+
+    @property
     def mean(self) -> Tensor:
         """m [B, C, *size]."""
         return self.context.fill

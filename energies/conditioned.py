@@ -57,6 +57,13 @@ class Conditioned(Family):
         return isinstance(self.energy, Family) and self.energy.noisy
 
     @property
+    def per_sample(self) -> bool:
+        own = self.y if isinstance(self.y, tuple) else (self.y,)
+        shape = self.energy._event_shape  # where it is not known, a measurement may be of each sample
+        shared = shape is not None and all(y.ndim <= len(shape) or len(y) == 1 for y in own)
+        return self.energy.per_sample or not shared
+
+    @property
     def mean(self) -> Tensor:
         return self.prior.mean
 
@@ -81,7 +88,7 @@ class Conditioned(Family):
         return self.bind(_modules={**self._modules, "energy": self.energy.given(label)})
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.energy(x) + self.observation.misfit(x, self.y, self._deviation(x))
+        return self.energy(x) + self.observation.misfit(x, _like(self.y, x), self._deviation(x))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         v = self.energy.tangent(v, scale)
@@ -92,17 +99,17 @@ class Conditioned(Family):
         x = self.energy.project(x)
         if self.level is not None or not self.observation.holds:
             return x
-        return self.observation.project(x, self.y)
+        return self.observation.project(x, _like(self.y, x))
 
     def denoise(self, x: Tensor, *, slope: Tensor | None = None, create_graph: bool = False) -> Tensor:
         """Expected clean x of which y is seen, exactly where it was."""
         x = super().denoise(x, slope=slope, create_graph=create_graph)
-        return self.observation.project(x, self.y, self.scale) if self.observation.holds else x
+        return self.observation.project(x, _like(self.y, x), self.scale) if self.observation.holds else x
 
     def start(self, noise: Tensor, level: float) -> Tensor:
         """From the mean that the measurement allows."""
         x = self.prior.start(torch.zeros_like(noise), level)
-        seen = self.observation.project(x, self.y, self.scale) if self.observation.holds else x
+        seen = self.observation.project(x, _like(self.y, x), self.scale) if self.observation.holds else x
         return seen + (self.prior.start(noise, level) - x)
 
     @property
@@ -143,6 +150,11 @@ class Conditioned(Family):
             return None
         sigma = self.sigma(x)
         return sigma if self.scale is None else sigma * self.scale
+
+
+def _like(y: Measurement, x: Tensor) -> Measurement:
+    """y in the number format and on the device of x."""
+    return tuple(part.to(x) for part in y) if isinstance(y, tuple) else y.to(x)
 
 
 def _measured(energy: Energy, observation: Observation, y: Measurement) -> Measurement:

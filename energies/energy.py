@@ -67,6 +67,11 @@ class Energy(Stored, nn.Module, PyTorchModelHubMixin, model_card_template=CARD, 
         return 0.0
 
     @property
+    def per_sample(self) -> bool:
+        """Whether something, a label or a measurement, is bound for each sample of a batch by itself."""
+        return False
+
+    @property
     def constrained(self) -> bool:
         """Whether `project` and `tangent` hold x to an exact measurement."""
         return False

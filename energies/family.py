@@ -44,6 +44,10 @@ class Family(Energy):
         return False
 
     @property
+    def per_sample(self) -> bool:
+        return any(isinstance(bound, Tensor) and bound.numel() > 1 for bound in (self.label, self.level))
+
+    @property
     def mean(self) -> Tensor:
         """Mean of the data [*event], where noise is centred. RuntimeError: it is not known."""
         raise RuntimeError(f"{type(self).__name__} does not know the mean of its data")

@@ -22,8 +22,8 @@ class JointEnergy(Family):
 
     Args:
         classifier: any module that maps x [B, *event] to logits [B, num_classes]. With a `NoisyClassifier`, as
-            `EncoderLogits` is, this energy is a family over noise levels, too. A classifier of one's own is stored where
-            it derives from `energies.Stored`, which remembers the arguments of its constructor.
+            `EncoderLogits` is, this energy is a family over noise levels, too. One of one's own is stored if it derives
+            from `energies.Stored`, which remembers the arguments of its constructor.
         num_classes: of the logits.
         event_shape: of one x, where it is fixed.
     """

@@ -83,6 +83,11 @@ def _per_sample(like: Tensor, value: float) -> Tensor:
     return like.new_full((len(like), *[1] * (like.ndim - 1)), value)
 
 
+def reciprocal(x: Tensor) -> Tensor:
+    """1 / x, and 0 for 0."""
+    return torch.where(x == 0, 0.0, 1 / torch.where(x == 0, 1.0, x))
+
+
 def _ratio(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     """a / b; 0 elsewhere, whatever b is there."""
     return torch.where(where, a / torch.where(where, b, 1.0), 0.0)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from energies.linear import blur_response, inverse, to_cosines
+from energies.linear import blur_response, inverse, reciprocal, to_cosines
 from energies.samplers.state import Rng, normal
 
 Measurement = Any
@@ -22,8 +22,8 @@ class Observation(ABC):
     """A linear operator A on x [B, *event], and what its measurements y = A x, exact or noisy, say about x.
 
     A subclass defines `observe` and `adjoint`; what follows from them is here. Give closed forms where there are any.
-    All follows the device and dtype of x, and sample k of a batch does not depend on the others. A `scale` s > 0
-    broadcasts with x; S = diag(s).
+    All follows the device and dtype of x, and sample k of a batch does not depend on the others. A `scale` s >= 0
+    broadcasts with x; S = diag(s). Elements of scale 0 stay as they are.
     """
 
     @abstractmethod
@@ -49,7 +49,15 @@ class Observation(ABC):
 
         By at most 50 steps of `energies.linear.conjugate_residuals`; differentiable in r.
         """
-        return inverse(lambda z: self._covariance(z, ridge, scale), r, lambda z: z)
+
+        def covariance(z: Tensor) -> Tensor:
+            return ridge * z + self.observe(_times(self.adjoint(z), scale, 2))
+
+        return inverse(covariance, r, lambda z: self.precondition(z, ridge, scale))
+
+    def precondition(self, r: Measurement, ridge: float, scale: Tensor | None) -> Measurement:
+        """What is near to `solve`, symmetric and cheap: conjugate residuals are as fast as it is near."""
+        return r
 
     def residual(self, x: Tensor, y: Measurement) -> Measurement:
         """y - A x, 0 where y is no measurement."""
@@ -89,10 +97,6 @@ class Observation(ABC):
     def to(self, device: torch.device | str) -> Observation:
         """The same with its tensors on a device."""
         return self
-
-    def _covariance(self, z: Measurement, ridge: float, scale: Tensor | None) -> Measurement:
-        """(ridge + A S^2 A^T) z."""
-        return ridge * z + self.observe(_times(self.adjoint(z), scale, 2))
 
 
 def _both(work: Callable[[Tensor, Tensor], Tensor], a: Measurement, b: Measurement) -> Measurement:
@@ -136,7 +140,11 @@ class Hidden(Observation):
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + s^2) where x is seen, 0 where it is hidden."""
-        return self.observe(r / (ridge + (1.0 if scale is None else scale.square())))
+        power = torch.ones_like(r) if scale is None else scale.square()
+        return self.observe(r * reciprocal(ridge + power))
+
+    def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
+        return self.solve(r, ridge, scale)
 
     def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
         """y where seen, x where hidden: exact to the last bit, whatever the scale."""
@@ -184,8 +192,11 @@ class Average(Observation):
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + the mean of s^2 over the block / its size)."""
-        power = 1.0 if scale is None else self.observe(scale.square().expand_as(self.spread(r)))
-        return r / (ridge + power / math.prod(self.factor))
+        power = self.observe(_times(torch.ones_like(self.spread(r)), scale, 2))
+        return r * reciprocal(ridge + power / math.prod(self.factor))
+
+    def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
+        return self.solve(r, ridge, scale)
 
     def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
         """x moved so that its block means are y, to rounding; with a scale, most where s is large."""
@@ -193,14 +204,14 @@ class Average(Observation):
         if scale is None:
             return x + self.spread(change)
         power = scale.square().expand_as(x)
-        return x + power * self.spread(change / self.observe(power))
+        return x + power * self.spread(change * reciprocal(self.observe(power)))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v without its block means; with a scale, such that scale * v has none."""
         if scale is None:
             return v - self.spread(self.observe(v))
         s = scale.expand_as(v)
-        return v - s * self.spread(self.observe(s * v) / self.observe(s * s))
+        return v - s * self.spread(self.observe(s * v) * reciprocal(self.observe(s * s)))
 
 
 @dataclass(frozen=True)
@@ -227,7 +238,10 @@ class Grey(Observation):
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + the sum over the channels of weight^2 s^2)."""
         along = _times(self.adjoint(torch.ones_like(r)), scale)
-        return r / (ridge + along.square().sum(1, keepdim=True))
+        return r * reciprocal(ridge + along.square().sum(1, keepdim=True))
+
+    def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
+        return self.solve(r, ridge, scale)
 
     def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
         """x moved along the weights, times s^2 with a scale, so that its sums are y, to rounding."""
@@ -240,7 +254,7 @@ class Grey(Observation):
         """v without its part along the weights; with a scale, such that the sums of scale * v are 0."""
         self._check(v, "v")
         along = self._weights(v) if scale is None else self._weights(v) * scale.expand_as(v)
-        return v - along * (along * v).sum(1, keepdim=True) / along.square().sum(1, keepdim=True)
+        return v - along * (along * v).sum(1, keepdim=True) * reciprocal(along.square().sum(1, keepdim=True))
 
     def _check(self, x: Tensor, name: str) -> None:
         if x.shape[1] != len(self.weights):
@@ -289,12 +303,16 @@ class Blur(Observation):
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """By the cosines where the scale is the same all over the blurred axes; else by conjugate residuals."""
-        response = self._response(r).square()
         if scale is None or self._flat(scale):
-            return self._filter(r, _reciprocal(ridge + _times(response, scale, 2)))
-        typical = scale.square().mean(tuple(range(-min(self.axes, scale.ndim), 0)), keepdim=True)
-        near = _reciprocal(ridge + typical * response)
-        return inverse(lambda z: self._covariance(z, ridge, scale), r, lambda z: self._filter(z, near))
+            return self.precondition(r, ridge, scale)
+        return super().solve(r, ridge, scale)
+
+    def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
+        """By the cosines, with the mean of s^2 over the blurred axes in place of s^2."""
+        power = self._response(r).square()
+        if scale is not None:
+            power = power * scale.square().mean(tuple(range(-min(self.axes, scale.ndim), 0)), keepdim=True)
+        return self._filter(r, reciprocal(ridge + power))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """What is lost of v: its cosines that the blur leaves less than `least` of."""
@@ -312,11 +330,6 @@ class Blur(Observation):
 
     def _filter(self, x: Tensor, factor: Tensor) -> Tensor:
         return to_cosines(to_cosines(x, self.axes) * factor, self.axes, back=True)
-
-
-def _reciprocal(x: Tensor) -> Tensor:
-    """1 / x, and 0 for 0."""
-    return torch.where(x == 0, 0.0, 1 / torch.where(x == 0, 1.0, x))
 
 
 @dataclass(frozen=True)
@@ -390,6 +403,7 @@ class Stacked(Observation):
     """Several measurements of the same x, such as a part seen exactly and all of it blurred, with noise.
 
     A measurement y is a tuple of one for each part. The exact parts are held together, and the noisy ones add up.
+    What is seen of a `Hidden` is held to the last bit: the other parts only move the rest, as if its scale were 0.
     Exact parts that contradict each other are held as nearly as they can be, in least squares.
 
     Attributes:
@@ -423,7 +437,7 @@ class Stacked(Observation):
     def solve(self, r: tuple[Tensor, ...], ridge: float = 0.0, scale: Tensor | None = None) -> tuple[Tensor, ...]:
         """(ridge + A S^2 A^T)^-1 r of all parts together, noisy ones included, by conjugate residuals.
 
-        The parts' own solutions precondition it (block Jacobi).
+        The parts' own preconditioners precondition it (block Jacobi).
         """
         shapes = [one.shape[1:] for _, one in self._pairs(r)]
 
@@ -431,26 +445,34 @@ class Stacked(Observation):
             return ridge * z + _joined(self.observe(_times(self.adjoint(_apart(z, shapes)), scale, 2)))
 
         def near(z: Tensor) -> Tensor:
-            return _joined(part.solve(one, ridge, scale) for part, one in self._pairs(_apart(z, shapes)))
+            return _joined(part.precondition(one, ridge, scale) for part, one in self._pairs(_apart(z, shapes)))
 
         return _apart(inverse(apply, _joined(r), near), shapes)
 
     def project(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
-        held = [(part, one) for part, one in self._pairs(y) if part.exact]
-        if not held:
-            return x
-        if len(held) == 1:
-            return held[0][0].project(x, held[0][1], scale)
-        exact = Stacked(tuple(part for part, _ in held))
-        r = tuple(one - part.observe(x) for part, one in held)
-        return x + _times(exact.adjoint(exact.solve(r, 0.0, scale)), scale, 2)
+        others = []
+        for part, one in self._pairs(y):
+            if isinstance(part, Hidden):
+                x, scale = part.project(x, one), part.tangent(torch.ones_like(x) if scale is None else scale)
+            elif part.exact:
+                others.append((part, one))
+        if len(others) < 2:
+            return others[0][0].project(x, others[0][1], scale) if others else x
+        held = Stacked(tuple(part for part, _ in others))
+        r = tuple(one - part.observe(x) for part, one in others)
+        return x + _times(held.adjoint(held.solve(r, 0.0, scale)), scale, 2)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        held = tuple(part for part in self.parts if part.exact)
-        if len(held) < 2:
-            return held[0].tangent(v, scale) if held else v
-        exact = Stacked(held)
-        return v - _times(exact.adjoint(exact.solve(exact.observe(_times(v, scale)), 0.0, scale)), scale)
+        others = []
+        for part in self.parts:
+            if isinstance(part, Hidden):
+                v, scale = part.tangent(v), part.tangent(torch.ones_like(v) if scale is None else scale)
+            elif part.exact:
+                others.append(part)
+        if len(others) < 2:
+            return others[0].tangent(v, scale) if others else v
+        held = Stacked(tuple(others))
+        return v - _times(held.adjoint(held.solve(held.observe(_times(v, scale)), 0.0, scale)), scale)
 
     def residual(self, x: Tensor, y: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(part.residual(x, own) for part, own in self._pairs(y))

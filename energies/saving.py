@@ -58,7 +58,6 @@ def load_module(folder: Path) -> nn.Module:
         content = _content((folder / DESCRIPTION).read_bytes())
         tensors = _tensors(folder / WEIGHTS, content)
         _check_finite(tensors)
-        _check_formats(tensors)
         return restore(content["energy"], tensors, "energy")
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
@@ -127,10 +126,3 @@ def _check_finite(tensors: dict[str, Tensor]) -> None:
     if wrong:
         more = f" and {len(wrong) - 1} tensors more" if len(wrong) > 1 else ""
         raise ValueError(f"numbers that are not finite are in {wrong[0]}{more}")
-
-
-def _check_formats(tensors: dict[str, Tensor]) -> None:
-    """ValueError: weights are in a short number format, or in several."""
-    found = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()})
-    if found not in ([], ["float32"], ["float64"]):
-        raise ValueError(f"{WEIGHTS} holds numbers of {' and '.join(found)}; all must be float32, or all float64")

@@ -593,7 +593,7 @@ def test_a_finished_run_is_exported_anew_and_says_what_could_not_be_met(recovere
         ("hide.voxels=1.5", "voxels must lie"),
         ("hide.noise=0", "noise must be positive"),
         ("recover.prior=nowhere", "prior=nowhere: no such file or folder"),
-        ("recover.warm_up=-1", "warm_up must not be negative"),
+        ("recover.warm_up=-1", "warm_up must be 0, or 50 or more"),
         ("learn.pretrained=nowhere", "nowhere: holds no energy"),
         ("learn.size=-8", "size must be 8"),
         ("learn.folds=100", "folds 2 to"),

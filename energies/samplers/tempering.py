@@ -72,6 +72,8 @@ class Tempered(Energy):
         return None if self.energy.exact is None else Tempered(self.energy.exact, self.betas)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
+        if not self.energy.per_sample:
+            return self.energy.tangent(v, scale)
         if scale is None or scale.ndim < v.ndim or len(scale) != len(v):
             return self._each(lambda part: self.energy.tangent(part, scale), v)
         parts = zip(self._split(v), self._split(scale), strict=True)
@@ -81,6 +83,8 @@ class Tempered(Energy):
         return self._each(self.energy.project, x)
 
     def reflect(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not self.energy.per_sample:
+            return self.energy.reflect(x)
         parts = [self.energy.reflect(part) for part in self._split(x)]
         signs = [sign for _, sign in parts if sign is not None]
         return self._join([part for part, _ in parts]), self._join(signs) if signs else None
@@ -105,6 +109,9 @@ class Tempered(Energy):
         return torch.stack(list(parts), 1).flatten(0, 1)
 
     def _each(self, work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Of all replicas at once, unless something is bound for each chain."""
+        if not self.energy.per_sample:
+            return work(x)
         return self._join([work(part) for part in self._split(x)])
 
 

@@ -27,7 +27,8 @@ def load_energy(folder: Path, address: str) -> Energy:
     try:
         return energies.load(folder)
     except (OSError, ValueError) as error:
-        raise InputError(f"{address}={folder}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder} ')}") from None
+        told = str(error).removeprefix(f"{folder}").lstrip(": ")
+        raise InputError(f"{address}={folder}: {told}") from None
 
 
 def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrained", what: str = "pictures") -> Energy:
