@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,17 @@ CHECKS = (
     ("-m", "ruff", "format", "--check"),
     ("-m", "pyright", "--pythonpath", sys.executable),
     ("tools/mutate_samplers.py",),
-    ("-m", "pytest"),
+    ("-m", "pytest", "-n", "auto", "--dist", "loadfile"),
 )
 
 
 def main() -> int:
     """The exit status of the first check that fails; 0: all hold."""
+    environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **os.environ}  # a core for each test process
     for check in CHECKS:
         name = " ".join(word for word in check if word not in ("-m", "--pythonpath", sys.executable))
         print(f"== {name}", flush=True)
-        status = subprocess.run([sys.executable, *check], cwd=ROOT).returncode
+        status = subprocess.run([sys.executable, *check], cwd=ROOT, env=environment).returncode
         if status:
             print(f"{name} failed", file=sys.stderr)
             return status
