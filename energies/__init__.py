@@ -6,22 +6,22 @@ from pathlib import Path
 
 import torch
 
+from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
 from energies.boltzmann import RBM
 from energies.bounded import Bounded
-from energies.composition import AnyOf, WeightedSum, any_of
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
-from energies.convnet import GenerativeConvNet
-from energies.encoder import EncoderEnergy
 from energies.energy import Energy, gradient
 from energies.family import Family
 from energies.function import FunctionEnergy
 from energies.generators import Chain, Stepwise
 from energies.joint import EncoderLogits, JointEnergy, NoisyClassifier
+from energies.networks.convnet import GenerativeConvNet
+from energies.networks.encoder import EncoderEnergy
+from energies.networks.residual import ResidualEnergy
 from energies.observation import Average, Blur, Grey, Hidden, Noisy, Observation, Stacked
 from energies.references import ClipReference, Context, DataReference, LocalReference
-from energies.residual import ResidualEnergy
 from energies.saving import Stored, load_module
 from energies.schedule import Schedule
 from energies.symmetry import Invariant, Tiled, invariant, tiled

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from energies.convnet import Conv3d
+from energies.networks.convnet import Conv3d
 
 Compute = Literal["auto", "float32", "bfloat16"]
 """Number format of convolutions and products; auto: bfloat16 where the processor computes in it, else float32."""

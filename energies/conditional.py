@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from energies.conditioned import Conditioned
-from energies.convnet import UNet
 from energies.family import Family
+from energies.networks.convnet import UNet
 from energies.observation import Measurement, Observation
 from energies.references import Context, Reference
 

@@ -1,6 +1,6 @@
 """An energy is a function x -> E(x), with p(x) proportional to exp(-E(x)): lower is likelier.
 
-Energies add (a product of experts) and scale (a temperature): energies/composition.py. `posterior` conditions one on a
+Energies add (a product of experts) and scale (a temperature): energies/algebra.py. `posterior` conditions one on a
 measurement. `gradient` is the one place that differentiates them for sampling. `tangent` and `project` are the identity
 unless an observation constrains x (energies/observation.py), `reflect` unless x is bounded (energies/bounded.py).
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from energies.saving import Stored, load_module, save_module
 
 if TYPE_CHECKING:
-    from energies.composition import WeightedSum
+    from energies.algebra import WeightedSum
     from energies.conditioned import Conditioned
     from energies.observation import Measurement, Observation
 
@@ -148,7 +148,7 @@ class Energy(Stored, nn.Module, PyTorchModelHubMixin, model_card_template=CARD, 
 
 
 def _weighted(terms: list[tuple[float, Energy]]) -> WeightedSum:
-    from energies.composition import weighted  # which is made of this
+    from energies.algebra import weighted  # which is made of this
 
     return weighted(terms)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from energies.energy import Energy, gradient
 
 if TYPE_CHECKING:
-    from energies.composition import WeightedSum
+    from energies.algebra import WeightedSum
 
 F = TypeVar("F", bound="Family")
 

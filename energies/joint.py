@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energies.encoder import EncoderEnergy
 from energies.family import Family, check_level
+from energies.networks.encoder import EncoderEnergy
 from energies.saving import Stored
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from energies.composition import Composite
+from energies.algebra import Composite
 from energies.energy import Energy
 from energies.family import Family
 

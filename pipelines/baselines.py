@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energies import interpolation
-from energies.fill import held_out_masks
+from energies.classical import inpainting
+from energies.classical.stacking import held_out_masks
 
 Baseline = Literal["temporal_linear", "nearest_frame", "biharmonic", "total_variation"]
 
@@ -24,8 +24,8 @@ def fill(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generator) 
     rng: for the held-out masks that total variation is tuned on.
     """
     methods: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "temporal_linear": interpolation.temporal_linear,
-        "nearest_frame": interpolation.nearest_frame,
+        "temporal_linear": inpainting.temporal_linear,
+        "nearest_frame": inpainting.nearest_frame,
         "biharmonic": biharmonic,
         "total_variation": lambda clip, mask: total_variation(clip, mask, held_out_masks(hidden, 1, rng)),
     }
@@ -36,7 +36,7 @@ def biharmonic(clip: Tensor, hidden: Tensor) -> Tensor:
     """Each frame by itself with scikit-image's biharmonic inpainting; frames that are hidden whole by their nearest."""
     from skimage.restoration import inpaint_biharmonic
 
-    out = interpolation.nearest_frame(clip, hidden)
+    out = inpainting.nearest_frame(clip, hidden)
     for t in range(clip.shape[1]):
         if hidden[t].any() and not hidden[t].all():
             picture = clip[:, t].movedim(0, -1).double().numpy()
@@ -49,9 +49,9 @@ def total_variation(clip: Tensor, hidden: Tensor, held_out: Sequence[Tensor]) ->
     """Least total variation in space and time, its temporal weight the best one for held-out pixels."""
 
     def solve(mask: Tensor, weight: float) -> Tensor:
-        line = interpolation.temporal_linear(clip, mask)
-        start = interpolation.smooth(clip, mask, line, order=1, time=weight)
-        return interpolation.total_variation(clip, mask, start, time=weight)
+        line = inpainting.temporal_linear(clip, mask)
+        start = inpainting.smooth(clip, mask, line, order=1, time=weight)
+        return inpainting.total_variation(clip, mask, start, time=weight)
 
     def error(weight: float) -> float:
         return sum(float((solve(hidden | mask, weight) - clip)[:, mask].square().sum()) for mask in held_out)

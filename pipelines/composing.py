@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from energies.composition import AnyOf, Composite, WeightedSum
+from energies.algebra import AnyOf, Composite, WeightedSum
 from energies.energy import Energy
 from energies.family import Family, is_noisy
 from pipelines import expression

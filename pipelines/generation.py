@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import ConditionalEnergy, Energy, Family, Schedule
-from energies.composition import AnyOf
+from energies.algebra import AnyOf
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
 from energies.generators import Chain, Generator, Stepwise

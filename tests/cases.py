@@ -45,7 +45,7 @@ from energies import (
     tiled,
 )
 from energies.family import is_noisy
-from energies.subspace import Subspace
+from energies.references.probabilistic_pca import ProbabilisticPCA
 from tests.conftest import seeded
 
 NUM = 3
@@ -232,7 +232,7 @@ PLAIN = {
     "ising": Case(lambda: Ising(2, 3), (2, 3), binary=(-1.0, 1.0)),
     "rbm": Case(lambda: stirred(RBM(3, 2)), (5,), binary=(0.0, 1.0)),
     "free energy": Case(lambda: stirred(RBM(4, 2).marginal()), (4,), binary=(0.0, 1.0)),
-    "subspace": Case(lambda: Subspace.fit(torch.randn(5, *FLAT, generator=seeded(6)), 3, 0.5), FLAT),
+    "subspace": Case(lambda: ProbabilisticPCA.fit(torch.randn(5, *FLAT, generator=seeded(6)), 3, 0.5), FLAT),
     "bounded": Case(lambda: Bounded(Gaussian([1.0, -0.5], [[2.0, 0.5], [0.5, 1.0]]), -0.5, 0.7), (2,)),
 }
 GIVEN = {

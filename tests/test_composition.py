@@ -35,8 +35,8 @@ from energies import (
     tiled,
 )
 from energies.analytic import Mixture
-from energies.balance import balanced, log_normalizers, tuned
 from energies.function import SCORES
+from energies.mbar import balanced, log_normalizers, tuned
 from energies.samplers import HMC, Sampler
 from energies.sampling import anneal, sample
 from energies.schedule import Schedule

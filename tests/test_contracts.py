@@ -13,7 +13,7 @@ from torch import Tensor
 
 import energies
 from energies import Conditioned, Energy, Family, FunctionEnergy, gradient
-from energies.composition import Composite, Expected
+from energies.algebra import Composite, Expected
 from energies.family import is_noisy
 from energies.samplers.tempering import Tempered
 from energies.symmetry import OfOne

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import energies
 from energies import EncoderEnergy, ResidualEnergy, gradient
 from energies.compute import prepared
-from energies.convnet import Conv3d, shuffle, unshuffle
+from energies.networks.convnet import Conv3d, shuffle, unshuffle
+from energies.networks.residual import Normed
 from energies.objectives import Batch, ScoreMatching
-from energies.residual import Normed
 from pipelines.muon import Muon
 
 SHAPES = {"image": (2, 5, 6), "video": (1, 3, 4, 5)}

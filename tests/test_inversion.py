@@ -13,7 +13,7 @@ from data import images
 from energies import EncoderEnergy, Gaussian, Schedule
 from energies.generators import Chain, Stepwise
 from energies.inversion import _downhill, _pull_back, decode, descend, deterministic, heun, invert, rise, undo
-from energies.walks import between, blend, doubt, likeliest, slerp
+from energies.paths import between, blend, doubt, likeliest, slerp
 from pipelines import run
 from pipelines.stages import judge
 from pipelines.stages.images import Interpolate, Reconstruct

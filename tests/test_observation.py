@@ -24,9 +24,9 @@ from energies import (
     gradient,
 )
 from energies.linear import inverse
+from energies.references.probabilistic_pca import ProbabilisticPCA
 from energies.samplers import Langevin
 from energies.sampling import sample
-from energies.subspace import Subspace
 
 MASKS = {
     "pixels": torch.rand(4, 6, 5, generator=torch.Generator().manual_seed(0)) < 0.5,
@@ -589,7 +589,7 @@ def test_a_subspace_is_fitted_alike_to_few_x_and_to_many(num, rank):
     """By products of rows or by their covariance, it is what the singular values say."""
     size = torch.linspace(0.1, 2, 24).view(2, 3, 4)
     x, points = ((draws(n, 2, 3, 4, seed=n) * size + 0.7).float() for n in (num, 7))
-    found = Subspace.fit(x, rank, 0.3)
+    found = ProbabilisticPCA.fit(x, rank, 0.3)
     mean, covariance = dense(x, rank, 0.3)
     assert len(found.variances) == min(rank, num - 1, 24)
     d = points.flatten(1).double() - mean
@@ -605,7 +605,7 @@ def test_the_expectation_is_the_posterior_mean_of_the_gaussian(name, num):
     scale = torch.linspace(0.3, 2, 72).view(shape)
     x = (draws(num, *shape, seed=7) * scale + 0.5 * draws(num, 1, 4, 6, seed=8) + 0.3).float()
     noise, operator = 0.3, OPERATORS[name]
-    found = Subspace.fit(x, 8, noise)
+    found = ProbabilisticPCA.fit(x, 8, noise)
     mean, covariance = dense(x, 8, noise)
     signal = covariance - noise**2 * torch.eye(72, dtype=torch.float64)
     truth = draws(2, *shape, seed=9).float()

@@ -23,7 +23,7 @@ from energies import (
     tiled,
 )
 from energies.compute import prepared
-from energies.convnet import Conv3d
+from energies.networks.convnet import Conv3d
 from energies.symmetry import TURNS, Flip, Turn
 
 MIRRORS = (Turn(times=0), Turn(times=2), Flip(-1), Flip(-2))

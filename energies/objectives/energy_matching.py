@@ -9,9 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from energies.bounded import Bounded
-from energies.encoder import EncoderEnergy
 from energies.energy import gradient
 from energies.generators import Chain
+from energies.networks.encoder import EncoderEnergy
 from energies.objectives.batch import Batch, Metrics, labelled
 from energies.objectives.likelihood import advance
 from energies.samplers.langevin import Langevin

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from energies.observation import Average, Blur, Grey, Hidden, Measurement, Noisy, Observation
 from energies.references.context import Context, Reference
 from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred, whole_mask
-from energies.subspace import Subspace
+from energies.references.probabilistic_pca import ProbabilisticPCA
 
 KINDS = ("hidden", "average", "grey")
 TOGETHER = 256  # measurements compared with all that is remembered at once
@@ -45,7 +45,7 @@ class Memory:
     def __init__(self, x: Tensor, rank: int = 600, noise: float = 0.6, binary: bool = True) -> None:
         self.binary = binary
         self.x = torch.cat([x, x.flip(2)]) if binary else x
-        self.subspace = Subspace.fit(self.x, rank, noise)
+        self.subspace = ProbabilisticPCA.fit(self.x, rank, noise)
 
     def free(self, num: int) -> Context:
         """Nothing is seen: the mean."""

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import Energy, Family, FunctionEnergy, Schedule
-from energies.balance import balanced, tuned
-from energies.composition import AnyOf, WeightedSum
+from energies.algebra import AnyOf, WeightedSum
 from energies.family import is_noisy
 from energies.function import SCORES
+from energies.mbar import balanced, tuned
 from energies.samplers.state import normal
 from energies.sampling import anneal
 from pipelines import expression

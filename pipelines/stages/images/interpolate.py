@@ -13,7 +13,7 @@ from data import images
 from data.errors import InputError
 from energies import Chain, Schedule
 from energies.inversion import decode, invert
-from energies.walks import between, blend, doubt, likeliest, slerp
+from energies.paths import between, blend, doubt, likeliest, slerp
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.reporting import details
@@ -57,7 +57,7 @@ class Interpolate:
 
     walk: Walk | None = None
     """spherical or linear: through the starting noise, or at `level`; chosen: of several spherical walks at levels
-    around `level` those frames that the energy doubts least (energies/walks.py), in short steps. null: chosen, or
+    around `level` those frames that the energy doubts least (energies/paths.py), in short steps. null: chosen, or
     spherical where the energy has no noise levels."""
 
     level: float | None = None

@@ -30,7 +30,7 @@ Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatch
 
 @dataclass(frozen=True)
 class Encoder:
-    """Our default: a scalar ConvNet that reads every level, at all noise levels or of clean x (energies/encoder.py)."""
+    """Our default: a scalar ConvNet that reads every level, at all noise levels or of clean x."""
 
     widths: tuple[int, ...] = (32, 64, 128, 192)
     """Channels of the levels, from half the resolution on; of small pictures only the first ones."""
@@ -44,7 +44,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Residual:
-    """The residual network of Du & Mordatch 2019, with spectral norms (energies/residual.py)."""
+    """The residual network of Du & Mordatch 2019, with spectral norms (energies/networks/residual.py)."""
 
     width: int = 32
     """Channels of the first level; each further one has twice as many."""
@@ -56,7 +56,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class ConvNet:
-    """The published generative ConvNet of whole objects (Xie et al. 2016; energies/convnet.py)."""
+    """The published generative ConvNet of whole objects (Xie et al. 2016; energies/networks/convnet.py)."""
 
     sigma: float = 0.5
     """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""

@@ -15,7 +15,7 @@ from data.errors import InputError
 from energies import Chain, Energy, Schedule
 from energies.family import is_noisy
 from energies.inversion import decode, deterministic, invert
-from energies.subspace import Subspace
+from energies.references.probabilistic_pca import ProbabilisticPCA
 from pipelines import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.report import Report
@@ -96,7 +96,7 @@ class Reconstruct:
         train = to_float(loaded["train"][:FITTED])
         found = {"mean_picture": error(train.mean(0).expand_as(x), x)}
         for rank in self.components:
-            space = Subspace.fit(train, rank, 1.0)
+            space = ProbabilisticPCA.fit(train, rank, 1.0)
             along = (x.flatten(1) - space.mean) @ space.basis.T
             found[f"{rank}_components"] = error((space.mean + along @ space.basis).view_as(x).clamp(-1, 1), x)
         return found

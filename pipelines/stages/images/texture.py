@@ -90,7 +90,7 @@ class LoadTexture:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Our default: a scalar ConvNet that reads every level, at all noise levels (energies/encoder.py)."""
+    """Our default: a scalar ConvNet that reads every level, at all noise levels (energies/networks/encoder.py)."""
 
     widths: tuple[int, ...] = (32, 64, 96)
     """Channels of the levels, from half the resolution on."""
@@ -119,7 +119,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class ConvNet:
-    """The published generative ConvNet of textures (Xie et al. 2016; energies/convnet.py), learned by MCMC."""
+    """The published generative ConvNet of textures (Xie et al. 2016; energies/networks/convnet.py), learned by MCMC."""
 
     sigma: float = 0.5
     """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""

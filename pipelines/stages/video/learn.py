@@ -12,7 +12,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context, GenerativeConvNet
 from energies.buffer import ReplayBuffer
-from energies.fill import Example, Reference, held_out_masks, reference
+from energies.classical.stacking import Example, Reference, held_out_masks, reference
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
 from pipelines.stages.results import weights_of
@@ -38,7 +38,7 @@ class Refine:
 
 @dataclass(frozen=True)
 class ConvNet:
-    """A published generative ConvNet (energies/convnet.py)."""
+    """A published generative ConvNet (energies/networks/convnet.py)."""
 
     preset: Literal["st", "fc_s"] = "st"
     """st: filters everywhere in space and time; fc_s: whole-frame filters."""

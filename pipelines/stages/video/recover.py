@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from energies import Context, Energy, Schedule
+from energies.classical.stacking import trust
 from energies.diagnostics import Monitor, saturation
 from energies.family import is_noisy
-from energies.fill import trust
 from energies.matching import MomentMatching
 from energies.samplers import Langevin
 from energies.sampling import LevelSampler

@@ -13,7 +13,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import Family, Hidden, Schedule
 from energies.family import is_noisy
-from energies.walks import between
+from energies.paths import between
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
@@ -29,7 +29,7 @@ TOGETHER = 16  # shapes whose energies are taken at once
 class Interpolate:
     """See a share of the voxels of the one shape and of the other, less of the first and more of the second step by
     step, and expect the rest: an amortised posterior mean. An energy that is not told what is seen takes both shapes to
-    a noise level, fades one into the other there, and follows its probability flow down again (energies/walks.py).
+    a noise level, fades one into the other there, and follows its probability flow down again (energies/paths.py).
 
     The path is compared with a cross-fade of the two, into metrics.json: by energy, by how near to a shape that was
     learned from its steps are, and by whether they hold together.

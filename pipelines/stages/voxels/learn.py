@@ -71,7 +71,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class DescriptorNet:
-    """The published generative ConvNet for voxels (Xie et al. 2018; energies/convnet.py)."""
+    """The published generative ConvNet for voxels (Xie et al. 2018; energies/networks/convnet.py)."""
 
     sigma: float = 0.5
     """Standard deviation of the Gaussian reference, in units of x (half the range of values)."""
@@ -79,7 +79,7 @@ class DescriptorNet:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A scalar ConvNet at all noise levels that reads every level of a bottom-up network (energies/encoder.py): for
+    """A scalar ConvNet at all noise levels that reads every level of a bottom-up network (networks/encoder.py): for
     features, for coarse shapes that are refined afterwards, and, by conditioning, for every way to recover shapes."""
 
     widths: tuple[int, ...] = (16, 96, 128, 192)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from data import twins, voxels
+from data import near_duplicates, voxels
 from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
@@ -85,7 +85,7 @@ class Load:
                 f"{self.voxels}: is of {side} voxels a side; {SIDES.start} to {SIDES[-1]} can be learned from"
             )
         rng = np.random.default_rng(0)  # always the same split: an energy learned in another run knows no more
-        train, validation = twins.split(bits, side, self.validation, rng)
+        train, validation = near_duplicates.split(bits, side, self.validation, rng)
         if not len(validation) or len(train) < FEWEST // 2:
             raise InputError(
                 f"{self.voxels}: near-twins kept on one side, {len(train)} shapes are left to learn from and "

@@ -15,8 +15,8 @@ from energies import Chain, Energy, Observation, Schedule
 from energies.diagnostics import Monitor
 from energies.generators import Generator
 from energies.matching import MomentMatching
+from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from energies.unmasking import Unmasking
 from pipelines.chains import findings
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
@@ -45,7 +45,7 @@ class Recover:
     samples: int = 8
     """Shapes, from the first, of which a sample is drawn as well."""
 
-    unmasking: Unmasking = Unmasking(sweeps=2)
+    unmasking: MaskedSampling = MaskedSampling(sweeps=2)
     """How an energy that is told what is seen is sampled."""
 
     polish: int = 4

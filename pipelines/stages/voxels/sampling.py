@@ -15,7 +15,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import AmortisedPosterior, Average, ConditionalEnergy, Energy, Hidden, LocalReference, Observation
 from energies.diagnostics import Monitor
-from energies.unmasking import Unmasking
+from energies.samplers.masked import MaskedSampling
 from pipelines.chains import sample_chains
 from pipelines.pipeline import Run
 from pipelines.stages.voxels.grids import likeliest
@@ -74,7 +74,7 @@ def expected(energy: ConditionalEnergy, observation: Hidden | Average, y: Tensor
 
 
 def sampled(
-    energy: ConditionalEnergy, x: Tensor, hidden: Tensor, unmasking: Unmasking, polish: int, run: Run, purpose: str
+    energy: ConditionalEnergy, x: Tensor, hidden: Tensor, unmasking: MaskedSampling, polish: int, run: Run, purpose: str
 ) -> Tensor:
     """Samples [n, 1, N, N, N] in [-1, 1] of shapes of which x is seen but for hidden, on the CPU: the last amortised
     posterior mean, given all voxels that were drawn before.

@@ -12,8 +12,8 @@ from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Energy, Schedule
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
+from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from energies.unmasking import Unmasking
 from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
@@ -33,7 +33,7 @@ class Synthesize:
     num: int = 64
     """Number of shapes."""
 
-    unmasking: Unmasking = Unmasking()
+    unmasking: MaskedSampling = MaskedSampling()
     """How our default is sampled: some voxels at a time, given those before."""
 
     polish: int = 6

@@ -147,7 +147,7 @@ class WeightedSum(Composite):
 class AnyOf(Composite):
     """The mixture of its parts, E(x) = -log mean_k exp(offset_k - E_k(x)): likely is what is likely for any of them.
 
-    Parts count alike where offset_k = -log Z_k up to a constant, which `energies.balance` estimates; with offsets of 0
+    Parts count alike where offset_k = -log Z_k up to a constant, which `energies.mbar` estimates; with offsets of 0
     the part with the lower energies drowns the others.
 
     Args:
@@ -243,7 +243,7 @@ class Expected(Energy):
 
 
 def any_of(*energies: Energy) -> AnyOf:
-    """Their mixture (OR). Give it to `energies.balance.balanced` so that none drowns the others."""
+    """Their mixture (OR). Give it to `energies.mbar.balanced` so that none drowns the others."""
     return AnyOf(energies)
 
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from energies.convnet import CONVOLUTIONS, unshuffle
 from energies.family import Family
+from energies.networks.convnet import CONVOLUTIONS, unshuffle
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from energies.unmasking import Unmasking
+from energies.samplers.masked import MaskedSampling
 
-EXACT = Unmasking(first=1, growth=1.01, known=0.99, sweeps=0, cut=0.0)  # one at a time, all of them
+EXACT = MaskedSampling(first=1, growth=1.01, known=0.99, sweeps=0, cut=0.0)  # one at a time, all of them
 
 
 def streams(num: int, first: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(first + k) for k in range(num)]
 
 
-def last(unmasking: Unmasking, expect, x: Tensor, hidden: Tensor, first: int = 0) -> Tensor:
+def last(unmasking: MaskedSampling, expect, x: Tensor, hidden: Tensor, first: int = 0) -> Tensor:
     *_, x = unmasking.run(expect, x, hidden, streams(len(x), first))
     return x
 
@@ -37,7 +37,7 @@ def test_one_at_a_time_the_law_is_exact(sweeps):
     expect, states, law = ising(0.6)
     num = 4000
     hidden = torch.ones(num, 4, dtype=torch.bool)
-    unmasking = Unmasking(1, 1.01, 0.99, sweeps, 0.0)
+    unmasking = MaskedSampling(1, 1.01, 0.99, sweeps, 0.0)
     found = last(unmasking, expect, torch.zeros(num, 4), hidden)
     assert (found.abs() == 1).all()
     share = (found[:, None] == states).all(2).float().mean(0)
@@ -61,7 +61,7 @@ def test_a_chain_does_not_depend_on_its_company():
     hidden = torch.ones(8, 4, dtype=torch.bool)
     hidden[0, 1:] = False
     hidden[5, 0] = False
-    unmasking = Unmasking(1, 1.01, 0.99, 2, 0.0)
+    unmasking = MaskedSampling(1, 1.01, 0.99, 2, 0.0)
     both = last(unmasking, expect, torch.ones(8, 4), hidden)
     for k in (0, 5, 7):
         assert torch.equal(both[k : k + 1], last(unmasking, expect, torch.ones(1, 4), hidden[k : k + 1], first=k))
@@ -74,7 +74,7 @@ def test_a_sweep_forgets_all_but_as_many_as_were_known():
         asked.append(hidden.clone())
         return torch.zeros_like(x)
 
-    unmasking = Unmasking(first=5, growth=2.0, known=0.1, sweeps=2, cut=0.0)
+    unmasking = MaskedSampling(first=5, growth=2.0, known=0.1, sweeps=2, cut=0.0)
     *means, _ = unmasking.run(expect, torch.zeros(2, 100), torch.ones(2, 100, dtype=torch.bool), streams(2))
     known = [(~hidden).sum(1).tolist() for hidden in asked]
     assert known == [[0, 0], [5, 5], [10, 10], [10, 10], [10, 10]] and len(means) == 4
@@ -86,11 +86,11 @@ def test_the_cut_rules_out_the_unlikely():
         return torch.full_like(x, -0.9)  # probability 0.05
 
     hidden = torch.ones(50, 40, dtype=torch.bool)
-    assert (last(Unmasking(1, 1.5, 0.9, 0, 0.1), expect, torch.zeros(50, 40), hidden) < 0).all()
-    assert (last(Unmasking(1, 1.5, 0.9, 0, 0.0), expect, torch.zeros(50, 40), hidden) > 0).any()
+    assert (last(MaskedSampling(1, 1.5, 0.9, 0, 0.1), expect, torch.zeros(50, 40), hidden) < 0).all()
+    assert (last(MaskedSampling(1, 1.5, 0.9, 0, 0.0), expect, torch.zeros(50, 40), hidden) > 0).any()
 
 
 @pytest.mark.parametrize("wrong", [{"first": 0}, {"growth": 1.0}, {"known": 1.0}, {"sweeps": -1}, {"cut": 0.5}])
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Unmasking(**wrong)
+        MaskedSampling(**wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data import furniture, grids, twins
+from data import furniture, grids, near_duplicates
 
 
 def shapes() -> np.ndarray:
@@ -17,14 +17,14 @@ def shapes() -> np.ndarray:
 
 
 def test_twins_and_mirror_images_share_a_group():
-    numbers = twins.groups(grids.pack(shapes()), 16)
+    numbers = near_duplicates.groups(grids.pack(shapes()), 16)
     assert numbers[3] == numbers[20] and numbers[21] == numbers[22]
     assert numbers[0] != numbers[21]
 
 
 def test_no_near_twin_is_on_both_sides_of_a_split():
     solid = shapes()
-    train, held_out = twins.split(grids.pack(solid), 16, 0.3, np.random.default_rng(0))
+    train, held_out = near_duplicates.split(grids.pack(solid), 16, 0.3, np.random.default_rng(0))
     assert not set(train) & set(held_out) and len(held_out) >= 3
     for k in held_out:
         for j in train:

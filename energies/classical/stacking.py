@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies import interpolation, selfsimilar
+from energies.classical import inpainting, self_similarity
 from energies.references.context import Context
 
 SMOOTH = ((1, 0.01), (1, 10.0), (1, 100.0), (2, 0.01), (2, 0.3), (2, 1.0), (2, 3.0), (2, 10.0))
@@ -51,9 +51,9 @@ class Example:
 
 def candidates(clip: Tensor, hidden: Tensor) -> Tensor:
     """All interpolations of a clip [C, T, H, W] -> [K, C, T, H, W]."""
-    line = interpolation.temporal_linear(clip, hidden)
-    smooth = [interpolation.smooth(clip, hidden, line, order=order, time=time) for order, time in SMOOTH]
-    return torch.stack([line, *smooth, interpolation.temporal_mean(clip, hidden)])
+    line = inpainting.temporal_linear(clip, hidden)
+    smooth = [inpainting.smooth(clip, hidden, line, order=order, time=time) for order, time in SMOOTH]
+    return torch.stack([line, *smooth, inpainting.temporal_mean(clip, hidden)])
 
 
 def held_out_masks(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
@@ -95,10 +95,10 @@ def experts(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:
     mean_of_pixel = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
     return torch.stack(
         [
-            selfsimilar.nonlocal_means(fill, hidden, scale, radius=1, width=1.0),
-            selfsimilar.nonlocal_means(fill, hidden, scale, radius=2, width=0.3),
-            selfsimilar.kriging(clip, hidden, mean_of_pixel),
-            selfsimilar.kriging(clip, hidden, mean),
+            self_similarity.nonlocal_means(fill, hidden, scale, radius=1, width=1.0),
+            self_similarity.nonlocal_means(fill, hidden, scale, radius=2, width=0.3),
+            self_similarity.kriging(clip, hidden, mean_of_pixel),
+            self_similarity.kriging(clip, hidden, mean),
         ]
     )
 

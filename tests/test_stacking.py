@@ -10,7 +10,8 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import ClipReference, ConditionalEnergy, Context, fill, interpolation, selfsimilar
+from energies import ClipReference, ConditionalEnergy, Context
+from energies.classical import inpainting, self_similarity, stacking
 from energies.objectives import Batch, Denoising
 
 
@@ -42,7 +43,7 @@ def gap(frames: int, size: int) -> Tensor:
 
 
 def line(clip: Tensor, hidden: Tensor) -> Tensor:
-    return interpolation.temporal_linear(clip, hidden)
+    return inpainting.temporal_linear(clip, hidden)
 
 
 def mean_of(clip: Tensor, hidden: Tensor) -> Tensor:
@@ -51,13 +52,13 @@ def mean_of(clip: Tensor, hidden: Tensor) -> Tensor:
 
 METHODS = {
     "temporal_linear": line,
-    "nearest_frame": interpolation.nearest_frame,
-    "temporal_mean": interpolation.temporal_mean,
-    "membrane": lambda c, h: interpolation.smooth(c, h, line(c, h), order=1, time=1.0),
-    "thin plate": lambda c, h: interpolation.smooth(c, h, line(c, h), order=2, time=0.3),
-    "total variation": lambda c, h: interpolation.total_variation(c, h, line(c, h), time=1.0, steps=20),
-    "kriging": lambda c, h: selfsimilar.kriging(c, h, mean_of(c, h)),
-    "nonlocal means": lambda c, h: selfsimilar.nonlocal_means(
+    "nearest_frame": inpainting.nearest_frame,
+    "temporal_mean": inpainting.temporal_mean,
+    "membrane": lambda c, h: inpainting.smooth(c, h, line(c, h), order=1, time=1.0),
+    "thin plate": lambda c, h: inpainting.smooth(c, h, line(c, h), order=2, time=0.3),
+    "total variation": lambda c, h: inpainting.total_variation(c, h, line(c, h), time=1.0, steps=20),
+    "kriging": lambda c, h: self_similarity.kriging(c, h, mean_of(c, h)),
+    "nonlocal means": lambda c, h: self_similarity.nonlocal_means(
         line(c, h), h, torch.full(h.shape, 0.1), radius=1, width=1.0
     ),
 }
@@ -87,15 +88,15 @@ def test_a_clip_that_is_linear_in_time_is_recovered_by_temporal_linear():
     hidden = pixels(9, 6, 6, share=0.7)
     hidden[[0, -1]] = False
     torch.testing.assert_close(line(clip, hidden), clip)
-    assert error(interpolation.nearest_frame(clip, hidden), clip, hidden) > 1e-4
+    assert error(inpainting.nearest_frame(clip, hidden), clip, hidden) > 1e-4
 
 
 def test_nearest_frame_takes_the_nearest():
     clip = torch.arange(10.0).view(1, 10, 1, 1).expand(3, -1, 2, 2) / 10
     hidden = whole_frames(10, 2, 0, 3, 4, 5, 9)
-    frames = (interpolation.nearest_frame(clip, hidden)[0, :, 0, 0] * 10).round().int().tolist()
+    frames = (inpainting.nearest_frame(clip, hidden)[0, :, 0, 0] * 10).round().int().tolist()
     assert frames == [1, 1, 2, 2, 2, 6, 6, 7, 8, 8]
-    assert torch.allclose(interpolation.temporal_mean(clip, hidden)[:, 3], torch.tensor((1 + 2 + 6 + 7 + 8) / 50))
+    assert torch.allclose(inpainting.temporal_mean(clip, hidden)[:, 3], torch.tensor((1 + 2 + 6 + 7 + 8) / 50))
 
 
 def test_a_plane_and_a_bowl_are_recovered_by_the_thin_plate():
@@ -105,16 +106,16 @@ def test_a_plane_and_a_bowl_are_recovered_by_the_thin_plate():
     hidden = torch.zeros(9, 12, 12, dtype=torch.bool)
     hidden[3:6, 4:8, 4:8] = True
     for time in (0.3, 1.0):
-        out = interpolation.smooth(clip, hidden, torch.zeros_like(clip), order=2, time=time, tolerance=1e-6)
+        out = inpainting.smooth(clip, hidden, torch.zeros_like(clip), order=2, time=time, tolerance=1e-6)
         assert (out - clip).abs().max() < 1e-3
-        membrane = interpolation.smooth(clip, hidden, torch.zeros_like(clip), order=1, time=time, tolerance=1e-6)
+        membrane = inpainting.smooth(clip, hidden, torch.zeros_like(clip), order=1, time=time, tolerance=1e-6)
         assert (membrane - clip)[:2].abs().max() < 1e-3 < (membrane - clip)[2].abs().max()
 
 
 def test_kriging_beats_the_mean_and_interpolation_on_a_stationary_field():
     clip, hidden = texture(12, 20, width=1.0), pixels(12, 20, 20)
     centre = mean_of(clip, hidden)
-    guess = error(selfsimilar.kriging(clip, hidden, centre), clip, hidden)
+    guess = error(self_similarity.kriging(clip, hidden, centre), clip, hidden)
     assert guess < 0.1 * error(centre.expand_as(clip), clip, hidden)
     assert guess < 0.5 * error(line(clip, hidden), clip, hidden)
 
@@ -122,7 +123,7 @@ def test_kriging_beats_the_mean_and_interpolation_on_a_stationary_field():
 def test_where_no_neighbour_is_seen_kriging_gives_the_mean():
     clip, hidden = texture(7, 9), whole_frames(7, 9, 2, 3, 4)
     centre = mean_of(clip, hidden)
-    assert torch.equal(selfsimilar.kriging(clip, hidden, centre)[:, 3], centre[:, 0].expand(3, 9, 9))
+    assert torch.equal(self_similarity.kriging(clip, hidden, centre)[:, 3], centre[:, 0].expand(3, 9, 9))
 
 
 def test_nonlocal_means_follow_a_texture_that_moves():
@@ -131,18 +132,18 @@ def test_nonlocal_means_follow_a_texture_that_moves():
     hidden = pixels(8, 24, 24, share=0.3)
     first = line(clip, hidden)
     scale = torch.full(hidden.shape, error(first, clip, hidden) ** 0.5)
-    guess = selfsimilar.nonlocal_means(first, hidden, scale, radius=2, width=0.3)
+    guess = self_similarity.nonlocal_means(first, hidden, scale, radius=2, width=0.3)
     assert error(guess, clip, hidden) < 0.5 * error(first, clip, hidden)
 
 
 @pytest.mark.parametrize("hidden", [pixels(8, 10, 10), gap(8, 10), whole_frames(8, 10, 5)])
 def test_held_out_masks_never_touch_hidden_pixels(hidden):
-    masks = fill.held_out_masks(hidden, 6, seeded(0))
+    masks = stacking.held_out_masks(hidden, 6, seeded(0))
     assert len(masks) == 6
     for mask in masks:
         assert mask.any() and not (mask & hidden).any() and not (mask | hidden).all()
         assert mask.sum() <= hidden.sum()
-    again = fill.held_out_masks(hidden, 6, seeded(0))
+    again = stacking.held_out_masks(hidden, 6, seeded(0))
     assert all(torch.equal(a, b) for a, b in zip(masks, again, strict=True))
     assert not all(torch.equal(masks[0], mask) for mask in masks)
 
@@ -150,7 +151,7 @@ def test_held_out_masks_never_touch_hidden_pixels(hidden):
 @pytest.mark.parametrize("value", [False, True])
 def test_there_must_be_something_to_hold_out(value):
     with pytest.raises(ValueError, match="enough to learn from"):
-        fill.held_out_masks(torch.full((4, 8, 8), value), 2, seeded(0))
+        stacking.held_out_masks(torch.full((4, 8, 8), value), 2, seeded(0))
 
 
 def disjoint(hidden: Tensor, num: int) -> list[Tensor]:
@@ -162,29 +163,29 @@ CLIP, HIDDEN = texture(8, 16, width=1.0), pixels(8, 16, 16, share=0.3)
 
 
 @pytest.fixture(scope="module")
-def learned() -> fill.Reference:
-    return fill.reference(CLIP, HIDDEN, disjoint(HIDDEN, 4))
+def learned() -> stacking.Reference:
+    return stacking.reference(CLIP, HIDDEN, disjoint(HIDDEN, 4))
 
 
 def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
     mask = disjoint(HIDDEN, 4)[1]
     gone = HIDDEN | mask
     other = torch.where(gone, texture(8, 16, seed=7), CLIP)
-    assert torch.equal(fill.candidates(other, gone), fill.candidates(CLIP, gone))
+    assert torch.equal(stacking.candidates(other, gone), stacking.candidates(CLIP, gone))
     context = learned.first_examples[1].context
-    assert torch.equal(fill.experts(other, gone, context), fill.experts(CLIP, gone, context))
+    assert torch.equal(stacking.experts(other, gone, context), stacking.experts(CLIP, gone, context))
 
 
-@pytest.mark.parametrize("blend", get_args(fill.Blend))
+@pytest.mark.parametrize("blend", get_args(stacking.Blend))
 def test_an_example_is_blended_without_its_own_truth(blend):
     """With the estimates given, the truth held out in mask j changes the other examples, never its own."""
     masks = disjoint(HIDDEN, 4)
     damages = [HIDDEN, *(HIDDEN | mask for mask in masks)]
-    tries = [fill.candidates(torch.where(gone, 0.0, CLIP), gone) for gone in damages]
-    trial = fill.Trial(tries[0], tries[1:])
+    tries = [stacking.candidates(torch.where(gone, 0.0, CLIP), gone) for gone in damages]
+    trial = stacking.Trial(tries[0], tries[1:])
 
     def guesses(clip: Tensor) -> list[Tensor]:
-        _, examples, _ = fill.cross_validated(clip, HIDDEN, masks, trial, [blend])
+        _, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, trial, [blend])
         return [example.context.fill[0] for example in examples]
 
     plain = guesses(CLIP)
@@ -201,7 +202,7 @@ def test_no_truth_leaks_into_its_own_example(learned):
     little, but example j's fill must not follow its truth."""
     masks = disjoint(HIDDEN, 4)
     move = 0.1 * torch.randn(CLIP.shape, generator=seeded(4))
-    moved = fill.reference(torch.where(masks[0], CLIP + move, CLIP), HIDDEN, masks)
+    moved = stacking.reference(torch.where(masks[0], CLIP + move, CLIP), HIDDEN, masks)
     where = masks[0]
     for before, after in [(learned.first_examples, moved.first_examples), (learned.examples, moved.examples)]:
         change = (after[0].context.fill - before[0].context.fill)[0]
@@ -214,7 +215,7 @@ def test_no_truth_leaks_into_its_own_example(learned):
 
 
 def test_hidden_values_have_no_say_in_the_reference(learned):
-    other = fill.reference(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
+    other = stacking.reference(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
     assert other.blend == learned.blend
     for a, b in [(learned.first, other.first), (learned.learned, other.learned)]:
         assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
@@ -222,7 +223,7 @@ def test_hidden_values_have_no_say_in_the_reference(learned):
 
 def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
     masks = disjoint(HIDDEN, 4)
-    assert learned.blend in get_args(fill.Blend) and len(learned.examples) == len(masks)
+    assert learned.blend in get_args(stacking.Blend) and len(learned.examples) == len(masks)
     for context, gone in [
         (learned.first, HIDDEN),
         (learned.learned, HIDDEN),
@@ -231,7 +232,7 @@ def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
         assert torch.equal(context.hidden[0, 0], gone)
         assert torch.equal(context.fill[0][:, ~gone], CLIP[:, ~gone])
         assert context.fill.abs().max() <= 1 and (context.scale > 0).all()
-        assert context.others.shape == (1, len(fill.SHOWN), *CLIP.shape)
+        assert context.others.shape == (1, len(stacking.SHOWN), *CLIP.shape)
     first = error(learned.first.fill[0], CLIP, HIDDEN)
     assert first < error(line(CLIP, HIDDEN), CLIP, HIDDEN)
     assert error(learned.learned.fill[0], CLIP, HIDDEN) < first
@@ -295,21 +296,21 @@ def test_denoising_refuses_impossible_settings(setting):
 def test_trust_is_the_share_of_a_change_that_the_truth_speaks_for(share):
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     noise = 0.01 * torch.randn(change.shape, generator=seeded(2))
-    assert fill.trust([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
+    assert stacking.trust([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
 
 
 def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     change = torch.ones(3, 4, 64, 64)
     sides = torch.where(torch.arange(64) < 32, 1.0, -0.6).expand(3, 4, 64, 64)  # the plain share would be 0.2
     mask = torch.ones(4, 64, 64, dtype=torch.bool)
-    assert fill.trust([sides], [change], [mask]) < 0.02
+    assert stacking.trust([sides], [change], [mask]) < 0.02
     left = mask & (torch.arange(64) < 32)
-    assert fill.trust([sides], [change], [left]) == pytest.approx(1.0)
-    assert fill.trust([sides], [0 * change], [mask]) == 0
+    assert stacking.trust([sides], [change], [left]) == pytest.approx(1.0)
+    assert stacking.trust([sides], [0 * change], [mask]) == 0
 
 
 def test_trust_hears_every_mask_alike_however_hard_its_place_is():
     """One wants all of its change, one half of it on values ten times as large: (1 + 2) / (1 + 4), not 201 / 401."""
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
-    found = fill.trust([change, 10 * change], [change, 20 * change], [mask, mask])
+    found = stacking.trust([change, 10 * change], [change, 20 * change], [mask, mask])
     assert found == pytest.approx(0.6, abs=0.04)  # less the error, since places disagree

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from energies.convnet import CONVOLUTIONS
 from energies.family import Family
+from energies.networks.convnet import CONVOLUTIONS
 
 
 class ResidualEnergy(Family):

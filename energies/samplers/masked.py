@@ -18,7 +18,7 @@ Expect = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Unmasking:
+class MaskedSampling:
     """How elements are drawn."""
 
     first: int = 4

@@ -12,7 +12,7 @@ from energies.energy import Energy
 Linear = Callable[[Tensor], Tensor]
 
 
-class Subspace(Energy):
+class ProbabilisticPCA(Energy):
     """N(mean, B diag(variances) B^T + noise^2 I): probabilistic PCA (Tipping & Bishop 1999).
 
     Args:
@@ -34,7 +34,7 @@ class Subspace(Energy):
         self.register_buffer("variances", variances)
 
     @classmethod
-    def fit(cls, x: Tensor, rank: int, noise: float) -> Subspace:
+    def fit(cls, x: Tensor, rank: int, noise: float) -> ProbabilisticPCA:
         """The first `rank` principal components, at most n - 1, of data [n, *event]; noise as above."""
         rows = x.flatten(1)
         mean = rows.mean(0)

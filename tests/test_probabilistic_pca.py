@@ -8,25 +8,25 @@ from conftest import seeded
 from torch import Tensor
 
 from energies import Average, Hidden, gradient
-from energies.subspace import Subspace
+from energies.references.probabilistic_pca import ProbabilisticPCA
 
 NOISE = 0.3
 
 
 @pytest.fixture
-def subspace() -> Subspace:
+def subspace() -> ProbabilisticPCA:
     x = torch.randn(40, 1, 4, 4, 4, generator=seeded(0)) @ torch.diag(torch.tensor([2.0, 1.0, 0.5, 0.2]))
-    return Subspace.fit(x, 6, NOISE)
+    return ProbabilisticPCA.fit(x, 6, NOISE)
 
 
-def covariance(subspace: Subspace) -> Tensor:
+def covariance(subspace: ProbabilisticPCA) -> Tensor:
     b = subspace.basis
     return b.T @ (subspace.variances[:, None] * b) + NOISE**2 * torch.eye(b.shape[1])
 
 
 def test_components_are_the_principal_ones():
     x = torch.randn(500, 3, generator=seeded(1)) * torch.tensor([3.0, 1.0, 0.1]) + 1
-    found = Subspace.fit(x, 2, NOISE)
+    found = ProbabilisticPCA.fit(x, 2, NOISE)
     centred = x - x.mean(0)
     values = torch.linalg.eigvalsh(centred.T @ centred / len(x)).flip(0)
     assert torch.allclose(found.variances, values[:2], rtol=1e-4)
@@ -70,5 +70,5 @@ def test_expectation_is_the_posterior_mean(subspace, kind):
 
 def test_what_spans_less_than_the_rank_is_no_problem():
     x = torch.cat([torch.zeros(3, 8), torch.ones(3, 8)])
-    found = Subspace.fit(x, 5, NOISE)
+    found = ProbabilisticPCA.fit(x, 5, NOISE)
     assert len(found.variances) == 1 and found.basis.isfinite().all()

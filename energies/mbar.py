@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from energies.composition import AnyOf, at_level
+from energies.algebra import AnyOf, at_level
 
 ROUNDS = 20_000  # a second; parts that hardly overlap take that many
 TOLERANCE = 1e-6

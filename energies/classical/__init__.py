@@ -1,0 +1,1 @@
+"""What fills in without learning: interpolation, kriging, non-local means, and their stacking."""
