@@ -13,10 +13,14 @@ and adds:
         def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
             return {"blurred": blur(values["clip"], self.width)}
 
-Three things are optional: `distributed: ClassVar[bool] = True` runs it on every process, where
-otherwise the main one runs it and the others read what it gave; `files()` names its input files, so
-that a resumed run notices a changed one; `check(values)` is called after every earlier stage, and raises
-InputError as soon as what is known rules its settings out: better before learning than after.
+A stage is handed the values that it needs, and no others. Four things are optional:
+
+- `takes: ClassVar[tuple[str, ...]]` names further values, which it is handed where an earlier stage gave them;
+- `distributed: ClassVar[bool] = True` runs it on every process, where otherwise the main one runs it and the others
+  read what it gave;
+- `files()` names its input files, so that a resumed run notices a changed one;
+- `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
+  rules its settings out: better before learning than after.
 
 A stage of one's own may stand in any module. A pipeline's file calls it `blur` once it imports that module:
 `imports: [my_parts]` for my_parts.py. The stage is done anew when that file changes.
@@ -29,6 +33,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -269,7 +274,7 @@ class Pipeline:
             previous = run.folder
             for later in self.stages[number:]:
                 if hasattr(later, "check"):
-                    later.check(values)  # type: ignore[attr-defined]
+                    later.check(_known(later, values))  # type: ignore[attr-defined]
         if run.is_main:
             if "summary" in values:
                 print(values["summary"])
@@ -284,7 +289,7 @@ class Pipeline:
             # Modules draw their first weights from torch's own generator: always the same ones.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(run._number([run.folder.name]))
-                given = stage(dict(values), run)
+                given = stage(_known(stage, values), run)
             if set(given) != set(stage.gives):
                 raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}")
             return given
@@ -298,10 +303,16 @@ class Pipeline:
         run.log(event="finished", seconds=round(time.monotonic() - start, 3))
 
 
+def _known(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+    """The values that a stage needs or takes, and no others: to read another is a KeyError."""
+    names = (*stage.needs, *getattr(stage, "takes", ()))
+    return {name: values[name] for name in names if name in values}
+
+
 def _modality(stages: Sequence[Stage]) -> str | None:
-    """The package of the stages, pipelines.stages.NAME; None for stages of one's own."""
-    modules = {type(stage).__module__ for stage in stages}
-    names = {module.split(".")[2] for module in modules if module.startswith("pipelines.stages.")}
+    """NAME of the stages that come from pipelines.modalities.NAME; None where there are none, or of several."""
+    found = [re.match(r"pipelines\.modalities\.(\w+)", type(stage).__module__) for stage in stages]
+    names = {match[1] for match in found if match}
     return names.pop() if len(names) == 1 else None
 
 

@@ -35,11 +35,8 @@ SLOWER = 0.4  # what a return to a healthy state leaves of the learning rate
 class Optimizer:
     """Adam or Muon, with warm-up and cosine decay, and an average of the weights."""
 
-    steps: int = 160
-    """Optimizer steps."""
-
-    learning_rate: float = 0.0015
-    """Highest learning rate."""
+    method: Literal["adam", "muon"] = "adam"
+    """Muon (pipelines/muon.py) wants a rate ten times that of Adam, and half the steps."""
 
     warmup: int = 15
     """Steps in which the learning rate rises from 0."""
@@ -53,40 +50,61 @@ class Optimizer:
     checkpoint_every: int = 25
     """Steps between checkpoints."""
 
-    method: Literal["adam", "muon"] = "adam"
-    """Muon (pipelines/muon.py) wants a rate ten times that of Adam, and half the steps."""
-
     rollbacks: int = 3
     """How often learning that diverged may go back to its last healthy checkpoint, to go on with smaller steps."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "clip", "checkpoint_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        _positive(self, "clip", "checkpoint_every")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must lie in [0, 1), got {self.average}")
         if self.rollbacks < 0:
             raise ValueError(f"rollbacks must not be negative, got {self.rollbacks}")
 
+
+@dataclass(frozen=True)
+class Training:
+    """How an energy is learned, all settings resolved: what a stage gives `train`."""
+
+    steps: int
+    """Optimizer steps."""
+
+    learning_rate: float
+    """Highest learning rate."""
+
+    batch: int
+    """Examples a step, of all processes together."""
+
+    optimizer: Optimizer
+    """How its weights are found."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "learning_rate", "batch")
+
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        rise = min(1.0, (step + 1) / max(self.warmup, 1))
+        rise = min(1.0, (step + 1) / max(self.optimizer.warmup, 1))
         return self.learning_rate * rise * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)
 
     def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        if self.method == "muon":
+        if self.optimizer.method == "muon":
             return Muon(parameters, self.learning_rate)
         return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98))
 
 
-def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> E:
+def _positive(settings: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) > 0:
+            raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
+
+
+def train(energy: E, objective: Loss, draw: Draw[E], training: Training, run: Run, chains: dict[str, Tensor]) -> E:
     """Train an energy and return it with averaged weights.
 
     Args:
         energy: trained in place; its first weights must be the same on every process.
         objective: the loss.
         draw: what to learn from in a step of that number: the energy bound to its context, and a batch.
-        settings: of the optimizer.
+        training: steps, learning rate, batch and optimizer.
         run: gives randomness, processes, logs, progress and the folder of the checkpoint.
         chains: persistent tensors that objectives write into; kept in the checkpoint, one set a process.
 
@@ -95,11 +113,11 @@ def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: R
     """
     device = run.accelerator.device
     energy.to(device)
-    learner = Learner(energy, settings, run, chains)
+    learner = Learner(energy, training, run, chains)
     start = learner.resume()
-    steps = iter(run.progress(range(start, settings.steps), settings.steps - start, "learning"))
+    steps = iter(run.progress(range(start, training.steps), training.steps - start, "learning"))
     step = start
-    while step < settings.steps:
+    while step < training.steps:
         rng = run.generator("train", step, run.accelerator.process_index, device=device)
         with run.accelerator.autocast():
             loss, metrics = objective(*draw(energy, step, rng), rng)
@@ -110,7 +128,7 @@ def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: R
             continue
         step += 1
         next(steps, None)
-        if step % settings.checkpoint_every == 0 and step < settings.steps and not learner.health.streak:
+        if step % training.optimizer.checkpoint_every == 0 and step < training.steps and not learner.health.streak:
             learner.save(step)
     next(steps, None)
     result = copy.deepcopy(energy).cpu()
@@ -121,12 +139,12 @@ def train(energy: E, objective: Loss, draw: Draw[E], settings: Optimizer, run: R
 class Learner:
     """Weights, their average, the optimizer and the chains, as they go from step to step and to a checkpoint."""
 
-    def __init__(self, energy: Energy, settings: Optimizer, run: Run, chains: dict[str, Tensor]) -> None:
-        self.settings, self.run, self.chains = settings, run, chains
+    def __init__(self, energy: Energy, training: Training, run: Run, chains: dict[str, Tensor]) -> None:
+        self.training, self.run, self.chains = training, run, chains
         self.parameters = dict(energy.named_parameters())
         # Those that learning may move; whole numbers are data that the energy remembers.
         self.buffers = {name: buffer for name, buffer in energy.named_buffers() if buffer.is_floating_point()}
-        self.optimizer = settings.build(list(self.parameters.values()))
+        self.optimizer = training.build(list(self.parameters.values()))
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.health = Health()
         self.rollbacks = 0
@@ -135,7 +153,7 @@ class Learner:
     def step(self, number: int, loss: Tensor, metrics: Metrics) -> tuple[float, str | None]:
         """Move the weights; the norm of the gradient, and why learning has diverged, if it has."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate(number) * SLOWER**self.rollbacks
+            group["lr"] = self.training.rate(number) * SLOWER**self.rollbacks
         self.optimizer.zero_grad()
         loss.backward()
         norm = self._average_gradients()
@@ -149,7 +167,7 @@ class Learner:
             return norm, problem or "another process diverged"
         if math.isfinite(norm):  # bf16 on CPU has bad steps now and then (FACTS); without them nothing is lost
             self.optimizer.step()
-            decay = min(self.settings.average, (number + 1) / (number + 11))
+            decay = min(self.training.optimizer.average, (number + 1) / (number + 11))
             for name, parameter in self.parameters.items():
                 self.average[name].lerp_(parameter.detach(), 1 - decay)
         return norm, None
@@ -160,7 +178,7 @@ class Learner:
 
     def go_back(self, step: int, problem: str) -> int:
         """Restore the last healthy state; the step to go on with. InputError: too often."""
-        if self.rollbacks == self.settings.rollbacks:
+        if self.rollbacks == self.training.optimizer.rollbacks:
             raise InputError(
                 f"learning diverged at step {step}: {problem}, also after {self.rollbacks} returns to a healthy state "
                 "with smaller steps; lower the learning_rate of its optimizer"
@@ -235,4 +253,4 @@ class Learner:
             assert isinstance(flat, Tensor)
             for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
                 parameter.grad = part.view_as(parameter)
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip))
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.training.optimizer.clip))

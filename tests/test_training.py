@@ -20,10 +20,10 @@ from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines import checkpoint
 from pipelines.pipeline import Run
 from pipelines.stages.video.recover import Recover
-from pipelines.training import Optimizer, train
+from pipelines.training import Optimizer, Training, train
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = Optimizer(steps=7, learning_rate=0.01, warmup=2, average=0.9, checkpoint_every=2)
+SETTINGS = Training(7, 0.01, 1, Optimizer(warmup=2, average=0.9, checkpoint_every=2))
 
 
 def run_in(folder: Path) -> Run:
@@ -113,7 +113,7 @@ def test_the_result_is_the_average_of_the_weights(tmp_path):
         objective = Denoising(mean_share=1.0)
 
     task = Still(0)
-    settings = replace(SETTINGS, steps=60, average=0.5)
+    settings = replace(SETTINGS, steps=60, optimizer=replace(SETTINGS.optimizer, average=0.5))
     before = task.energy.told(task.context).posterior_mean()
     result = train(task.energy, task.objective, task.draw, settings, run_in(tmp_path), {})
     assert not same(result.state_dict(), task.energy.state_dict())
@@ -128,11 +128,14 @@ def test_the_result_is_the_average_of_the_weights(tmp_path):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"steps": 0}, {"learning_rate": float("nan")}, {"clip": -1.0}, {"average": 1.0}, {"checkpoint_every": 0}],
-)
-def test_the_optimizer_refuses_impossible_settings(setting):
+    [
+        {"steps": 0}, {"learning_rate": float("nan")}, {"batch": 0}, {"clip": -1.0}, {"average": 1.0},
+        {"checkpoint_every": 0}, {"rollbacks": -1},
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
-        Optimizer(**setting)
+        replace(SETTINGS if hasattr(SETTINGS, next(iter(setting))) else SETTINGS.optimizer, **setting)
 
 
 SCRIPT = """
