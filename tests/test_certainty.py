@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from energies import JointEnergy, NoisyClassifier
+from pipelines.measures.certainty import calibration, detection
 from pipelines.pipeline import Run
-from pipelines.stages.certainty import calibration, detection
 from pipelines.stages.images import outliers
 from pipelines.stages.images.attack import accuracy, pgd
 from pipelines.stages.images.outliers import made, windows

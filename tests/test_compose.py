@@ -26,12 +26,13 @@ from energies.sampling import anneal
 from pipelines import checkpoint, expression, run
 from pipelines.composing import Composer, priors
 from pipelines.generation import generate
+from pipelines.measures import attributes
+from pipelines.measures.attributes import Attributes, is_scene
+from pipelines.measures.judge import Classifier
 from pipelines.pipeline import Run
-from pipelines.stages import attributes, posterior
 from pipelines.stages import experts as experts_module
-from pipelines.stages.attributes import Attributes, is_scene
+from pipelines.stages import posterior
 from pipelines.stages.images import Compose, Learn, Recover, evaluate_composition
-from pipelines.stages.judge import Classifier
 from pipelines.stages.video import Compose as OfClips
 from pipelines.stages.voxels import Compose as OfShapes
 from pipelines.stages.voxels import evaluate_composition as of_shapes

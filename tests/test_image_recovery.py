@@ -18,7 +18,7 @@ import energies
 from data import images
 from energies import Average, Blur, ConditionalEnergy, Grey, JointEnergy, Noisy
 from pipelines import checkpoint, run
-from pipelines.stages import judge
+from pipelines.measures import judge
 from pipelines.stages.images.load import to_float
 
 SAMPLED = [

@@ -17,8 +17,8 @@ from data import images
 from energies.generators import Chain
 from energies.objectives import EnergyMatching, MaximumLikelihood, References, ScoreMatching
 from pipelines import checkpoint, run
+from pipelines.measures import judge
 from pipelines.pipeline import Run
-from pipelines.stages import judge
 from pipelines.stages.images import Learn
 from pipelines.stages.images import learn as learn_module
 from pipelines.stages.images.learn import ConvNet, Encoder, Residual

@@ -15,7 +15,7 @@ from energies.generators import Chain, Stepwise
 from energies.inversion import _downhill, _pull_back, decode, descend, deterministic, heun, invert, rise, undo
 from energies.paths import between, blend, doubt, likeliest, slerp
 from pipelines import run
-from pipelines.stages import judge
+from pipelines.measures import judge
 from pipelines.stages.images import Interpolate, Reconstruct
 
 TINY = [

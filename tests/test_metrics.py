@@ -8,7 +8,8 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from pipelines import metrics, pictures
+from pipelines.measures import metrics
+from pipelines.report import pictures
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -15,9 +15,9 @@ from data.errors import InputError
 from data.scenes import COLOURS
 from pipelines import checkpoint, run
 from pipelines.expression import parse
+from pipelines.measures.judge import Classifier
 from pipelines.pipeline import Run
 from pipelines.stages.images.evaluate_composition import judge_of
-from pipelines.stages.judge import Classifier
 from pipelines.stages.video import LoadClips
 
 TINY = [

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from data import images
-from pipelines import chart
 from pipelines.report import Report
+from pipelines.report import curves as chart
 
 NASTY = "<script>alert('1')</script> & \"quotes\" \x00"
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)

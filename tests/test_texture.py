@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.textures import KINDS, texture
 from energies import EncoderEnergy, Schedule, gradient, load
 from energies.objectives import MaximumLikelihood
-from pipelines import textures as likeness
+from pipelines.measures import textures as likeness
 from pipelines.pipeline import Pipeline, Run
 from pipelines.stages.images.export_texture import ExportTexture
 from pipelines.stages.images.texture import (

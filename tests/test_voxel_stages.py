@@ -18,8 +18,9 @@ from data import furniture, voxels
 from data.errors import InputError
 from energies import Chain, Hidden, LocalReference, Noisy, Schedule
 from pipelines import checkpoint, run
+from pipelines.measures import solids as measures
 from pipelines.pipeline import Pipeline, Run
-from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, Select, measures
+from pipelines.stages.voxels import Export, Hide, Interpolate, Learn, Load, Recover, Select
 from pipelines.stages.voxels.grids import averaged, likeliest, pack, top_of_blocks, unpack
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.stages.voxels.learn import _crop

@@ -31,8 +31,8 @@ from pipelines import expression
 from pipelines.composing import Composer
 from pipelines.expression import parse
 from pipelines.generation import generate
+from pipelines.measures.attributes import is_scene
 from pipelines.pipeline import Run
-from pipelines.stages.attributes import is_scene
 from pipelines.stages.images import Compose, Learn
 from pipelines.stages.images.evaluate_composition import judge_of
 from pipelines.stages.images.load import to_bytes

@@ -18,10 +18,10 @@ from energies.generators import Chain, Stepwise
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 from energies.schedule import Schedule
 from pipelines.generation import generate
+from pipelines.measures.certainty import calibration
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
-from pipelines.stages.certainty import calibration
+from pipelines.report.reporting import details
 from pipelines.stages.lessons import SAMPLED
 from pipelines.stages.results import pretrained, save_energy, save_metrics
 from pipelines.stages.settings import check_network

@@ -16,7 +16,7 @@ from energies.samplers.state import normal
 from energies.sampling import sample
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.report.reporting import details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.joint import leveled
 from pipelines.stages.results import save_energy, save_metrics

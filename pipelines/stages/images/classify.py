@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data import images
-from pipelines import pictures
+from pipelines.measures import judge
 from pipelines.pipeline import Run
-from pipelines.report import Report
-from pipelines.stages import judge
+from pipelines.report import Report, pictures
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.learn_joint import labelled
 from pipelines.stages.joint import Classification, Examples

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data.errors import InputError
 from pipelines.generation import generate
+from pipelines.measures import judge
 from pipelines.pipeline import Run
-from pipelines.stages import judge
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_metrics
 

@@ -17,10 +17,10 @@ from pipelines.chains import sample_chains
 from pipelines.composing import Composer, given, labels_of
 from pipelines.expression import Expert, Node, Weighted
 from pipelines.generation import generate, share
+from pipelines.measures.attributes import Attributes, Data, is_scene
+from pipelines.measures.judge import share_of
 from pipelines.pipeline import Run
-from pipelines.stages.attributes import Attributes, Data, is_scene
 from pipelines.stages.images.load import to_float
-from pipelines.stages.judge import share_of
 from pipelines.stages.results import load_energy, save_metrics
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from energies import Average, Blur, Grey, Hidden, Noisy
 from energies.observation import Observation
-from pipelines import metrics as measure
+from pipelines.measures import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS

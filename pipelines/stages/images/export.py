@@ -10,10 +10,9 @@ from torch import Tensor
 
 from data import images
 from energies import Average, Hidden, Noisy
-from pipelines import pictures
 from pipelines.pipeline import Run
-from pipelines.report import Report
-from pipelines.reporting import BEST, details
+from pipelines.report import Report, pictures
+from pipelines.report.reporting import BEST, details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
 from pipelines.stages.results import emptied, save_energy

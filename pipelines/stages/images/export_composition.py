@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from data import images
-from pipelines import pictures
 from pipelines.pipeline import Run
-from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.report import Report, pictures
+from pipelines.report.reporting import details
 from pipelines.stages.images.export import rows_sheet, seen_of, write_all
 from pipelines.stages.results import save_energy
 

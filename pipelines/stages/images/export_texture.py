@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data import images
-from pipelines import textures as likeness
+from pipelines.measures import textures as likeness
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.report.reporting import details
 from pipelines.stages.results import save_energy, save_metrics
 
 

@@ -14,10 +14,10 @@ from data.errors import InputError
 from energies import Chain, Schedule
 from energies.inversion import decode, invert
 from energies.paths import between, blend, doubt, likeliest, slerp
+from pipelines.measures import judge
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
-from pipelines.stages import judge
+from pipelines.report.reporting import details
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float

@@ -18,10 +18,10 @@ from data.errors import InputError
 from energies import JointEnergy, gradient
 from energies.compute import prepared
 from pipelines import checkpoint
+from pipelines.measures.certainty import detection
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
-from pipelines.stages.certainty import detection
+from pipelines.report.reporting import details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.joint import leveled, logits_of, probabilities
 from pipelines.stages.results import save_energy, save_metrics

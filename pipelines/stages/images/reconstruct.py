@@ -16,10 +16,10 @@ from energies import Chain, Energy, Schedule
 from energies.family import is_noisy
 from energies.inversion import decode, deterministic, invert
 from energies.references.probabilistic_pca import ProbabilisticPCA
-from pipelines import metrics as measure
+from pipelines.measures import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.report.reporting import details
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float
 from pipelines.stages.results import save_energy, save_metrics

@@ -14,10 +14,10 @@ from torch import Tensor
 from data import images as files
 from data import video
 from data.errors import InputError
-from pipelines import metrics, pictures
+from pipelines.measures import metrics
 from pipelines.pipeline import Run
-from pipelines.report import Report
-from pipelines.reporting import BEST, details
+from pipelines.report import Report, pictures
+from pipelines.report.reporting import BEST, details
 from pipelines.stages import images
 from pipelines.stages.images.export import seen_of
 from pipelines.stages.images.load import to_float

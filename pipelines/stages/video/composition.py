@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data import video
 from energies import Schedule
-from pipelines import pictures
 from pipelines.pipeline import Run
+from pipelines.report import pictures
 from pipelines.stages import images
 from pipelines.stages.results import emptied
 from pipelines.training import Optimizer

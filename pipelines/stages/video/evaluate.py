@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pipelines import baselines, metrics
-from pipelines.baselines import Baseline
+from pipelines.measures import baselines, metrics
+from pipelines.measures.baselines import Baseline
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 

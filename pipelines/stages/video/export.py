@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from data import images, video
-from pipelines import pictures
 from pipelines.pipeline import Run
-from pipelines.reporting import recovery_report, synthesis_report
+from pipelines.report import pictures
+from pipelines.report.reporting import recovery_report, synthesis_report
 from pipelines.stages.results import save_energy
 
 

@@ -20,8 +20,8 @@ from energies.family import is_noisy
 from energies.matching import MomentMatching
 from energies.samplers import Langevin
 from energies.sampling import LevelSampler
-from pipelines import metrics
 from pipelines.chains import findings
+from pipelines.measures import metrics
 from pipelines.pipeline import Run
 from pipelines.stages.results import weights_of
 from pipelines.stages.settings import check_sampler

@@ -12,8 +12,8 @@ from energies import Schedule
 from energies.diagnostics import Monitor, saturation
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal
-from pipelines import metrics
 from pipelines.chains import findings, sample_chains
+from pipelines.measures import metrics
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.settings import check_sampler

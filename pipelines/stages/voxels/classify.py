@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data import images
-from pipelines import pictures
+from pipelines.measures.solids import distances
 from pipelines.pipeline import Run
-from pipelines.report import Report
+from pipelines.report import Report, pictures
 from pipelines.stages.joint import Classification, Examples
 from pipelines.stages.voxels.grids import likeliest, rendered
 from pipelines.stages.voxels.learn_joint import labelled
-from pipelines.stages.voxels.measures import distances
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import torch
 
 from pipelines import expression
 from pipelines.expression import Node, parse
+from pipelines.measures.attributes import Attributes, Data
+from pipelines.measures.judge import share_of
+from pipelines.measures.solids import WHOLE, largest_shares
 from pipelines.pipeline import Run
-from pipelines.stages.attributes import Attributes, Data
-from pipelines.stages.judge import share_of
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.evaluate import EvaluateSynthesis, compared
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.load import Load
-from pipelines.stages.voxels.measures import WHOLE, largest_shares
 
 JUDGED_BY = 3000  # pieces of furniture that the classifiers learn from, at most
 VOXELS = 200_000_000  # of all that classifiers learn from, at most; each takes four bytes

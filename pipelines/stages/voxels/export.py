@@ -10,10 +10,9 @@ from torch import Tensor
 
 from data import images, rendering, voxels
 from data.errors import InputError
-from pipelines import pictures
 from pipelines.pipeline import Run
-from pipelines.report import Report
-from pipelines.reporting import details
+from pipelines.report import Report, pictures
+from pipelines.report.reporting import details
 from pipelines.stages.results import emptied, save_energy
 from pipelines.stages.voxels.grids import rendered
 

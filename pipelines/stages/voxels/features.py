@@ -10,10 +10,10 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import EncoderEnergy
+from pipelines.measures.solids import distances
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, unpack
-from pipelines.stages.voxels.measures import distances
 
 TOGETHER = 16  # shapes whose features are taken at once
 PENALTIES = (1e-3, 1e-2, 1e-1)  # inverse strengths that are tried

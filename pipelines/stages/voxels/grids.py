@@ -11,6 +11,7 @@ from data import rendering, voxels
 from data.errors import InputError
 from data.frames import from_uint8
 from energies import Energy
+from pipelines.measures.solids import likeliest as likeliest
 
 
 def check_side(energy: Energy, side: int, stage: str) -> None:
@@ -47,31 +48,6 @@ def mirrored(x: Tensor, rng: torch.Generator) -> Tensor:
 def rendered(solids: Tensor) -> Tensor:
     """Pictures of bool [n, 1, N, N, N], as the frames of a clip [3, n, H, W] in [-1, 1]."""
     return from_uint8(np.stack([rendering.render(solid, size=144) for solid in solids]))
-
-
-def likeliest(field: Tensor, hidden: Tensor | None = None) -> Tensor:
-    """The solid, bool [n, 1, N, N, N], with the highest expected intersection over union on the hidden voxels.
-
-    For probabilities p that are right, a set S of voxels has about sum_S p / (|S| + sum_not-S p); the best S of a size
-    holds the likeliest voxels. What is seen stays.
-
-    Args:
-        field: expected x in [-1, 1], [n, 1, N, N, N].
-        hidden: bool, the same shape; None: everywhere.
-    """
-    solid = field > 0
-    hidden = torch.ones_like(solid) if hidden is None else hidden
-    for expected, mask, out in zip((field + 1) / 2, hidden, solid, strict=True):
-        p, order = expected[mask].clamp(0, 1).double().sort(descending=True)
-        if len(p) == 0:
-            continue
-        inside = p.cumsum(0)
-        count = torch.arange(1, len(p) + 1, device=p.device)
-        best = int((inside / (count + inside[-1] - inside)).argmax()) + 1
-        chosen = torch.zeros(len(p), dtype=torch.bool, device=p.device)
-        chosen[order[:best]] = True
-        out[mask] = chosen
-    return solid
 
 
 def top_of_blocks(field: Tensor, coarse: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from data.errors import InputError
 from energies import Family, Hidden, Schedule
 from energies.family import is_noisy
 from energies.paths import between
+from pipelines.measures.solids import distances, whole_share
 from pipelines.pipeline import Run
 from pipelines.stages.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
-from pipelines.stages.voxels.measures import distances, whole_share
 from pipelines.stages.voxels.sampling import expected, is_told, of_details, polished
 
 LEVEL = 1.5  # `level` where none is given, in units of the spread of the data

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from data.errors import InputError
+from pipelines.measures.solids import WHOLE, largest_shares
 from pipelines.pipeline import Run
-from pipelines.stages.voxels.measures import WHOLE, largest_shares
 
 SELECTED = ("coarse", "measured", "fields", "solids")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data import images
 from data.files import publish
-from pipelines import chart
+from pipelines.report import curves as chart
 
 Cell = str | float | None
 

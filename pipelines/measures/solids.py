@@ -11,6 +11,31 @@ from data import meshes
 WHOLE = 0.95  # share of its voxels that the largest part of a whole shape holds, at least
 
 
+def likeliest(field: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """The solid, bool [n, 1, N, N, N], with the highest expected intersection over union on the hidden voxels.
+
+    For probabilities p that are right, a set S of voxels has about sum_S p / (|S| + sum_not-S p); the best S of a size
+    holds the likeliest voxels. What is seen stays.
+
+    Args:
+        field: expected x in [-1, 1], [n, 1, N, N, N].
+        hidden: bool, the same shape; None: everywhere.
+    """
+    solid = field > 0
+    hidden = torch.ones_like(solid) if hidden is None else hidden
+    for expected, mask, out in zip((field + 1) / 2, hidden, solid, strict=True):
+        p, order = expected[mask].clamp(0, 1).double().sort(descending=True)
+        if len(p) == 0:
+            continue
+        inside = p.cumsum(0)
+        count = torch.arange(1, len(p) + 1, device=p.device)
+        best = int((inside / (count + inside[-1] - inside)).argmax()) + 1
+        chosen = torch.zeros(len(p), dtype=torch.bool, device=p.device)
+        chosen[order[:best]] = True
+        out[mask] = chosen
+    return solid
+
+
 def overlap(solid: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """Intersection over union [n] on the voxels `where`, all bool [n, 1, N, N, N]; 1 where both are empty there."""
     both = (solid & truth & where).flatten(1).sum(1).float()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.metrics import spectrum
+from pipelines.measures.metrics import spectrum
 
 LAGS = (1, 2, 4, 8)  # pixels
 PATCH = 8  # pixels a side of the patches that are looked for in the photograph

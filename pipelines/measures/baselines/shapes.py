@@ -10,10 +10,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from data import voxels
 from energies import Noisy, Observation
 from energies.references.dataset import most_alike
-from pipelines.stages.voxels.grids import likeliest, unpack
-from pipelines.stages.voxels.measures import overlap
+from pipelines.measures.solids import likeliest, overlap
 
 WIDTHS = (0.7, 1.0, 1.5, 2.5)  # of the blur, in voxels; the best one on shapes that were learned from
 
@@ -23,7 +23,7 @@ def recoveries(
 ) -> dict[str, Tensor]:
     """Fields of hidden voxels, or of all where what is seen is noisy: the mean shape (of its class, where labels [n]
     tell), the nearest one by what is visible, a blur of what is visible."""
-    train = unpack(shapes["train"], shapes["side"])
+    train = voxels.unpack([row.tobytes() for row in shapes["train"].numpy()], shapes["side"])
     means = train.mean(0).expand(damaged.shape)
     if labels is not None:
         of_class = {int(k): train[shapes["train_labels"] == k].mean(0) for k in shapes["train_labels"].unique()}
@@ -39,7 +39,7 @@ def refinements(shapes: dict[str, Any], coarse: Tensor) -> dict[str, Tensor]:
     """Fields of block means [n, 1, M, M, M]: repeated, trilinear, cubic, the nearest shape, and five of them and
     trilinear."""
     side, size = shapes["side"], coarse.shape[-1]
-    train = unpack(shapes["train"], side)
+    train = voxels.unpack([row.tobytes() for row in shapes["train"].numpy()], side)
     means = F.avg_pool3d(train, side // size).flatten(1)
     order = torch.cdist(coarse.flatten(1), means).topk(min(5, len(train)), largest=False).indices
     line = F.interpolate(coarse, (side,) * 3, mode="trilinear")

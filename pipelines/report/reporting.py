@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines import metrics as measure
+from pipelines.measures import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.report import Report
 

@@ -1,0 +1,1 @@
+"""Measures of quality: what is said of samples and recoveries, the judges that say it, and the methods to beat."""
