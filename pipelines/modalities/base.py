@@ -1,0 +1,96 @@
+"""What a modality says of itself, so that every stage besides load, hide and export exists once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from energies import Energy
+from energies.observation import Observation
+from pipelines.examples import Examples
+
+if TYPE_CHECKING:
+    from pipelines.lessons import Task
+
+
+class Modality(ABC):
+    """What differs: the words, the ways to see x in part, what is as good as x, what is decided, how good x is, and how
+    it is shown and written. x is [n, C, *size] in [-1, 1] everywhere.
+
+    Attributes:
+        name: images, video or voxels.
+        noun: of several x, for messages: pictures, clips, shapes.
+        axes: number of axes of size.
+        score_name: the number in `score` that tells which method is best, the larger the better.
+        score_unit: behind a difference of it, " dB" say.
+    """
+
+    name: ClassVar[str]
+    noun: ClassVar[str]
+    axes: ClassVar[int]
+    score_name: ClassVar[str] = "psnr"
+    score_unit: ClassVar[str] = " dB"
+
+    # ------------------------------------------------------------------------------------- learning
+
+    def varied(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """x [n, *shape], or what is as good to learn from, drawn at random: mirror images of shapes."""
+        return x
+
+    @abstractmethod
+    def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
+        """The ways to see x of a shape in part that an amortised energy learns, of those in `names` that suit it; none:
+        all that suit it."""
+
+    # ------------------------------------------------------------------------------------- deciding
+
+    def decided(self, mean: Tensor, observation: Observation, y: Tensor) -> Tensor:
+        """The estimate of x that a posterior mean [n, *shape] speaks for; a voxel is set or not. The mean itself,
+        where there is nothing to decide."""
+        return mean
+
+    def made(self, soft: Tensor, energy: Energy) -> Tensor:
+        """The x that samples [n, *shape] of an energy stand for, likewise."""
+        return soft
+
+    def mean_of_symmetric(self, observation: Observation) -> tuple[int, ...]:
+        """Axes of x along which an amortised mean is averaged over x and its mirror image; (): none."""
+        return ()
+
+    # -------------------------------------------------------------------------------------- judging
+
+    @abstractmethod
+    def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+        """How good x [n, *shape] is where bool [n, 1, *size]; holds `score_name`."""
+
+    @abstractmethod
+    def scored(self, observation: Observation, x: Tensor) -> Tensor:
+        """Elements, bool [n, 1, *size], that a recovery of x is scored on: hidden ones, or all where none is seen."""
+
+    @abstractmethod
+    def baselines(self, data: Examples, observation: Observation, y: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """What needs no learning [n, *shape] each, decided."""
+
+    # -------------------------------------------------------------------------------------- showing
+
+    @abstractmethod
+    def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
+        """One picture uint8 [H, W, 3] whose labelled rows show up to `num` x [n, *shape] of a kind each."""
+
+    @abstractmethod
+    def grid(self, x: Tensor, columns: int) -> np.ndarray:
+        """One picture uint8 [H, W, 3] of x [n, *shape], so many beside each other."""
+
+    @abstractmethod
+    def write(self, x: Tensor, folder: Path, name: str, source: Mapping[str, Any]) -> None:
+        """Write x [n, *shape] as files folder/NAME_000.suffix ...; older ones of that name are removed."""
+
+    @abstractmethod
+    def seen(self, observation: Observation, y: Tensor) -> Tensor:
+        """What is seen, at the size of x, to be shown: [n, C, *size]."""
