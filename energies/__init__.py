@@ -8,7 +8,7 @@ import torch
 
 from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
-from energies.boltzmann import RBM
+from energies.boltzmann import RBM, FreeEnergy
 from energies.bounded import Bounded
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
@@ -24,7 +24,7 @@ from energies.observation import Average, Blur, Grey, Hidden, Noisy, Observation
 from energies.references import ClipReference, Context, DataReference, LocalReference
 from energies.saving import Stored, load_module
 from energies.schedule import Schedule
-from energies.symmetry import Invariant, Tiled, invariant, tiled
+from energies.symmetry import Flip, Invariant, Tiled, Turn, invariant, tiled
 
 __all__ = [
     "RBM",
@@ -43,6 +43,8 @@ __all__ = [
     "EncoderLogits",
     "Energy",
     "Family",
+    "Flip",
+    "FreeEnergy",
     "FunctionEnergy",
     "Funnel",
     "Gaussian",
@@ -64,6 +66,7 @@ __all__ = [
     "Stored",
     "StudentT",
     "Tiled",
+    "Turn",
     "WeightedSum",
     "any_of",
     "gradient",

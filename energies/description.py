@@ -1,23 +1,24 @@
 """Values as JSON and tensors, and back: `describe` and `restore` are inverse to each other.
 
-A description names classes and functions by their module. Reading one imports nothing: it looks only at what the
-program has imported. `energies.saving` writes descriptions and tensors to files.
+A description names classes and functions as `energies.addresses` tells. Reading one imports nothing: it looks only at
+what the program has imported. `energies.saving` writes descriptions and tensors to files.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from energies.addresses import address, find
 
 S = TypeVar("S", bound="Stored")
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def _describe(value: Any, tensors: dict[str, Tensor], name: str, places: dict[in
     if isinstance(value, nn.Module):
         return _describe_module(value, tensors, name, places)
     if isinstance(value, FunctionType | type):
-        return {"function": _address(value, name)}
+        return {"function": address(value, _where(name))}
     if isinstance(value, list):
         return {"list": [_describe(v, tensors, _join(name, i), places) for i, v in enumerate(value)]}
     if type(value) in (tuple, torch.Size):
@@ -92,7 +93,7 @@ def _describe(value: Any, tensors: dict[str, Tensor], name: str, places: dict[in
     if is_dataclass(value) and _frozen(type(value)):
         inner = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
         inner = {k: _describe(v, tensors, _join(name, k), places) for k, v in inner.items()}
-        return {"dataclass": _address(type(value), name), "fields": inner}
+        return {"dataclass": address(type(value), _where(name)), "fields": inner}
     return _describe_plain(value, name)
 
 
@@ -125,7 +126,7 @@ def _describe_module(module: nn.Module, tensors: dict[str, Tensor], name: str, p
             f"{_where(name)} is the module {type(module).__name__}, which cannot be stored: "
             "derive it from energies.Stored, which remembers the arguments of its constructor"
         )
-    address = _address(type(module), name)
+    own = address(type(module), _where(name))
     prefix = places.get(id(module))
     if prefix is None:
         prefix = f"{name}/" if name else ""
@@ -136,7 +137,7 @@ def _describe_module(module: nn.Module, tensors: dict[str, Tensor], name: str, p
     for what, values in (("arguments", module.arguments), ("state", module.state())):
         at = _join(name, what)
         parts[what] = {k: _describe(v, tensors, _join(at, k), places) for k, v in values.items()}
-    return {"module": address, **parts, "weights": prefix}
+    return {"module": own, **parts, "weights": prefix}
 
 
 def _weights(module: nn.Module, where: str) -> dict[str, Tensor]:
@@ -167,42 +168,6 @@ def _where(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------- classes, functions
-
-
-def _address(found: Any, name: str) -> str:
-    """`module:name` of a class or function. TypeError: it is not to be found there again."""
-    what, module, own = "class" if isinstance(found, type) else "function", found.__module__, found.__qualname__
-    if (what == "function" and "." in own) or _look_up(module, own) is not found:
-        known = "a lambda" if found.__name__ == "<lambda>" else f"the {what} {module}.{own}"
-        raise TypeError(f"{_where(name)}: {known} is not found again by its name: define it as a {what} in a module")
-    return f"{module}:{own}"
-
-
-def _look_up(module: str, name: str) -> Any:
-    """What an imported module defines under a name, None without."""
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        if not isinstance(found, ModuleType | type):
-            return None
-        found = vars(found).get(part)  # not getattr: that of a lazy module would import
-    return found
-
-
-def _find(address: Any, fits: Callable[[Any], bool], what: str, name: str) -> Any:
-    """The class or function at `module:name`. ValueError: not imported, or not what is wanted."""
-    if not isinstance(address, str) or address.count(":") != 1:
-        raise ValueError(f"{name} names a {what} by {address!r}, expected module:name")
-    module, own = address.split(":")
-    if module == "__main__" and _look_up(module, own) is None:
-        raise ValueError(f"{name} is of the {what} {own} of another program: define it in a module and save it again")
-    if sys.modules.get(module) is None:
-        raise ValueError(
-            f"{name} is of the {what} {module}.{own}, which this program has not imported: add imports={module}"
-        )
-    found = _look_up(module, own)
-    if not fits(found) or (found.__module__, found.__qualname__) != (module, own):
-        raise ValueError(f"{name} is of {module}.{own}, which is no {what} defined there")
-    return found
 
 
 def _frozen(kind: Any) -> bool:
@@ -277,11 +242,11 @@ class _Reader:
         if kind == "tensor":
             return self._tensor(inner, name)
         if kind == "function":
-            return _find(inner, _function, "function", name)
+            return find(inner, _function, "function", name)
         if kind == "map":
             return self._map(inner, name)
         if kind == "dataclass":
-            cls, settings = _find(inner, _frozen, "frozen dataclass", name), self._map(found["fields"], name)
+            cls, settings = find(inner, _frozen, "frozen dataclass", name), self._map(found["fields"], name)
             return _make(lambda: cls(**settings), cls, name)
         if kind == "module":
             return self._module(found, name)
@@ -302,7 +267,7 @@ class _Reader:
         return self.tensors[key].detach()  # a module may make it a buffer, and fill that
 
     def _module(self, found: dict[str, Any], name: str) -> nn.Module:
-        cls = _find(found["module"], _stored_module, "class", name)
+        cls = find(found["module"], _stored_module, "class", name)
         arguments = self._map(found["arguments"], _join(name, "arguments"))
         state = self._map(found["state"], _join(name, "state"))
         made = _make(lambda: _construct(cls, arguments), cls, name)

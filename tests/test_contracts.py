@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +97,20 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
     if isinstance(energy, Family):
         assert isinstance(again, Family)
         assert (again.classes, again.label, again.level) == (energy.classes, None, None)
+
+
+@pytest.mark.parametrize("name", [*LABELLED, *CONDITIONAL, *COMPOSED, *PLAIN])
+def test_a_saved_energy_loads_wherever_the_file_of_its_class_has_moved_to(name: str, tmp_path: Path) -> None:
+    energy, x = whole(name), CASES[name].x()
+    energy.save_pretrained(tmp_path)
+    written = (tmp_path / "energy.json").read_text()
+    named = set(re.findall(r'"(energies[\w.]*):\w+"', written))
+    assert named and all(hasattr(sys.modules[module], "__path__") for module in named)  # packages, not files
+    (tmp_path / "energy.json").write_text(re.sub(r'"energies[\w.]*:', '"energies.where_it_once_lay:', written))
+    again = energies.load(tmp_path)
+    assert type(again) is type(energy)
+    for a, b in zip(bindings(ready(name)), bindings(ready(name, energy=again)), strict=True):
+        torch.testing.assert_close(a(x), b(x), rtol=0, atol=0)
 
 
 BINDABLE = [

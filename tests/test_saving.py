@@ -23,6 +23,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import energies.objectives
+from energies.references import ProbabilisticPCA
+from energies.samplers import HMC, MaskedSampling
 from energies.saving import Stored, describe, load_module, restore, save_module
 
 ME = __name__
@@ -352,6 +355,61 @@ def test_too_deep_a_description_is_refused():
         description = {"list": [description]}
     with pytest.raises(ValueError, match="nested too deeply"):
         restore(description, {})
+
+
+# ------------------------------------------------------------------------------------------ files that move
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("energies.encoder:EncoderEnergy", energies.EncoderEnergy),  # as versions before the move wrote them
+        ("energies.convnet:GenerativeConvNet", energies.GenerativeConvNet),
+        ("energies.residual:ResidualEnergy", energies.ResidualEnergy),
+        ("energies.composition:WeightedSum", energies.WeightedSum),
+        ("energies.composition:AnyOf", energies.AnyOf),
+        ("energies.composition:any_of", energies.any_of),
+        ("energies.conditional:ConditionalEnergy", energies.ConditionalEnergy),
+        ("energies.references.dataset:DataReference", energies.DataReference),
+        ("energies.subspace:Subspace", ProbabilisticPCA),
+        ("energies.unmasking:Unmasking", MaskedSampling),
+        ("energies:EncoderEnergy", energies.EncoderEnergy),
+        ("energies.samplers:HMC", HMC),
+    ],
+)
+def test_a_public_name_is_found_wherever_its_file_lies(address, wanted):
+    assert restore({"function": address}, {}) is wanted
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "energies.addresses:sys",  # a module
+        "energies.gone:Stacker",  # public nowhere
+        "energies.gone:describe",  # of ours, yet exported by no package
+        "energies.gone:annotations",
+        "energies.gone:torch",
+        "energies_of_mine:Energy",  # not of our package
+        "energiesx.encoder:EncoderEnergy",
+        "other.energies:EncoderEnergy",
+    ],
+)
+def test_only_what_our_packages_export_is_found_elsewhere(address):
+    with pytest.raises(OneLine), one_line():
+        restore({"function": address}, {})
+
+
+def test_no_two_public_things_share_a_name():
+    found: dict[str, Any] = {}
+    for package in (energies, energies.objectives, energies.references, energies.samplers):
+        for name in package.__all__:
+            assert found.setdefault(name, getattr(package, name)) is getattr(package, name)
+
+
+def test_what_is_of_another_module_is_named_by_it():
+    assert describe(Net, {}) == {"function": f"{ME}:Net"}
+    assert describe(HMC, {}) == {"function": "energies.samplers:HMC"}
+    assert describe(energies.Hidden, {}) == {"function": "energies:Hidden"}
 
 
 # ------------------------------------------------------------------------------------------------- modules

@@ -4,5 +4,6 @@ from energies.references.clip import ClipReference
 from energies.references.context import Context, Reference
 from energies.references.dataset import DataReference, Memory
 from energies.references.local import LocalReference
+from energies.references.probabilistic_pca import ProbabilisticPCA
 
-__all__ = ["ClipReference", "Context", "DataReference", "LocalReference", "Memory", "Reference"]
+__all__ = ["ClipReference", "Context", "DataReference", "LocalReference", "Memory", "ProbabilisticPCA", "Reference"]

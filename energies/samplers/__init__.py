@@ -8,6 +8,7 @@ from energies.samplers.gradient_gibbs import GibbsWithGradients
 from energies.samplers.hmc import HMC
 from energies.samplers.langevin import Langevin
 from energies.samplers.mala import MALA
+from energies.samplers.masked import MaskedSampling
 from energies.samplers.random_walk import RandomWalk
 from energies.samplers.state import Info, Sampler, State
 from energies.samplers.tempering import ParallelTempering
@@ -20,6 +21,7 @@ __all__ = [
     "GibbsWithGradients",
     "Info",
     "Langevin",
+    "MaskedSampling",
     "ParallelTempering",
     "RandomWalk",
     "Sampler",
