@@ -22,6 +22,7 @@ from pipelines.trees import ConfigError
 
 MAX_LENGTH = 10_000  # characters, also of the canonical text
 MAX_DEPTH = 50  # levels of "(" and "~"; "-" is no level, it only multiplies weights
+MAX_BRANCHES = 2_000  # that are searched for what satisfies an expression; people write what takes a dozen
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,77 @@ def experts(node: Node) -> list[Expert]:
 def names(node: Node) -> list[str]:
     """Of the experts, each once, in the order that they are first written."""
     return list(dict.fromkeys(leaf.name for leaf in experts(node)))
+
+
+def contradiction(node: Node) -> str | None:
+    """Why nothing can have all that an expression asks for, in one sentence; None where something can.
+
+    An x has one label of each expert, so nothing satisfies `shape.circle + shape.cross` or `shape.circle + not
+    shape.circle`. One part of an `|` has to be possible. What is subtracted, and an expert without a label, ask for
+    nothing. An expression with more than MAX_BRANCHES ways to satisfy it counts as possible.
+    """
+    told: str | None = None
+    branches: list[tuple[_Wish, _Later, _Labels]] = [((node, True), None, {})]
+    for _ in range(MAX_BRANCHES):
+        if not branches:
+            return told
+        wish, later, known = branches.pop()
+        labels, choices = _opened(wish)
+        known, problem = _learned(known, labels)
+        if problem:
+            told = told or problem
+            continue
+        for choice in reversed(choices):
+            later = choice, later
+        if later is None:
+            return None
+        choice, later = later
+        branches += [(part, later, known) for part in reversed(choice)]
+    return None
+
+
+_Wish: TypeAlias = "tuple[Node, bool]"  # a node, and whether it or its complement has to hold
+_Later: TypeAlias = "tuple[list[_Wish], _Later] | None"  # lists of which one wish each has to hold
+_Labels: TypeAlias = "dict[str | Expert, Expert]"  # by its expert the label that x has, by itself each that it has not
+
+
+def _opened(wish: _Wish) -> tuple[list[tuple[Expert, bool]], list[list[_Wish]]]:
+    """The labels that x must have or must not have, and alternatives of which one each has to hold."""
+    labels: list[tuple[Expert, bool]] = []
+    choices: list[list[_Wish]] = []
+    wishes = [wish]
+    while wishes:
+        node, holds = wishes.pop()
+        if isinstance(node, Expert):
+            labels += [(node, holds)] * (node.label is not None)
+            continue
+        if isinstance(node, Not):
+            parts = [(node.part, not holds)]
+        elif isinstance(node, AnyOf):
+            parts = [(part, holds) for part in node.parts]
+        elif holds:
+            parts = [(part, True) for weight, part in node.terms if weight > 0]
+        else:  # the complement of a sum with weights means nothing: nothing is asked for
+            parts = [(part, False) for _, part in node.terms] if all(w == 1 for w, _ in node.terms) else []
+        if len(parts) > 1 and isinstance(node, AnyOf) is holds:
+            choices.append(parts)
+        else:
+            wishes += reversed(parts)
+    return labels, choices
+
+
+def _learned(known: _Labels, labels: list[tuple[Expert, bool]]) -> tuple[_Labels, str | None]:
+    """What is known of x with more labels, and the first contradiction among them."""
+    known = dict(known)
+    for leaf, holds in labels:
+        has = known.get(leaf.name)
+        if holds and has not in (None, leaf):
+            either = f"{show(has)} | {show(leaf)}"
+            return known, f"nothing is both {show(has)} and {show(leaf)}; ask for one of them, or for either: {either}"
+        if (leaf in known) if holds else has == leaf:
+            return known, f"nothing is both {show(leaf)} and not {show(leaf)}; leave out one of them"
+        known[leaf.name if holds else leaf] = leaf
+    return known, None
 
 
 def _tight(node: Node) -> str:

@@ -11,7 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.expression import MAX_DEPTH, MAX_LENGTH, AnyOf, Expert, Node, Not, Weighted, experts, parse, show
+from pipelines.expression import (
+    MAX_DEPTH,
+    MAX_LENGTH,
+    AnyOf,
+    Expert,
+    Node,
+    Not,
+    Weighted,
+    contradiction,
+    experts,
+    parse,
+    show,
+)
 from pipelines.trees import ConfigError
 
 A, B, C, D = (Expert(name) for name in "abcd")
@@ -365,3 +377,90 @@ def test_the_worst_texts_take_no_time():
     for text in ("a.'" + "\\\\" * 4990, 'a."' + "x" * 9990, "((a" * 3000, "1" * 9990, " " * 9990, "a+" * 4000 + "$"):
         assert refusal(text) is not None
     assert time.process_time() - start < 5  # they take .2 s
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a.x + a.y", "nothing is both a.x and a.y; ask for one of them, or for either: a.x | a.y"),
+        ("2 * a.x + b.x + 0.5 * (c.x + a.y)", "nothing is both a.x and a.y;"),
+        ("a.x + not a.x", "nothing is both a.x and not a.x; leave out one of them"),
+        ("not a.x + a.x", "nothing is both a.x and not a.x;"),
+        ("a.'two words' + not (b.x | a.'two words')", 'both a."two words" and not a."two words";'),
+        ("not (not a.x) + a.y", "both a.x and a.y"),
+        ("(a.x | b.x) + not (a.x | b.x)", "both a.x and not a.x"),
+        ("(a.x + b.x) + not (a.x + b.x)", "both a.x and not a.x"),
+        ("(a.x | a.y) + (a.z | a.w)", "both a.x and a.z"),
+        ("(a.x | b.x) + a.y + not b.x", "both"),
+        ("(a.x + a.y) | (b.x + b.y)", "both a.x and a.y"),
+    ],
+)
+def test_what_nothing_can_be_is_told_in_a_sentence(text: str, told: str):
+    said = contradiction(parse(text))
+    assert said and told in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.x",
+        "a.x + b.y",
+        "a.x + a.x",
+        "a.x + a",
+        "a + not a.x",
+        "a.x + not a.y + not a.z",
+        "a.x - a.y",
+        "a.x - 0.5 * (a.y + a.z)",
+        "a.x + 0 * a.y",
+        "a.x - not a.x",
+        "a.x | a.y",
+        "(a.x + a.y) | a.z",
+        "(a.x | b.x) + a.y",
+        "(a.x | a.y) + (a.y | a.z)",
+        "(a.x | b.x) + not (a.x + b.x)",
+        "a.x + not (a.x + b.x)",
+        "a.x + not (2 * a.x + b.x)",
+        "a.x + not (a.x - b.x)",
+    ],
+)
+def test_what_something_can_be_is_no_contradiction(text: str):
+    assert contradiction(parse(text)) is None
+
+
+def satisfies(node: Node, x: dict[str, str]) -> bool:
+    """Whether an x, given by its label of each expert, is what a node asks for."""
+    if isinstance(node, Expert):
+        return x[node.name] == node.label
+    if isinstance(node, Not):
+        return not satisfies(node.part, x)
+    if isinstance(node, AnyOf):
+        return any(satisfies(part, x) for part in node.parts)
+    return all(satisfies(part, x) for weight, part in node.terms if weight > 0)
+
+
+def small(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    several = st.lists(nodes, min_size=2, max_size=3)
+    sums = several.map(lambda parts: Weighted(tuple((1.0, part) for part in parts)))
+    return sums | several.map(lambda parts: AnyOf(tuple(parts))) | nodes.map(Not)
+
+
+PLAIN = st.recursive(st.builds(Expert, st.sampled_from("ab"), st.sampled_from("xyz")), small, max_leaves=6)
+TERMS = st.lists(st.tuples(st.sampled_from([1.0, 0.5, 0.0, -1.0]), PLAIN), min_size=1, max_size=3)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(TERMS.map(lambda terms: Weighted(tuple(terms))))
+def test_a_contradiction_is_what_no_x_satisfies(node: Node):
+    """By trying every x; `w` stands for labels that the expression does not name."""
+    every = [{"a": a, "b": b} for a in "wxyz" for b in "wxyz"]
+    assert (contradiction(node) is None) == any(satisfies(node, x) for x in every)
+
+
+def test_the_worst_contradictions_take_no_time():
+    mixtures = " + ".join(f"(a.{k} | b.{k})" for k in range(500))
+    apart = " + ".join(f"(a{k}.x | b{k}.x)" for k in range(400))
+    start = time.process_time()
+    assert contradiction(parse(apart)) is None
+    assert contradiction(parse(f"{apart} + c.x + c.y"))
+    contradiction(parse(mixtures))
+    assert time.process_time() - start < 3
