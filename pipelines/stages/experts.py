@@ -23,7 +23,7 @@ from energies.sampling import anneal
 from pipelines import expression
 from pipelines.composing import Balance, Composer, priors
 from pipelines.pipeline import Run
-from pipelines.stages.results import inner, load_energy, save_energy
+from pipelines.results import inner, load_energy, save_energy
 from pipelines.training import Optimizer
 from pipelines.trees import unknown
 

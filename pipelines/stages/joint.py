@@ -23,8 +23,8 @@ from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.report.reporting import details
 from pipelines.stages.lessons import SAMPLED
-from pipelines.stages.results import pretrained, save_energy, save_metrics
-from pipelines.stages.settings import check_network
+from pipelines.results import pretrained, save_energy, save_metrics
+from pipelines.settings import check_network
 from pipelines.training import Optimizer, train
 
 LANGEVIN = 4  # steps at each level, of the samples

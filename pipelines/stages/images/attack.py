@@ -19,7 +19,7 @@ from pipelines.report import Report
 from pipelines.report.reporting import details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.joint import leveled
-from pipelines.stages.results import save_energy, save_metrics
+from pipelines.results import save_energy, save_metrics
 
 Norm = Literal["linf", "l2"]
 TOGETHER = 100  # pictures attacked at once

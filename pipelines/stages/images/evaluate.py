@@ -13,7 +13,7 @@ from pipelines.generation import generate
 from pipelines.measures import judge
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve
 LONG = 10.0

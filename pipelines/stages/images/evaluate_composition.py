@@ -21,7 +21,7 @@ from pipelines.measures.attributes import Attributes, Data, is_scene
 from pipelines.measures.judge import share_of
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import load_energy, save_metrics
+from pipelines.results import load_energy, save_metrics
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from
 JUDGED_FOR = 500  # steps

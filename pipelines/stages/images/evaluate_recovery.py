@@ -15,7 +15,7 @@ from pipelines.measures import metrics as measure
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 
 MOST = 20_000  # pictures among which the nearest is looked for
 

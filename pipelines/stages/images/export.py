@@ -15,7 +15,7 @@ from pipelines.report import Report, pictures
 from pipelines.report.reporting import BEST, details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
-from pipelines.stages.results import emptied, save_energy
+from pipelines.results import emptied, save_energy
 
 FEW = 200  # pictures to judge by
 

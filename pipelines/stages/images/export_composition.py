@@ -14,7 +14,7 @@ from pipelines.pipeline import Run
 from pipelines.report import Report, pictures
 from pipelines.report.reporting import details
 from pipelines.stages.images.export import rows_sheet, seen_of, write_all
-from pipelines.stages.results import save_energy
+from pipelines.results import save_energy
 
 FILLED = 16  # pictures on the sheet of a recovery
 

@@ -12,7 +12,7 @@ from pipelines.measures import textures as likeness
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.report.reporting import details
-from pipelines.stages.results import save_energy, save_metrics
+from pipelines.results import save_energy, save_metrics
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from energies import Average, Blur, Grey, Hidden, Noisy
 from energies.observation import Observation
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.settings import check_there
+from pipelines.settings import check_there
 
 WHITE = 0.0  # levels above are hidden by a mask: half of the way to white
 BLUR_NOISE = 0.02  # standard deviation of the noise on blurred pictures, 2.5 of 255 levels: none is seen without

@@ -22,7 +22,7 @@ from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float
 from pipelines.stages.images.reconstruct import mapping, pictures_of
-from pipelines.stages.results import save_energy, save_metrics
+from pipelines.results import save_energy, save_metrics
 
 WAYS = (0.75, 1.0, 1.5)  # noise levels that chosen frames come from, in units of `level`
 LEVEL = 1.5  # `level` where none is given, in units of the spread of the data

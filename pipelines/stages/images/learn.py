@@ -19,8 +19,8 @@ from pipelines.generation import suited
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import SAMPLED, UNLABELLED, check_unseen, forgotten
-from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_network
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_network
 from pipelines.training import Optimizer, train
 
 MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most

@@ -20,8 +20,8 @@ from pipelines.pipeline import Run
 from pipelines.stages.images.hide import BLUR_NOISE, box, everything, scattered
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import Lessons, Observe, Task, check_unseen, hides, sees
-from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_network
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_network
 from pipelines.training import Optimizer, train
 
 KINDS = {

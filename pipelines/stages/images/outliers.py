@@ -24,8 +24,8 @@ from pipelines.report import Report
 from pipelines.report.reporting import details
 from pipelines.stages.images.load import to_float
 from pipelines.stages.joint import leveled, logits_of, probabilities
-from pipelines.stages.results import save_energy, save_metrics
-from pipelines.stages.settings import check_there
+from pipelines.results import save_energy, save_metrics
+from pipelines.settings import check_there
 
 TOGETHER = 250  # pictures scored at once
 MARGIN = 2.0  # what the margin counts beside the energy

@@ -22,7 +22,7 @@ from pipelines.report import Report
 from pipelines.report.reporting import details
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float
-from pipelines.stages.results import save_energy, save_metrics
+from pipelines.results import save_energy, save_metrics
 from pipelines.trees import snake
 
 TOGETHER = 2**16  # numbers of x that are inverted at once

@@ -17,8 +17,8 @@ from pipelines.chains import findings
 from pipelines.generation import suited
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
-from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_sampler
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_sampler
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
 from pipelines.stages.images.load import to_float
-from pipelines.stages.settings import check_sampler
+from pipelines.settings import check_sampler
 
 
 @dataclass(frozen=True)

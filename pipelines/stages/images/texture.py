@@ -20,7 +20,7 @@ from energies.symmetry import Tiled, tiled
 from pipelines.chains import findings
 from pipelines.generation import generate
 from pipelines.pipeline import Run
-from pipelines.stages.settings import check_network, check_sampler
+from pipelines.settings import check_network, check_sampler
 from pipelines.training import Optimizer, train
 
 LARGEST = 4096  # pixels a side of what is made

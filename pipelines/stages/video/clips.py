@@ -22,7 +22,7 @@ from pipelines.stages import images
 from pipelines.stages.images.export import seen_of
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
-from pipelines.stages.results import emptied, save_energy, save_metrics
+from pipelines.results import emptied, save_energy, save_metrics
 from pipelines.training import Optimizer
 
 DIFFERENCES = ("horizontal", "vertical", "temporal")

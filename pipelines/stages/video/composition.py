@@ -13,7 +13,7 @@ from energies import Schedule
 from pipelines.pipeline import Run
 from pipelines.report import pictures
 from pipelines.stages import images
-from pipelines.stages.results import emptied
+from pipelines.results import emptied
 from pipelines.training import Optimizer
 
 

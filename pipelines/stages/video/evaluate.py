@@ -12,7 +12,7 @@ from torch import Tensor
 from pipelines.measures import baselines, metrics
 from pipelines.measures.baselines import Baseline
 from pipelines.pipeline import Run
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from data import images, video
 from pipelines.pipeline import Run
 from pipelines.report import pictures
 from pipelines.report.reporting import recovery_report, synthesis_report
-from pipelines.stages.results import save_energy
+from pipelines.results import save_energy
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from energies.buffer import ReplayBuffer
 from energies.classical.stacking import Example, Reference, held_out_masks, reference
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
-from pipelines.stages.results import weights_of
-from pipelines.stages.settings import check_network
+from pipelines.results import weights_of
+from pipelines.settings import check_network
 from pipelines.stages.video.scene import prior
 from pipelines.training import Optimizer, train
 

@@ -23,8 +23,8 @@ from energies.sampling import LevelSampler
 from pipelines.chains import findings
 from pipelines.measures import metrics
 from pipelines.pipeline import Run
-from pipelines.stages.results import weights_of
-from pipelines.stages.settings import check_sampler
+from pipelines.results import weights_of
+from pipelines.settings import check_sampler
 from pipelines.stages.video.learn import Guard
 from pipelines.stages.video.posterior import Posterior, Sampling, recovered, told
 from pipelines.stages.video.scene import prior

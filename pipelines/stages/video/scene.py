@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context, Energy
-from pipelines.stages.results import inner, load_energy
+from pipelines.results import inner, load_energy
 
 LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
 

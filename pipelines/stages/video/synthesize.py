@@ -15,8 +15,8 @@ from energies.sampling import LevelSampler, anneal
 from pipelines.chains import findings, sample_chains
 from pipelines.measures import metrics
 from pipelines.pipeline import Run
-from pipelines.stages.results import save_metrics
-from pipelines.stages.settings import check_sampler
+from pipelines.results import save_metrics
+from pipelines.settings import check_sampler
 from pipelines.stages.video.scene import stretched
 
 

@@ -13,7 +13,7 @@ from pipelines.measures import baselines
 from pipelines.measures import solids as measures
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import WAYS
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
 from pipelines.stages.voxels.recover import decided
 

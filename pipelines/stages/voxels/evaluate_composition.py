@@ -13,7 +13,7 @@ from pipelines.measures.attributes import Attributes, Data
 from pipelines.measures.judge import share_of
 from pipelines.measures.solids import WHOLE, largest_shares
 from pipelines.pipeline import Run
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 from pipelines.stages.voxels.evaluate import EvaluateSynthesis, compared
 from pipelines.stages.voxels.grids import averaged
 from pipelines.stages.voxels.load import Load

@@ -13,7 +13,7 @@ from data.errors import InputError
 from pipelines.pipeline import Run
 from pipelines.report import Report, pictures
 from pipelines.report.reporting import details
-from pipelines.stages.results import emptied, save_energy
+from pipelines.results import emptied, save_energy
 from pipelines.stages.voxels.grids import rendered
 
 Format = Literal["stl", "obj", "ply", "glb", "off", "3mf", "binvox", "npz"]

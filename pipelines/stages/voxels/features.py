@@ -12,7 +12,7 @@ from data.errors import InputError
 from energies import EncoderEnergy
 from pipelines.measures.solids import distances
 from pipelines.pipeline import Run
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, unpack
 
 TOGETHER = 16  # shapes whose features are taken at once

@@ -16,7 +16,7 @@ from energies.family import is_noisy
 from energies.paths import between
 from pipelines.measures.solids import distances, whole_share
 from pipelines.pipeline import Run
-from pipelines.stages.results import save_metrics
+from pipelines.results import save_metrics
 from pipelines.stages.voxels.grids import check_side, likeliest, unpack
 from pipelines.stages.voxels.sampling import expected, is_told, of_details, polished
 

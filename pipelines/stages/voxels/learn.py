@@ -28,8 +28,8 @@ from energies.references import Memory
 from pipelines.generation import CONDITIONAL
 from pipelines.pipeline import Run
 from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
-from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_network
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_network
 from pipelines.stages.voxels.grids import averaged, mirrored
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train

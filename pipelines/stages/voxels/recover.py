@@ -20,8 +20,8 @@ from energies.sampling import LevelSampler
 from pipelines.chains import findings
 from pipelines.pipeline import Run
 from pipelines.stages.posterior import Recovered, Sampling, posterior_schedule, recover
-from pipelines.stages.results import pretrained, weights_of
-from pipelines.stages.settings import check_sampler, check_there
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_sampler, check_there
 from pipelines.stages.voxels.grids import check_side, likeliest
 from pipelines.stages.voxels.learn import suited
 from pipelines.stages.voxels.sampling import expected, is_told, sampled, way

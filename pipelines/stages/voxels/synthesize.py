@@ -17,7 +17,7 @@ from energies.sampling import LevelSampler
 from pipelines.chains import findings
 from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.pipeline import Run
-from pipelines.stages.settings import check_sampler
+from pipelines.settings import check_sampler
 from pipelines.stages.voxels.grids import likeliest
 from pipelines.stages.voxels.sampling import of_details, sampled
 
