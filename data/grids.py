@@ -92,16 +92,15 @@ def encode_npz(grids: np.ndarray) -> bytes:
 
 
 def encode_binvox(grid: np.ndarray, scale: float) -> bytes:
-    """The .binvox file of a cubic grid bool [N, N, N] whose side is `scale` long."""
-    flat = grid.transpose(0, 2, 1).reshape(-1)  # y runs fastest, then z, then x
-    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
-    lengths = np.diff(np.append(starts, flat.size))
-    pieces = -(-lengths // 255)  # a run is counted in one byte
-    runs = np.full(pieces.sum(), 255)
-    runs[np.cumsum(pieces) - 1] = lengths - 255 * (pieces - 1)
-    pairs = np.stack([np.repeat(flat[starts], pieces), runs], axis=1).astype(np.uint8)
+    """The .binvox file of a cubic grid bool [N, N, N] whose side is `scale` long.
+
+    The runs are trimesh's. The head is ours: trimesh puts a comment into it, over which common readers fall.
+    """
+    from trimesh.voxel.runlength import dense_to_rle
+
+    runs = dense_to_rle(grid.transpose(0, 2, 1).reshape(-1), np.uint8)  # y runs fastest, then z, then x
     side = grid.shape[0]
-    return f"#binvox 1\ndim {side} {side} {side}\ntranslate 0 0 0\nscale {scale:.9g}\ndata\n".encode() + pairs.tobytes()
+    return f"#binvox 1\ndim {side} {side} {side}\ntranslate 0 0 0\nscale {scale:.9g}\ndata\n".encode() + runs.tobytes()
 
 
 def _read_binvox(path: Path, data: bytes) -> Stack:

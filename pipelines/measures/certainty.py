@@ -40,10 +40,9 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
     `auroc`: probability that one from outside scores above one from inside, ties count half (Mann & Whitney 1947).
     `fpr95`: share of the outside that passes where 95 % of the inside do (Liu et al. 2020).
     """
-    joint = torch.cat([inside, outside]).double()
-    _, inverse, counts = joint.unique(return_inverse=True, return_counts=True)
-    rank = (counts.cumsum(0) - (counts.double() - 1) / 2)[inverse]  # mean ranks of ties, from 1
-    m, n = len(outside), len(inside)
-    auroc = (rank[n:].sum() - m * (m + 1) / 2) / (m * n)
-    threshold = inside.double().sort().values[math.ceil(0.95 * n) - 1]
+    from sklearn.metrics import roc_auc_score
+
+    is_outside = torch.arange(len(inside) + len(outside)) >= len(inside)
+    auroc = roc_auc_score(is_outside.numpy(), torch.cat([inside, outside]).double().cpu().numpy())
+    threshold = inside.double().sort().values[math.ceil(0.95 * len(inside)) - 1]
     return {"auroc": float(auroc), "fpr95": float((outside.double() <= threshold).double().mean())}
