@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,9 @@ from pipelines.examples import Examples
 
 if TYPE_CHECKING:
     from pipelines.lessons import Task
+    from pipelines.measures.attributes import Attributes
+    from pipelines.measures.synthesis import Comparison
+    from pipelines.pipeline import Run
 
 
 class Modality(ABC):
@@ -74,8 +77,26 @@ class Modality(ABC):
         """Elements, bool [n, 1, *size], that a recovery of x is scored on: hidden ones, or all where none is seen."""
 
     @abstractmethod
-    def baselines(self, data: Examples, observation: Observation, y: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
-        """What needs no learning [n, *shape] each, decided."""
+    def baselines(
+        self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
+    ) -> Mapping[str, Callable[[], Tensor]]:
+        """What needs no learning: by name, what computes it when it is called, [n, *shape], decided. `rng` gives each
+        name a stream of its own. Of a single clip or photograph, `data` holds also what is hidden: do not look."""
+
+    @abstractmethod
+    def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
+        """What compares new x with the data; None where it would have to be learned but must not."""
+
+    def attributes(self, data: Examples, source: Mapping[str, Any], asked: Collection[str], run: Run) -> Attributes:
+        """What tells the labels that are asked for by name, learned apart from the energies: from the data."""
+        from pipelines.measures.composition import attributes
+
+        return attributes(data, asked, run)
+
+    def wholeness(self, x: Tensor) -> Tensor | None:
+        """How whole each of x [n, *shape] is, from 0 to 1, for `select` to keep the whole ones; None: it is no
+        question."""
+        return None
 
     # -------------------------------------------------------------------------------------- showing
 
