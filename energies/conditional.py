@@ -71,7 +71,7 @@ class ConditionalEnergy(Family):
 
     def told(self, context: Context) -> ConditionalEnergy:
         """The same energy with a context bound, at no level; the weights are shared."""
-        return self.bind(_context=context, level=None, _event_shape=tuple(context.fill.shape[1:]))
+        return self.bind(_context=context, level=None, _event_shape=tuple(context.estimate.shape[1:]))
 
     def free(self, num: int = 1) -> ConditionalEnergy:
         """The energies of `num` x of which nothing is seen, or of the one clip. RuntimeError: it knows no whole x."""
@@ -102,12 +102,12 @@ class ConditionalEnergy(Family):
 
     @property
     def per_sample(self) -> bool:
-        return super().per_sample or (self._context is not None and len(self._context.fill) > 1)
+        return super().per_sample or (self._context is not None and len(self._context.estimate) > 1)
 
     @property
     def mean(self) -> Tensor:
         """m [B, C, *size]."""
-        return self.context.fill
+        return self.context.estimate
 
     @property
     def spread(self) -> float:
@@ -120,17 +120,17 @@ class ConditionalEnergy(Family):
     def start(self, noise: Tensor, level: float) -> Tensor:
         """Only what is hidden holds noise."""
         c = self.context
-        return c.fill + level * c.scale * c.hidden * noise
+        return c.estimate + level * c.scale * c.hidden * noise
 
     def posterior_mean(self) -> Tensor:
         """Expected x given what is seen, m + s g(0; c): [B, C, *size]."""
         c = self.context
-        g = self._field(torch.zeros_like(c.fill), torch.zeros(len(c.fill), device=c.fill.device), c)
-        return c.fill + c.scale * g
+        g = self._field(torch.zeros_like(c.estimate), torch.zeros(len(c.estimate), device=c.estimate.device), c)
+        return c.estimate + c.scale * g
 
     def forward(self, x: Tensor) -> Tensor:
         c, variance = self.context, 1 + self.sigma(x) ** 2
-        z = (x - c.fill) / c.scale * c.hidden
+        z = (x - c.estimate) / c.scale * c.hidden
         u = z / variance
         tilt = u * self._field(u, 1 / variance.flatten(), c) * (variance / (variance - 1)).sqrt()
         return (z.square() / (2 * variance) - tilt).flatten(1).sum(1)
@@ -138,7 +138,7 @@ class ConditionalEnergy(Family):
     def features(self, x: Tensor) -> Tensor:
         """What the network's levels respond to x [B, C, *size]: means and largest values of every filter, [B, F]."""
         c, variance = self.context, 1 + self.sigma(x) ** 2
-        u = (x - c.fill) / c.scale * c.hidden / variance
+        u = (x - c.estimate) / c.scale * c.hidden / variance
         levels = self.net.encode(self._input(u, 1 / variance.flatten(), c))
         pooled = [pool for level in levels for pool in (level.mean((2, 3, 4)), level.amax((2, 3, 4)))]
         return torch.cat(pooled, 1).float()
@@ -172,5 +172,5 @@ class AmortisedPosterior(Conditioned):
 
     def posterior_mean(self) -> Tensor:
         """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y."""
-        mean = self.energy.posterior_mean().to(self.energy.context.fill.dtype)
+        mean = self.energy.posterior_mean().to(self.energy.context.estimate.dtype)
         return self.observation.project(mean, self.y) if self.observation.holds else mean

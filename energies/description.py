@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ class Stored:
     A subclass overrides `arguments` where they change after construction, and `state` and `restore` for what is bound
     later, such as a label or a noise level. Weights are stored besides.
     """
+
+    former_weights: ClassVar[dict[str, str]] = {}
+    """Names that weights of its own have in files of earlier versions, and their names now."""
 
     def __new__(cls: type[S], *args: Any, **kwargs: Any) -> S:
         # Not super().__new__: that of huggingface_hub's mixin would keep the arguments once more, for config.json.
@@ -281,8 +284,9 @@ class _Reader:
         if not isinstance(prefix, str):
             raise ValueError(f"{name} names its weights by {prefix!r}, expected text")
         wanted = _make(lambda: _weights(module, name), type(module), name)
-        stored = {key.removeprefix(prefix): t for key, t in self.tensors.items() if key.startswith(prefix)}
-        taken = {key.removeprefix(prefix) for key in self.used if key.startswith(prefix)}
+        names = _names(module, [key.removeprefix(prefix) for key in self.tensors if key.startswith(prefix)])
+        stored = {now: self.tensors[prefix + key] for key, now in names.items()}
+        taken = {now for key, now in names.items() if prefix + key in self.used}
         both = [key for key in wanted if key in stored]
         wrong = [
             *_told("lacks", [key for key in wanted if key not in stored]),
@@ -292,10 +296,23 @@ class _Reader:
         ]
         if wrong:
             raise ValueError(f"{name}, a {type(module).__name__}, {'; it '.join(wrong)}")
-        self.used |= {prefix + key for key in both}
+        self.used |= {prefix + key for key, now in names.items() if now in wanted}
         for key, target in wanted.items():
             target.data = torch.empty_like(stored[key])  # of the stored kind, such as float64
         _make(lambda: module.load_state_dict({key: stored[key] for key in wanted}), type(module), name)
+
+
+def _names(module: nn.Module, keys: list[str]) -> dict[str, str]:
+    """What weights of a module that are stored under these keys are called now."""
+    former = {}
+    for place, inner in module.named_modules():
+        if isinstance(inner, Stored):
+            former |= {_dotted(place, old): _dotted(place, new) for old, new in inner.former_weights.items()}
+    return {key: former.get(key, key) for key in keys}
+
+
+def _dotted(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
 
 
 def _make(make: Callable[[], T], kind: type, name: str) -> T:

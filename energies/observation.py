@@ -180,7 +180,7 @@ class Average(Observation):
             x = x.unflatten(axis, (-1, size)).mean(axis)
         return x
 
-    def spread(self, y: Tensor) -> Tensor:
+    def repeat(self, y: Tensor) -> Tensor:
         """Every mean repeated over its block."""
         for axis, size in zip(range(-len(self.factor), 0), self.factor, strict=True):
             y = y.repeat_interleave(size, axis)
@@ -188,11 +188,11 @@ class Average(Observation):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Every mean shared out over its block."""
-        return self.spread(y) / math.prod(self.factor)
+        return self.repeat(y) / math.prod(self.factor)
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + the mean of s^2 over the block / its size)."""
-        power = self.observe(_times(torch.ones_like(self.spread(r)), scale, 2))
+        power = self.observe(_times(torch.ones_like(self.repeat(r)), scale, 2))
         return r * reciprocal(ridge + power / math.prod(self.factor))
 
     def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
@@ -202,16 +202,16 @@ class Average(Observation):
         """x moved so that its block means are y, to rounding; with a scale, most where s is large."""
         change = y - self.observe(x)
         if scale is None:
-            return x + self.spread(change)
+            return x + self.repeat(change)
         power = scale.square().expand_as(x)
-        return x + power * self.spread(change * reciprocal(self.observe(power)))
+        return x + power * self.repeat(change * reciprocal(self.observe(power)))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
         """v without its block means; with a scale, such that scale * v has none."""
         if scale is None:
-            return v - self.spread(self.observe(v))
+            return v - self.repeat(self.observe(v))
         s = scale.expand_as(v)
-        return v - s * self.spread(self.observe(s * v) * reciprocal(self.observe(s * s)))
+        return v - s * self.repeat(self.observe(s * v) * reciprocal(self.observe(s * s)))
 
 
 @dataclass(frozen=True)

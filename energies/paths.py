@@ -1,6 +1,6 @@
 """Ways from one x to another by way of x that are likely.
 
-`slerp` and `blend` go between two noises or two x. `between` goes between two x at a noise level, where the ways are
+`slerp` and `lerp` go between two noises or two x. `between` goes between two x at a noise level, where the ways are
 many, and `likeliest` picks from several such ways the frames that the energy doubts least, in short steps.
 """
 
@@ -19,7 +19,7 @@ from energies.samplers.state import Rng, normal
 PROBE = 0.1  # length, in units of the noise, of the step that tells how the slope changes
 
 
-def blend(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
+def lerp(first: Tensor, second: Tensor, shares: Tensor) -> Tensor:
     """Straight ways [B, T, *event] from one x [B, *event] to another, at shares [T] in [0, 1]."""
     return torch.lerp(first.unsqueeze(1), second.unsqueeze(1), shares.view(1, -1, *[1] * (first.ndim - 1)))
 
@@ -49,7 +49,7 @@ def between(
     """
     top = levels[0]
     noise, other = ((rise(energy, x, levels, rng, rounds) - x) / top for x in (first, second))
-    x = blend(first, second, shares) + top * slerp(noise, other, shares)
+    x = lerp(first, second, shares) + top * slerp(noise, other, shares)
     return descend(energy, x.flatten(0, 1), levels).clamp(-1, 1).unflatten(0, x.shape[:2])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from energies import Context
-from energies.classical.stacking import Blend
+from energies.classical.stacking import Stacking
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,4 +31,4 @@ class Gate:
     held_out: Tensor
     first: Tensor
     shrinkage: float
-    stacking: Blend
+    stacking: Stacking

@@ -117,7 +117,7 @@ def conditional(reference: Any, channels: int, stride: tuple[int, ...]) -> Energ
 def data_reference(shape: tuple[int, ...], *, binary: bool) -> DataReference:
     reference = DataReference(shape, 6, 3, 0.6, binary)
     x = torch.rand(6, *shape, generator=seeded(2)) * 2 - 1
-    reference.remember(x.sign() if binary else x)
+    reference.fit(x.sign() if binary else x)
     return reference
 
 

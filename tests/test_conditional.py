@@ -19,7 +19,7 @@ from energies import (
     LocalReference,
     Stacked,
 )
-from energies.references.dataset import Memory
+from energies.references.dataset import DataEstimator
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def shapes() -> Tensor:
 def energy(shapes) -> ConditionalEnergy:
     torch.manual_seed(0)
     reference = DataReference([1, 16, 16, 16], 20, rank=30)
-    reference.remember(shapes[:20])
+    reference.fit(shapes[:20])
     made = ConditionalEnergy(reference, 1, (8, 12), (1, 1), (2, 2, 2))
     with torch.no_grad():
         made.net.skip.weight.normal_(0, 0.1)
@@ -54,21 +54,21 @@ def test_what_lies_where_it_is_hidden_does_not_matter(energy, shapes):
     assert torch.equal(*means)
 
 
-def test_a_remembered_shape_is_recovered_from_a_part(shapes):
-    memory = Memory(shapes, rank=100, noise=0.05)
+def test_a_shape_of_the_data_is_recovered_from_a_part(shapes):
+    estimator = DataEstimator(shapes, rank=100, noise=0.05)
     hidden = torch.zeros(4, 1, 16, 16, 16, dtype=torch.bool)
     hidden[:, :, :8] = True
-    fill = memory.context(Hidden(hidden), torch.where(hidden, 0.0, shapes[:4])).fill
-    assert ((fill > 0) == (shapes[:4] > 0)).float().mean() > 0.995
+    estimate = estimator.context(Hidden(hidden), torch.where(hidden, 0.0, shapes[:4])).estimate
+    assert ((estimate > 0) == (shapes[:4] > 0)).float().mean() > 0.995
 
 
-def test_the_memory_knows_mirror_images_too(shapes):
-    memory = Memory(shapes, rank=30)
+def test_the_estimator_knows_mirror_images_too(shapes):
+    estimator = DataEstimator(shapes, rank=30)
     hidden = torch.rand(4, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.5
     y = torch.where(hidden, 0.0, shapes[:4])
-    fill = memory.context(Hidden(hidden), y).fill
-    mirrored = memory.context(Hidden(hidden.flip(2)), y.flip(2)).fill
-    assert torch.allclose(fill, mirrored.flip(2), atol=1e-3)
+    estimate = estimator.context(Hidden(hidden), y).estimate
+    mirrored = estimator.context(Hidden(hidden.flip(2)), y.flip(2)).estimate
+    assert torch.allclose(estimate, mirrored.flip(2), atol=1e-3)
 
 
 def test_details_take_grids_of_any_size(shapes):
@@ -77,8 +77,8 @@ def test_details_take_grids_of_any_size(shapes):
     y = Average((2, 2, 2)).observe(shapes[:2])
     assert made.posterior(Average((2, 2, 2)), y).posterior_mean().shape == (2, 1, 16, 16, 16)
     assert made.posterior(Average((4, 4, 4)), y).posterior_mean().shape == (2, 1, 32, 32, 32)
-    assert isinstance(LocalReference().context(Average((2, 2, 2)), y).fill, Tensor)
-    with pytest.raises(RuntimeError, match="remembers nothing whole"):
+    assert isinstance(LocalReference().context(Average((2, 2, 2)), y).estimate, Tensor)
+    with pytest.raises(RuntimeError, match="knows no whole x"):
         made.free()
 
 
@@ -86,8 +86,8 @@ def test_saved_and_loaded_it_is_the_same(energy, shapes, tmp_path):
     energy.save_pretrained(tmp_path)
     again = energies.load(tmp_path)
     assert torch.equal(again.at(0.5)(shapes[:3]), energy.at(0.5)(shapes[:3]))
-    assert torch.equal(again.reference.remembered, energy.reference.remembered)
-    assert (again.reference.memory.x[:20] - shapes[:20]).abs().max() < 1e-6
+    assert torch.equal(again.reference.data, energy.reference.data)
+    assert (again.reference.estimator.x[:20] - shapes[:20]).abs().max() < 1e-6
 
 
 def test_what_it_is_not_told_of_is_held_all_the_same(energy, shapes):

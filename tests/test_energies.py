@@ -40,16 +40,16 @@ def context(*shape: int, batch: int = 1, others: int = 2, seed: int = 0) -> Cont
 
 def conditional(given: Context, noise: float | Tensor = 0.1) -> ConditionalEnergy:
     torch.manual_seed(0)
-    reference = ClipReference(given.fill.shape[1:], given.others.shape[1])
-    energy = ConditionalEnergy(reference, given.fill.shape[1], **SMALL).double()
+    reference = ClipReference(given.estimate.shape[1:], given.others.shape[1])
+    energy = ConditionalEnergy(reference, given.estimate.shape[1], **SMALL).double()
     with torch.no_grad():  # at its start the network says little; the tilt shall count here
         energy.net.head.weight *= 20
     return energy.told(given).at(noise)
 
 
 def noisy(given: Context, noise: float | Tensor, seed: int = 1) -> Tensor:
-    z = torch.randn(given.fill.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return given.fill + torch.as_tensor(noise).view(-1, 1, 1, 1, 1) * given.scale * given.hidden * z
+    z = torch.randn(given.estimate.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return given.estimate + torch.as_tensor(noise).view(-1, 1, 1, 1, 1) * given.scale * given.hidden * z
 
 
 def check_gradient(energy: Energy, x: Tensor, step: float) -> Tensor:
@@ -81,7 +81,7 @@ def test_gradient_of_a_conditional_energy_is_that_of_finite_differences(noise, s
     energy, x = conditional(given, noise), noisy(given, noise)
     slope = check_gradient(energy, x, 1e-6 * min(noise, 1))
     assert not slope[~given.hidden.expand_as(slope)].any(), "what is seen has no say"
-    reference = (x - given.fill) / given.scale**2 * given.hidden / (1 + noise**2)
+    reference = (x - given.estimate) / given.scale**2 * given.hidden / (1 + noise**2)
     tilt = (slope - reference).abs().max() * (1 + noise**2)  # both fall with the level
     assert tilt > 1e-2 * reference.abs().max(), "the network must count"
 
@@ -164,7 +164,7 @@ def test_mean_is_the_limit_of_denoising_at_a_large_noise_level():
     given = context(3, 4, 8, 8)
     energy = conditional(given)
     mean = energy.posterior_mean().detach()
-    moved = ((mean - given.fill) / given.scale).abs().max()
+    moved = ((mean - given.estimate) / given.scale).abs().max()
     assert moved > 0.1, "the network must count"
 
     def error(noise: float) -> float:
@@ -181,7 +181,7 @@ def test_a_conditional_energy_moves_only_what_is_hidden():
     energy, x = conditional(given, 0.5), noisy(given, 0.5)
     seen = ~given.hidden.expand_as(x)
     assert energy.posterior_mean().shape == x.shape
-    assert torch.equal(energy.posterior_mean()[seen], given.fill[seen])
+    assert torch.equal(energy.posterior_mean()[seen], given.estimate[seen])
     assert torch.equal(energy.denoise(x)[seen], x[seen])
 
 
@@ -204,5 +204,5 @@ def test_wrong_uses_are_told():
         GenerativeConvNet("sts", [3, 8, 8])
     with pytest.raises(ValueError, match="3 axes after the channels"):
         GenerativeConvNet("st", [3, 8, 8])
-    with pytest.raises(RuntimeError, match="remembers nothing whole"):
+    with pytest.raises(RuntimeError, match="knows no whole x"):
         ConditionalEnergy(LocalReference(), 1, **SMALL).at(0.1)(torch.zeros(1, 1, 4, 8, 8))

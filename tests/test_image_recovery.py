@@ -146,7 +146,7 @@ def test_a_recovery_writes_pictures_a_sheet_a_report_and_the_energy(scattered):
     assert (scattered / "contact_sheet.png").stat().st_size > 0
     energy = energies.load(scattered / "energy")
     assert isinstance(energy, ConditionalEnergy) and energy.event_shape == (1, 8, 8)
-    assert len(energy.reference.remembered) == 180
+    assert len(energy.reference.data) == 180
 
 
 def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, capsys):
@@ -191,7 +191,7 @@ def test_pictures_of_lower_resolution_keep_the_means_of_their_blocks(known, fact
     torch.testing.assert_close(values["measured"], shrink.observe(to_float(values["images"]["validation"])))
     for x in (values["recovered"], values["samples"]):
         torch.testing.assert_close(shrink.observe(x), values["measured"][: len(x)], rtol=0, atol=1e-5)
-        assert (x - shrink.spread(shrink.observe(x))).abs().max() > 0.1, "it adds detail"
+        assert (x - shrink.repeat(shrink.observe(x))).abs().max() > 0.1, "it adds detail"
     found = metrics_of(tmp_path)
     check_scores(found, {"nearest_training", "mean", "bicubic"})
     everywhere = torch.ones(20, 1, 8, 8, dtype=torch.bool)

@@ -13,7 +13,7 @@ from data import images
 from energies import EncoderEnergy, Gaussian, Schedule
 from energies.generators import Chain, Stepwise
 from energies.inversion import _downhill, _pull_back, decode, descend, deterministic, heun, invert, rise, undo
-from energies.paths import between, blend, doubt, likeliest, slerp
+from energies.paths import between, doubt, lerp, likeliest, slerp
 from pipelines import run
 from pipelines.measures import judge
 from pipelines.stages.images import Interpolate, Reconstruct
@@ -150,7 +150,7 @@ def test_where_there_is_no_arc_the_way_is_straight():
         way = slerp(a, b, shares)
         assert way.isfinite().all()
         if not b.eq(0).all():
-            assert torch.allclose(way, blend(a, b, shares), atol=1e-5)
+            assert torch.allclose(way, lerp(a, b, shares), atol=1e-5)
 
 
 def test_between_two_pictures_begins_and_ends_with_them():

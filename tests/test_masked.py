@@ -15,8 +15,8 @@ def streams(num: int, first: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(first + k) for k in range(num)]
 
 
-def last(unmasking: MaskedSampling, expect, x: Tensor, hidden: Tensor, first: int = 0) -> Tensor:
-    *_, x = unmasking.run(expect, x, hidden, streams(len(x), first))
+def last(sampling: MaskedSampling, expect, x: Tensor, hidden: Tensor, first: int = 0) -> Tensor:
+    *_, x = sampling.run(expect, x, hidden, streams(len(x), first))
     return x
 
 
@@ -37,8 +37,8 @@ def test_one_at_a_time_the_law_is_exact(sweeps):
     expect, states, law = ising(0.6)
     num = 4000
     hidden = torch.ones(num, 4, dtype=torch.bool)
-    unmasking = MaskedSampling(1, 1.01, 0.99, sweeps, 0.0)
-    found = last(unmasking, expect, torch.zeros(num, 4), hidden)
+    sampling = MaskedSampling(1, 1.01, 0.99, sweeps, 0.0)
+    found = last(sampling, expect, torch.zeros(num, 4), hidden)
     assert (found.abs() == 1).all()
     share = (found[:, None] == states).all(2).float().mean(0)
     assert ((share - law).abs() < 5 * (law * (1 - law) / num).sqrt()).all()
@@ -61,21 +61,21 @@ def test_a_chain_does_not_depend_on_its_company():
     hidden = torch.ones(8, 4, dtype=torch.bool)
     hidden[0, 1:] = False
     hidden[5, 0] = False
-    unmasking = MaskedSampling(1, 1.01, 0.99, 2, 0.0)
-    both = last(unmasking, expect, torch.ones(8, 4), hidden)
+    sampling = MaskedSampling(1, 1.01, 0.99, 2, 0.0)
+    both = last(sampling, expect, torch.ones(8, 4), hidden)
     for k in (0, 5, 7):
-        assert torch.equal(both[k : k + 1], last(unmasking, expect, torch.ones(1, 4), hidden[k : k + 1], first=k))
+        assert torch.equal(both[k : k + 1], last(sampling, expect, torch.ones(1, 4), hidden[k : k + 1], first=k))
 
 
-def test_a_sweep_forgets_all_but_as_many_as_were_known():
+def test_a_sweep_remasks_all_but_as_many_as_were_known():
     asked: list[Tensor] = []
 
     def expect(x: Tensor, hidden: Tensor) -> Tensor:
         asked.append(hidden.clone())
         return torch.zeros_like(x)
 
-    unmasking = MaskedSampling(first=5, growth=2.0, known=0.1, sweeps=2, cut=0.0)
-    *means, _ = unmasking.run(expect, torch.zeros(2, 100), torch.ones(2, 100, dtype=torch.bool), streams(2))
+    sampling = MaskedSampling(first=5, growth=2.0, known=0.1, sweeps=2, cut=0.0)
+    *means, _ = sampling.run(expect, torch.zeros(2, 100), torch.ones(2, 100, dtype=torch.bool), streams(2))
     known = [(~hidden).sum(1).tolist() for hidden in asked]
     assert known == [[0, 0], [5, 5], [10, 10], [10, 10], [10, 10]] and len(means) == 4
     assert not torch.equal(asked[-1], asked[-2])

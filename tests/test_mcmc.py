@@ -415,7 +415,7 @@ def test_block_averages_project_and_leave_tangents_out_of_sight(scale):
     observation = Average((2, 3))
     x, v = torch.randn(5, 1, 4, 6), torch.randn(5, 1, 4, 6)
     y = observation.observe(torch.randn(5, 1, 4, 6))
-    torch.testing.assert_close(y[0, 0, 0, 0], observation.observe(observation.spread(y))[0, 0, 0, 0])
+    torch.testing.assert_close(y[0, 0, 0, 0], observation.observe(observation.repeat(y))[0, 0, 0, 0])
     there = observation.project(x, y)
     torch.testing.assert_close(observation.observe(there), y)
     torch.testing.assert_close(observation.project(there, y), there)

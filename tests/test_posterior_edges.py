@@ -36,7 +36,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def told(kinds: tuple[str, ...] = ("hidden", "average", "noise"), weight: float = 0.1) -> ConditionalEnergy:
     """An energy around twenty pictures, whose network says something."""
     memory = DataReference(PICTURE, 20, rank=5, noise=0.3, binary=False, kinds=kinds)
-    memory.remember(torch.rand(20, *PICTURE, generator=seeded(1)) * 2 - 1)
+    memory.fit(torch.rand(20, *PICTURE, generator=seeded(1)) * 2 - 1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         energy = ConditionalEnergy(memory, 1, (8,), (1,), (2, 2))

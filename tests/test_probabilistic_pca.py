@@ -55,7 +55,7 @@ def test_expectation_is_the_posterior_mean(subspace, kind):
         observe = average.observe
 
         def adjoint(v: Tensor) -> Tensor:
-            return average.spread(v) / 8
+            return average.repeat(v) / 8
 
     y = observe(x)
     found = subspace.expected(observe, adjoint, y, steps=60).flatten(1)

@@ -1,4 +1,4 @@
-"""Fills: interpolation, experts, and the cross-validated blend, which must never look at what it is judged by."""
+"""Initial estimates: interpolation, the clip's own, and their stacking, which must never look at what it is judged by."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ CLIP, HIDDEN = texture(8, 16, width=1.0), pixels(8, 16, 16, share=0.3)
 
 
 @pytest.fixture(scope="module")
-def learned() -> stacking.Reference:
-    return stacking.reference(CLIP, HIDDEN, disjoint(HIDDEN, 4))
+def learned() -> stacking.Estimates:
+    return stacking.estimates(CLIP, HIDDEN, disjoint(HIDDEN, 4))
 
 
 def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
@@ -173,11 +173,11 @@ def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
     other = torch.where(gone, texture(8, 16, seed=7), CLIP)
     assert torch.equal(stacking.candidates(other, gone), stacking.candidates(CLIP, gone))
     context = learned.first_examples[1].context
-    assert torch.equal(stacking.experts(other, gone, context), stacking.experts(CLIP, gone, context))
+    assert torch.equal(stacking.self_similar(other, gone, context), stacking.self_similar(CLIP, gone, context))
 
 
-@pytest.mark.parametrize("blend", get_args(stacking.Blend))
-def test_an_example_is_blended_without_its_own_truth(blend):
+@pytest.mark.parametrize("kind", get_args(stacking.Stacking))
+def test_an_example_is_stacked_without_its_own_truth(kind):
     """With the estimates given, the truth held out in mask j changes the other examples, never its own."""
     masks = disjoint(HIDDEN, 4)
     damages = [HIDDEN, *(HIDDEN | mask for mask in masks)]
@@ -185,8 +185,8 @@ def test_an_example_is_blended_without_its_own_truth(blend):
     trial = stacking.Trial(tries[0], tries[1:])
 
     def guesses(clip: Tensor) -> list[Tensor]:
-        _, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, trial, [blend])
-        return [example.context.fill[0] for example in examples]
+        _, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, trial, [kind])
+        return [example.context.estimate[0] for example in examples]
 
     plain = guesses(CLIP)
     for j, mask in enumerate(masks):
@@ -198,59 +198,59 @@ def test_an_example_is_blended_without_its_own_truth(blend):
 
 
 def test_no_truth_leaks_into_its_own_example(learned):
-    """Through the whole of it: what is held out in j is seen when i is filled, and so moves the blend's weights a
-    little, but example j's fill must not follow its truth."""
+    """Through the whole of it: what is held out in j is seen when i is filled, and so moves the stacking's weights a
+    little, but example j's estimate must not follow its truth."""
     masks = disjoint(HIDDEN, 4)
     move = 0.1 * torch.randn(CLIP.shape, generator=seeded(4))
-    moved = stacking.reference(torch.where(masks[0], CLIP + move, CLIP), HIDDEN, masks)
+    moved = stacking.estimates(torch.where(masks[0], CLIP + move, CLIP), HIDDEN, masks)
     where = masks[0]
     for before, after in [(learned.first_examples, moved.first_examples), (learned.examples, moved.examples)]:
-        change = (after[0].context.fill - before[0].context.fill)[0]
+        change = (after[0].context.estimate - before[0].context.estimate)[0]
         slope = (change * move)[:, where].mean() / move[:, where].square().mean()
-        assert abs(slope) < 0.05, "a fill that saw its truth would follow it with slope 1"
+        assert abs(slope) < 0.05, "an estimate that saw its truth would follow it with slope 1"
         assert change[:, where].square().mean() < 0.1 * move[:, where].square().mean()
         # The same measure sees the leak that is allowed: example 1 sees all of mask 0 that it does not hide.
-        other = (after[1].context.fill - before[1].context.fill)[0]
+        other = (after[1].context.estimate - before[1].context.estimate)[0]
         torch.testing.assert_close(other[:, where], move[:, where])
 
 
 def test_hidden_values_have_no_say_in_the_reference(learned):
-    other = stacking.reference(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
-    assert other.blend == learned.blend
+    other = stacking.estimates(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
+    assert other.stacking == learned.stacking
     for a, b in [(learned.first, other.first), (learned.learned, other.learned)]:
         assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
 
 
 def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
     masks = disjoint(HIDDEN, 4)
-    assert learned.blend in get_args(stacking.Blend) and len(learned.examples) == len(masks)
+    assert learned.stacking in get_args(stacking.Stacking) and len(learned.examples) == len(masks)
     for context, gone in [
         (learned.first, HIDDEN),
         (learned.learned, HIDDEN),
         *((example.context, HIDDEN | mask) for example, mask in zip(learned.examples, masks, strict=True)),
     ]:
         assert torch.equal(context.hidden[0, 0], gone)
-        assert torch.equal(context.fill[0][:, ~gone], CLIP[:, ~gone])
-        assert context.fill.abs().max() <= 1 and (context.scale > 0).all()
+        assert torch.equal(context.estimate[0][:, ~gone], CLIP[:, ~gone])
+        assert context.estimate.abs().max() <= 1 and (context.scale > 0).all()
         assert context.others.shape == (1, len(stacking.SHOWN), *CLIP.shape)
-    first = error(learned.first.fill[0], CLIP, HIDDEN)
+    first = error(learned.first.estimate[0], CLIP, HIDDEN)
     assert first < error(line(CLIP, HIDDEN), CLIP, HIDDEN)
-    assert error(learned.learned.fill[0], CLIP, HIDDEN) < first
+    assert error(learned.learned.estimate[0], CLIP, HIDDEN) < first
     # The scale tells the size of the error: on average over what is hidden, within a factor of 1.5.
     expected = float(learned.learned.scale[0, 0][HIDDEN].square().mean())
-    assert 1 / 1.5 < (expected / error(learned.learned.fill[0], CLIP, HIDDEN)) ** 0.5 < 1.5
+    assert 1 / 1.5 < (expected / error(learned.learned.estimate[0], CLIP, HIDDEN)) ** 0.5 < 1.5
 
 
 def silent(context: Context) -> ConditionalEnergy:
     """A conditional energy whose network says nothing: its Gaussian reference alone."""
-    reference = ClipReference(context.fill.shape[1:], context.others.shape[1])
+    reference = ClipReference(context.estimate.shape[1:], context.others.shape[1])
     energy = ConditionalEnergy(reference, 3, (8, 8), (1, 1)).told(context)
     torch.nn.init.zeros_(energy.net.head.weight)
     return energy
 
 
 def made_up(num: int = 1) -> tuple[Context, Tensor]:
-    """A context, and clips that are distributed about its fill exactly as its scale says."""
+    """A context, and clips that are distributed about its estimate exactly as its scale says."""
     shape = (num, 3, 6, 24, 24)
     middle, z = torch.rand(shape, generator=seeded(0)) - 0.5, torch.randn(shape, generator=seeded(1))
     scale = 0.02 + 0.2 * torch.rand(num, 1, *shape[2:], generator=seeded(2))
@@ -296,21 +296,21 @@ def test_denoising_refuses_impossible_settings(setting):
 def test_trust_is_the_share_of_a_change_that_the_truth_speaks_for(share):
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     noise = 0.01 * torch.randn(change.shape, generator=seeded(2))
-    assert stacking.trust([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
+    assert stacking.shrinkage([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
 
 
 def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     change = torch.ones(3, 4, 64, 64)
     sides = torch.where(torch.arange(64) < 32, 1.0, -0.6).expand(3, 4, 64, 64)  # the plain share would be 0.2
     mask = torch.ones(4, 64, 64, dtype=torch.bool)
-    assert stacking.trust([sides], [change], [mask]) < 0.02
+    assert stacking.shrinkage([sides], [change], [mask]) < 0.02
     left = mask & (torch.arange(64) < 32)
-    assert stacking.trust([sides], [change], [left]) == pytest.approx(1.0)
-    assert stacking.trust([sides], [0 * change], [mask]) == 0
+    assert stacking.shrinkage([sides], [change], [left]) == pytest.approx(1.0)
+    assert stacking.shrinkage([sides], [0 * change], [mask]) == 0
 
 
 def test_trust_hears_every_mask_alike_however_hard_its_place_is():
     """One wants all of its change, one half of it on values ten times as large: (1 + 2) / (1 + 4), not 201 / 401."""
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
-    found = stacking.trust([change, 10 * change], [change, 20 * change], [mask, mask])
+    found = stacking.shrinkage([change, 10 * change], [change, 20 * change], [mask, mask])
     assert found == pytest.approx(0.6, abs=0.04)  # less the error, since places disagree

@@ -366,7 +366,7 @@ def test_an_own_shape_is_seen_coarsely_and_refined(recovered, tmp_path):
 def test_details_do_not_see_what_is_hidden():
     hidden = torch.rand(2, 1, 16, 16, 16, generator=seeded(5)) < 0.7
     y = torch.ones(2, 1, 16, 16, 16)
-    fills = [LocalReference().context(Hidden(hidden), torch.where(hidden, v, y)).fill for v in (0.0, 9.0)]
+    fills = [LocalReference().context(Hidden(hidden), torch.where(hidden, v, y)).estimate for v in (0.0, 9.0)]
     assert torch.equal(*fills)
 
 

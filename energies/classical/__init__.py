@@ -1,1 +1,1 @@
-"""What fills in without learning: interpolation, kriging, non-local means, and their stacking."""
+"""Classical estimates of hidden values: inpainting by interpolation, kriging, non-local means, and their stacking."""

@@ -1,4 +1,4 @@
-"""Classical interpolation of hidden values: candidates for a first fill, and baselines to beat.
+"""Classical interpolation of hidden values: candidates for an initial estimate, and baselines to beat.
 
 Every function takes a clip [C, T, H, W] and what is hidden of it (bool [T, H, W]); hidden values of the clip are
 ignored, seen ones returned as they are, and all results lie within the range of the clip that is seen.

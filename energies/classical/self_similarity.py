@@ -55,35 +55,35 @@ def _covariance(field: Tensor, hidden: Tensor) -> Tensor:
 
 
 def nonlocal_means(
-    fill: Tensor, hidden: Tensor, scale: Tensor, *, radius: int, width: float, reach: int = 3, frames: int = 2
+    estimate: Tensor, hidden: Tensor, scale: Tensor, *, radius: int, width: float, reach: int = 3, frames: int = 2
 ) -> Tensor:
     """Means over similar places in nearby frames, weighted by how alike their surroundings are (Buades 2005).
 
     A place is searched up to `reach` pixels away in the `frames` frames before and after; patches of (2 radius + 1)^2
-    pixels are compared. Seen pixels count ten times as much as filled ones.
+    pixels are compared. Seen pixels count ten times as much as estimated ones.
 
     Args:
-        fill: [C, T, H, W], a first fill.
+        estimate: [C, T, H, W], an initial estimate.
         hidden: bool [T, H, W].
-        scale: [T, H, W], expected error of the fill.
+        scale: [T, H, W], expected error of the estimate.
         radius: of the patches.
-        width: how unlike patches may be, in units of the variance that the fill's error explains.
+        width: how unlike patches may be, in units of the variance that the estimate's error explains.
     """
     tolerance = width * (_box((scale.square() * hidden).clamp(min=1e-5), radius) + 2e-4)
-    trust = torch.where(hidden, 0.1, 1.0)
-    total, weight = torch.zeros_like(fill), torch.full_like(scale, 1e-12)
+    count = torch.where(hidden, 0.1, 1.0)
+    total, weight = torch.zeros_like(estimate), torch.full_like(scale, 1e-12)
     num = len(hidden)
     for dt in [d for d in range(-frames, frames + 1) if d and abs(d) < num]:
         here, there = (slice(0, num - dt), slice(dt, num)) if dt > 0 else (slice(-dt, num), slice(0, num + dt))
-        target = fill[:, here]
-        source = F.pad(torch.cat([fill[:, there], trust[None, there]]), (reach,) * 4, mode="replicate")
+        target = estimate[:, here]
+        source = F.pad(torch.cat([estimate[:, there], count[None, there]]), (reach,) * 4, mode="replicate")
         for dy, dx in product(range(2 * reach + 1), repeat=2):
-            moved = source[:, :, dy : dy + fill.shape[2], dx : dx + fill.shape[3]]
+            moved = source[:, :, dy : dy + estimate.shape[2], dx : dx + estimate.shape[3]]
             unlike = _box((moved[:-1] - target).square().mean(0), radius)
             alike = torch.exp(-unlike / tolerance[here]) * moved[-1]
             total[:, here] += alike * moved[:-1]
             weight[here] += alike
-    return torch.where(hidden, total / weight, fill)
+    return torch.where(hidden, total / weight, estimate)
 
 
 def _box(x: Tensor, radius: int) -> Tensor:

@@ -1,8 +1,8 @@
-"""A first fill of hidden values without a network: interpolations blended by how well each predicts what is seen.
+"""Initial estimates of hidden values by stacking (Wolpert 1992): classical methods weighted by how well each predicts.
 
-Parts of what is seen are hidden as well (the mask itself, moved and mirrored), every candidate fills them, and the
-errors there tell how to blend the candidates where the truth is unknown. Each held-out part yields, as a by-product,
-an example of a fill beside its truth: what `energies.conditional` learns from.
+Parts of what is seen are held out as well (the mask itself, moved and mirrored). Every method estimates them, and the
+errors there tell how to weight the methods where the truth is unknown. Each held-out part yields, as a by-product, an
+example of an estimate beside its truth: what `energies.conditional` learns from.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ SMOOTH = ((1, 0.01), (1, 10.0), (1, 100.0), (2, 0.01), (2, 0.3), (2, 1.0), (2, 3
 SHOWN = (0, 1, 4, 6, 8, 9)
 """Candidates that the network is shown: temporal line, membrane, thin plates still to slow, temporal mean."""
 
-Blend = Literal["vote", "share", "local"]
-"""How candidates are blended: by their errors nearby; by one linear regression; by a regression at every place."""
+Stacking = Literal["vote", "share", "local"]
+"""How candidates are stacked: by a power of their errors nearby; by one linear regression; by one at every place."""
+
+POWER = -4  # of the mean squared error nearby, in the vote
 
 CELL = 2  # statistics are kept for cells of 2^3 pixels
-SPREAD = (1, 2, 2)  # and pooled over neighbouring cells by a Gaussian of this width
+POOLED = (1, 2, 2)  # and pooled over neighbouring cells by a Gaussian of this width
 MOST_COPIES = 3  # of the mask in one that is held out
 MOST_HIDDEN = 0.3  # share of the pixels, with several of them
 PLACE = 16  # pixels a side of what counts as one place
@@ -38,7 +40,7 @@ MIN_SCALE = 0.006  # three quarters of a grey level
 
 @dataclass(frozen=True)
 class Example:
-    """A fill beside its truth.
+    """An initial estimate beside its truth.
 
     Attributes:
         context: batch of one; hidden is the damage and the held-out part together.
@@ -86,17 +88,17 @@ def _moved(hidden: Tensor, rng: torch.Generator) -> Tensor:
     return hidden.roll(shifts, (0, 1, 2)).flip(axes) & ~hidden
 
 
-def experts(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:
-    """What the clip tells of itself, given a first fill (batch of one): [K, C, T, H, W]."""
-    fill, scale = context.fill[0], context.scale[0, 0]
+def self_similar(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:
+    """Estimates from the clip itself, given an initial one (batch of one): [K, C, T, H, W]."""
+    estimate, scale = context.estimate[0], context.scale[0, 0]
     seen = (~hidden).to(clip.dtype)
     mean = (clip * seen).sum((1, 2, 3), keepdim=True) / seen.sum().clamp(min=1)
     times = seen.sum(0)
     mean_of_pixel = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
     return torch.stack(
         [
-            self_similarity.nonlocal_means(fill, hidden, scale, radius=1, width=1.0),
-            self_similarity.nonlocal_means(fill, hidden, scale, radius=2, width=0.3),
+            self_similarity.nonlocal_means(estimate, hidden, scale, radius=1, width=1.0),
+            self_similarity.nonlocal_means(estimate, hidden, scale, radius=2, width=0.3),
             self_similarity.kriging(clip, hidden, mean_of_pixel),
             self_similarity.kriging(clip, hidden, mean),
         ]
@@ -112,20 +114,20 @@ class Trial:
 
 
 def cross_validated(
-    clip: Tensor, hidden: Tensor, masks: Sequence[Tensor], trial: Trial, blends: Sequence[Blend]
-) -> tuple[Context, list[Example], Blend]:
-    """Blend estimates by how well they predict held-out pixels.
+    clip: Tensor, hidden: Tensor, masks: Sequence[Tensor], trial: Trial, kinds: Sequence[Stacking]
+) -> tuple[Context, list[Example], Stacking]:
+    """Stack estimates by how well they predict held-out pixels.
 
     Args:
         clip: [C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [T, H, W].
         masks: at least two masks of seen pixels [T, H, W].
         trial: the estimates, one set more for each mask.
-        blends: the kinds to choose from.
+        kinds: of stacking, to choose from.
 
     Returns:
-        the fill as a context (batch of one); one example a mask, filled without looking at its truth; and the blend
-        that won.
+        the stacked estimate as a context (batch of one); one example a mask, estimated without looking at its truth;
+        and the kind that won.
     """
     clip = torch.where(hidden, 0.0, clip)
     records = [_Record.of(tries, clip, mask) for tries, mask in zip(trial.held_out, masks, strict=True)]
@@ -133,26 +135,26 @@ def cross_validated(
     def without(j: int) -> list[_Record]:
         return [record for i, record in enumerate(records) if i != j]
 
-    guesses: dict[Blend, list[Tensor]] = {}
-    error: dict[Blend, float] = {}
-    for blend in blends:
-        guesses[blend] = [
-            _apply(tries, _coefficients(without(j), blend), clip, hidden | masks[j])
+    guesses: dict[Stacking, list[Tensor]] = {}
+    error: dict[Stacking, float] = {}
+    for kind in kinds:
+        guesses[kind] = [
+            _apply(tries, _coefficients(without(j), kind), clip, hidden | masks[j])
             for j, tries in enumerate(trial.held_out)
         ]
-        error[blend] = sum(
+        error[kind] = sum(
             float((guess - clip)[:, mask].square().mean().clamp(min=1e-6).log())
-            for guess, mask in zip(guesses[blend], masks, strict=True)
+            for guess, mask in zip(guesses[kind], masks, strict=True)
         )
-    best = min(error, key=lambda blend: error[blend])
+    best = min(error, key=lambda kind: error[kind])
     errors = [(guess - clip).square().mean(0) * mask for guess, mask in zip(guesses[best], masks, strict=True)]
 
-    def context(fill: Tensor, mask: Tensor, tries: Tensor, used: list[int]) -> Context:
+    def context(estimate: Tensor, mask: Tensor, tries: Tensor, used: list[int]) -> Context:
         scale = _scale([errors[i] for i in used], [masks[i] for i in used])
-        return Context(fill[None], scale[None, None], mask[None, None], tries[list(SHOWN)][None])
+        return Context(estimate[None], scale[None, None], mask[None, None], tries[list(SHOWN)][None])
 
     numbers = list(range(len(masks)))
-    fill = _apply(trial.damaged, _coefficients(records, best), clip, hidden)
+    estimate = _apply(trial.damaged, _coefficients(records, best), clip, hidden)
     examples = [
         Example(
             context(guesses[best][j], hidden | mask, trial.held_out[j], [i for i in numbers if i != j]),
@@ -160,32 +162,33 @@ def cross_validated(
         )
         for j, mask in enumerate(masks)
     ]
-    return context(fill, hidden, trial.damaged, numbers), examples, best
+    return context(estimate, hidden, trial.damaged, numbers), examples, best
 
 
 @dataclass(frozen=True)
-class Reference:
+class Estimates:
     """What is learned of a damaged clip without a network.
 
     Attributes:
-        first: the first fill.
-        first_examples: the first fill of each held-out mask.
-        learned: the fill by regression on all candidates and experts.
+        first: the initial estimate.
+        first_examples: the same for each held-out mask.
+        learned: the estimate that is stacked of all candidates and those from the clip itself.
         examples: the same for each held-out mask.
-        blend: the kind of blend that predicted held-out pixels best.
-        trust: share of the change from the first fill to the learned one that held-out pixels speak for.
+        stacking: the kind that predicted held-out pixels best.
+        shrinkage: share in [0, 1] of the change from the first estimate to the learned one that held-out pixels speak
+            for.
     """
 
     first: Context
     first_examples: list[Example]
     learned: Context
     examples: list[Example]
-    blend: Blend
-    trust: float
+    stacking: Stacking
+    shrinkage: float
 
 
-def reference(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Reference:
-    """A first fill, and from it a better one: a vote of interpolations, then a regression that adds the experts.
+def estimates(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Estimates:
+    """An initial estimate, and from it a better one: a vote of interpolations, then stacked with the clip's own.
 
     The first is the start that the energy is measured against; the second is the mean of its Gaussian reference.
     """
@@ -195,20 +198,20 @@ def reference(clip: Tensor, hidden: Tensor, masks: Sequence[Tensor]) -> Referenc
     first, first_examples, _ = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), ["vote"])
     contexts = [first, *(example.context for example in first_examples)]
     tries = [
-        torch.cat([found, experts(*damage, context)])
+        torch.cat([found, self_similar(*damage, context)])
         for found, damage, context in zip(tries, damages, contexts, strict=True)
     ]
-    learned, examples, blend = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), get_args(Blend))
-    before, after = ([example.context.fill[0] for example in made] for made in (first_examples, examples))
-    wanted = [clip - fill for fill in before]
-    share = trust(wanted, [b - a for a, b in zip(before, after, strict=True)], masks)
-    return Reference(first, first_examples, learned, examples, blend, share)
+    learned, examples, kind = cross_validated(clip, hidden, masks, Trial(tries[0], tries[1:]), get_args(Stacking))
+    before, after = ([example.context.estimate[0] for example in made] for made in (first_examples, examples))
+    wanted = [clip - estimate for estimate in before]
+    share = shrinkage(wanted, [b - a for a, b in zip(before, after, strict=True)], masks)
+    return Estimates(first, first_examples, learned, examples, kind, share)
 
 
-def trust(wanted: Sequence[Tensor], changes: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
+def shrinkage(wanted: Sequence[Tensor], changes: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
     """Share in [0, 1] of changes to take, by what they would do to pixels whose truth is known.
 
-    The least-squares share, less its standard error: what helped in one place and hurt in another is trusted little.
+    The least-squares share, less its standard error: of what helped in one place and hurt in another little is taken.
     The error is that of the jackknife over places, columns of PLACE^2 pixels through all frames.
 
     Args:
@@ -278,21 +281,21 @@ def _cells(x: Tensor) -> Tensor:
     return rearrange(x, "k c (t a) (h b) (w d) -> (t h w) k (c a b d)", a=CELL, b=CELL, d=CELL)
 
 
-def _coefficients(records: list[_Record], blend: Blend) -> Tensor:
+def _coefficients(records: list[_Record], kind: Stacking) -> Tensor:
     """Weights [K, t, h, w] of the candidates ([K, 1, 1, 1] if they are the same everywhere); they sum to 1."""
 
     def total(part: str) -> Tensor:
         return torch.stack([getattr(record, part) for record in records]).sum(0)
 
     count = total("count").sum() * CELL**3
-    if blend == "vote":
+    if kind == "vote":
         everywhere = (total("total_error") / count).view(-1, 1, 1, 1)
         error, weight = _pool(total("error")), _pool(total("count"))
-        votes = ((error + 0.05 * everywhere) / (weight + 0.05) + 1e-6) ** -4
+        votes = ((error + 0.05 * everywhere) / (weight + 0.05) + 1e-6) ** POWER
         return votes / votes.sum(0)
     square, cross = total("total_square"), total("total_cross")
     identity = torch.eye(len(square))
-    if blend == "share":
+    if kind == "share":
         ridge = 0.01 * square.diagonal().mean() + 1e-7
         change = _solve(square + ridge * identity, cross).view(-1, 1, 1, 1)
     else:  # the same, pooled around every cell and shrunk towards the whole
@@ -311,8 +314,8 @@ def _solve(a: Tensor, b: Tensor) -> Tensor:
 
 def _apply(tries: Tensor, coefficients: Tensor, clip: Tensor, hidden: Tensor) -> Tensor:
     weights = coefficients if coefficients.shape[1:] == (1, 1, 1) else _enlarge(coefficients, hidden)
-    blend = torch.einsum("kcthw,kthw->cthw", tries, weights.expand(-1, *hidden.shape))
-    return torch.where(hidden, blend.clamp(-1, 1), clip)
+    stacked = torch.einsum("kcthw,kthw->cthw", tries, weights.expand(-1, *hidden.shape))
+    return torch.where(hidden, stacked.clamp(-1, 1), clip)
 
 
 def _scale(errors: list[Tensor], masks: list[Tensor]) -> Tensor:
@@ -334,7 +337,7 @@ def _enlarge(cells: Tensor, like: Tensor) -> Tensor:
 
 def _pool(x: Tensor) -> Tensor:
     """Gaussian mean over neighbouring cells, of the last three axes."""
-    for axis, width in zip((-3, -2, -1), SPREAD, strict=True):
+    for axis, width in zip((-3, -2, -1), POOLED, strict=True):
         reach = 3 * width
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / width) ** 2)
         line = x.movedim(axis, -1)

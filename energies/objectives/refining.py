@@ -23,7 +23,7 @@ class Denoising:
     """Share of the steps that are spent on the infinite noise level, the posterior mean."""
 
     level: float = 0.6
-    """Median of the finite noise levels, in units of the fill's expected error."""
+    """Median of the finite noise levels, in units of the initial estimate's expected error."""
 
     spread: float = 1.0
     """Standard deviation of the logarithm of the finite noise levels."""
@@ -40,7 +40,7 @@ class Denoising:
         infinite = bool(torch.rand((), generator=rng, device=rng.device) < self.mean_share)
         if infinite:
             error = (energy.posterior_mean() - batch.x) * known
-            # Relative to the fill's expected error, so that hard places count as they do in the final error.
+            # Relative to the estimate's expected error, so that hard places count as they do in the final error.
             loss = error.square().sum() / (energy.scale.square() * known).expand_as(error).sum()
             return loss, {"mean_loss": loss.item()}
         shape = (len(batch.x), *[1] * (batch.x.ndim - 1))

@@ -2,8 +2,16 @@
 
 from energies.references.clip import ClipReference
 from energies.references.context import Context, Reference
-from energies.references.dataset import DataReference, Memory
+from energies.references.dataset import DataEstimator, DataReference
 from energies.references.local import LocalReference
 from energies.references.probabilistic_pca import ProbabilisticPCA
 
-__all__ = ["ClipReference", "Context", "DataReference", "LocalReference", "Memory", "ProbabilisticPCA", "Reference"]
+__all__ = [
+    "ClipReference",
+    "Context",
+    "DataEstimator",
+    "DataReference",
+    "LocalReference",
+    "ProbabilisticPCA",
+    "Reference",
+]

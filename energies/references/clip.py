@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,16 +20,17 @@ class ClipReference(Reference):
         num_others: further estimates.
     """
 
-    fill: Tensor
+    estimate: Tensor
     scale: Tensor
     hidden: Tensor
     others: Tensor
+    former_weights: ClassVar[dict[str, str]] = {"fill": "estimate"}
 
     def __init__(self, shape: Sequence[int], num_others: int = 0) -> None:
         super().__init__()
         self.num_others, self.event_shape = num_others, tuple(shape)
         one = (1, 1, *shape[1:])
-        self.register_buffer("fill", torch.zeros(1, *shape))
+        self.register_buffer("estimate", torch.zeros(1, *shape))
         self.register_buffer("scale", torch.ones(one))
         self.register_buffer("hidden", torch.ones(one, dtype=torch.bool))
         self.register_buffer("others", torch.zeros(1, num_others, *shape))
@@ -36,8 +38,8 @@ class ClipReference(Reference):
     @classmethod
     def of(cls, context: Context) -> ClipReference:
         """That of a context of one clip."""
-        made = cls(context.fill.shape[1:], context.others.shape[1])
-        for name, tensor in zip(("fill", "scale", "hidden", "others"), context.tensors(), strict=True):
+        made = cls(context.estimate.shape[1:], context.others.shape[1])
+        for name, tensor in zip(("estimate", "scale", "hidden", "others"), context.tensors(), strict=True):
             getattr(made, name).copy_(tensor)
         return made
 
@@ -58,5 +60,5 @@ class ClipReference(Reference):
         return self.free(1)
 
     def free(self, num: int) -> Context:
-        parts = (self.fill, self.scale, self.hidden, self.others)
+        parts = (self.estimate, self.scale, self.hidden, self.others)
         return Context(*(part.expand(num, *part.shape[1:]) for part in parts))

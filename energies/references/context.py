@@ -17,19 +17,19 @@ class Context:
     """An initial estimate of x and its expected error, for a batch.
 
     Attributes:
-        fill: [B, C, *size], the initial estimate; equal to x where x is seen.
+        estimate: [B, C, *size], the initial estimate; equal to x where x is seen.
         scale: [B, 1, *size], expected error of the initial estimate, positive.
         hidden: bool [B, 1, *size].
         others: [B, K, C, *size], further estimates that the network may compare with.
     """
 
-    fill: Tensor
+    estimate: Tensor
     scale: Tensor
     hidden: Tensor
     others: Tensor
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.fill, self.scale, self.hidden, self.others
+        return self.estimate, self.scale, self.hidden, self.others
 
     def to(self, device: torch.device | str) -> Context:
         return Context(*(tensor.to(device) for tensor in self.tensors()))
@@ -37,9 +37,9 @@ class Context:
     def features(self) -> Tensor:
         """What the network sees of it: [B, C + 2 + K C, *size]."""
         hidden = self.hidden.float()
-        others = ((self.others - self.fill[:, None]) / self.scale[:, None]).clamp(-5, 5) * hidden[:, None]
+        others = ((self.others - self.estimate[:, None]) / self.scale[:, None]).clamp(-5, 5) * hidden[:, None]
         log_scale = (self.scale.log() + 2.5) / 1.5  # about standard
-        return torch.cat([self.fill, hidden, log_scale, others.flatten(1, 2)], 1)
+        return torch.cat([self.estimate, hidden, log_scale, others.flatten(1, 2)], 1)
 
 
 class Reference(Stored, nn.Module):

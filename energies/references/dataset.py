@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_co
 from energies.references.probabilistic_pca import ProbabilisticPCA
 
 KINDS = ("hidden", "average", "grey")
-TOGETHER = 256  # measurements compared with all that is remembered at once
+TOGETHER = 256  # measurements that are compared with all of the data at once
 
 
 def kind_of(observation: Observation) -> str | None:
@@ -32,25 +32,25 @@ def kind_of(observation: Observation) -> str | None:
     return names.get(type(observation))
 
 
-class Memory:
-    """x that are remembered, [n, *event], and the Gaussian of low rank of them.
+class DataEstimator:
+    """Estimates x from a measurement by data x [n, *event]: by their probabilistic PCA, and by nearest neighbours.
 
     Args:
-        x: in [-1, 1]; of two values, -1 and 1, where `binary`.
+        x: the data, in [-1, 1]; of two values, -1 and 1, where `binary`.
         rank: principal components, at most.
         noise: of an element beyond these, in units of x.
-        binary: shapes [n, 1, N, N, N], remembered with their mirror images in the first axis; else pictures or clips.
+        binary: shapes [n, 1, N, N, N], their mirror images in the first axis count too; else pictures or clips.
     """
 
     def __init__(self, x: Tensor, rank: int = 600, noise: float = 0.6, binary: bool = True) -> None:
         self.binary = binary
         self.x = torch.cat([x, x.flip(2)]) if binary else x
-        self.subspace = ProbabilisticPCA.fit(self.x, rank, noise)
+        self.pca = ProbabilisticPCA.fit(self.x, rank, noise)
 
     def free(self, num: int) -> Context:
         """Nothing is seen: the mean."""
-        shape = self.subspace.event_shape
-        mean = self.subspace.mean.view(1, *shape).expand(num, *shape)
+        shape = self.pca.event_shape
+        mean = self.pca.mean.view(1, *shape).expand(num, *shape)
         return _context(mean, torch.ones_like(mean[:, :1], dtype=torch.bool), [mean] * NUM_OTHERS, self.binary)
 
     def context(self, observation: Observation, y: Tensor) -> Context:
@@ -62,20 +62,20 @@ class Memory:
     def _hidden(self, observation: Hidden, y: Tensor) -> Context:
         hidden = whole_mask(observation, y)
         seen = (~hidden).to(y.dtype)
-        linear = self.subspace.expected(lambda x: x * seen, lambda x: x * seen, y, 12)
+        linear = self.pca.expected(lambda x: x * seen, lambda x: x * seen, y, 12)
         alike = most_alike if self.binary else _nearest
         nearest = self._first_and_mean(alike(self.x, y, seen.expand_as(y), 5))
-        # What the subspace misses of the elements that are seen goes on into their neighbours.
+        # What the components miss of the elements that are seen goes on into their neighbours.
         missed = (y - linear) * seen
         near = linear + blurred(missed, 0.7) / (blurred(seen, 0.7) + 0.1)
         wide = linear + blurred(missed, 1.5) / (blurred(seen, 1.5) + 0.1)
-        fill = torch.where(hidden, near.clamp(-1, 1), y)
-        return _context(fill, hidden, [linear, wide, *nearest], self.binary)
+        estimate = torch.where(hidden, near.clamp(-1, 1), y)
+        return _context(estimate, hidden, [linear, wide, *nearest], self.binary)
 
     def _measured(self, observation: Observation, y: Tensor) -> Context:
         noise = observation.noise if isinstance(observation, Noisy) else 0.0
-        linear = self.subspace.expected(observation.observe, observation.adjoint, y, noise=noise)
-        plain = _plain(observation, y, self.subspace.event_shape)
+        linear = self.pca.expected(observation.observe, observation.adjoint, y, noise=noise)
+        plain = _plain(observation, y, self.pca.event_shape)
         measured = observation.observe(self.x).flatten(1)
         num = min(5, len(measured))
         order = torch.cat(
@@ -83,27 +83,28 @@ class Memory:
         )
         nearest = self._first_and_mean(order)
         guess = (linear + plain) / 2 if self.binary else linear
-        fill = observation.project(guess, y).clamp(-1, 1)
-        hidden = torch.ones_like(fill[:, :1], dtype=torch.bool)
-        return _context(fill, hidden, [linear, plain, *nearest], self.binary)
+        estimate = observation.project(guess, y).clamp(-1, 1)
+        hidden = torch.ones_like(estimate[:, :1], dtype=torch.bool)
+        return _context(estimate, hidden, [linear, plain, *nearest], self.binary)
 
     def _first_and_mean(self, order: Tensor) -> list[Tensor]:
         return [self.x[order[:, 0]], self.x[order].mean(1)]
 
 
 class DataReference(Reference):
-    """The memory of a data set, stored in 8 bits.
+    """The estimates that a data set gives, which is stored in 8 bits.
 
     Args:
         shape: of one x.
-        num: how many x are remembered.
-        rank, noise, binary: as for `Memory`.
+        num: how many x it holds.
+        rank, noise, binary: as for `DataEstimator`.
         kinds: of measurements that a network around it has learned to be told: hidden, average, grey, blur, and noise,
             which is x seen whole with noise.
     """
 
     num_others = NUM_OTHERS
-    remembered: Tensor
+    data: Tensor
+    former_weights: ClassVar[dict[str, str]] = {"remembered": "data"}
 
     def __init__(
         self, shape: Sequence[int], num: int, rank: int = 600, noise: float = 0.6, binary: bool = True,
@@ -112,25 +113,25 @@ class DataReference(Reference):
         super().__init__()
         self.event_shape, self.rank, self.noise, self.binary = tuple(shape), rank, noise, binary
         self.kinds = tuple(kinds)
-        self.register_buffer("remembered", torch.zeros(num, torch.Size(shape).numel(), dtype=torch.uint8))
+        self.register_buffer("data", torch.zeros(num, torch.Size(shape).numel(), dtype=torch.uint8))
 
-    def remember(self, x: Tensor) -> None:
-        """Learn from x [num, *shape], which may be means of blocks."""
-        self.remembered.copy_(levels(x))
-        self.__dict__.pop("memory", None)
+    def fit(self, x: Tensor) -> None:
+        """Hold the data x [num, *shape], which may be means of blocks."""
+        self.data.copy_(levels(x))
+        self.__dict__.pop("estimator", None)
 
     def _apply(self, *arguments: Any, **settings: Any) -> DataReference:
-        """Moved to another device, it makes its memory anew there."""
-        self.__dict__.pop("memory", None)
+        """Moved to another device, it makes its estimator anew there."""
+        self.__dict__.pop("estimator", None)
         return super()._apply(*arguments, **settings)
 
     @cached_property
-    def memory(self) -> Memory:
-        """Of what it remembers; made when first asked for, and not again."""
+    def estimator(self) -> DataEstimator:
+        """Of its data; made when first asked for, and not again."""
         assert self.event_shape is not None
-        with torch.autocast(self.remembered.device.type, enabled=False):
-            x = (self.remembered / 127.5 - 1).view(-1, *self.event_shape)
-            return Memory(x, self.rank, self.noise, self.binary)
+        with torch.autocast(self.data.device.type, enabled=False):
+            x = (self.data / 127.5 - 1).view(-1, *self.event_shape)
+            return DataEstimator(x, self.rank, self.noise, self.binary)
 
     def takes(self, observation: Observation) -> bool:
         return kind_of(observation) in self.kinds
@@ -139,11 +140,11 @@ class DataReference(Reference):
         assert isinstance(y, Tensor)
         if isinstance(observation, Hidden):
             y = observation.observe(y)  # what it holds elsewhere counts for nothing
-        found = self.memory.context(observation, y.to(self.memory.x.dtype))
+        found = self.estimator.context(observation, y.to(self.estimator.x.dtype))
         return Context(*(t.to(y.dtype) if t.is_floating_point() else t for t in found.tensors()))
 
     def free(self, num: int) -> Context:
-        return self.memory.free(num)
+        return self.estimator.free(num)
 
 
 def most_alike(shapes: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:
@@ -175,15 +176,15 @@ def _plain(observation: Observation, y: Tensor, shape: tuple[int, ...]) -> Tenso
     return y.expand(-1, *shape)
 
 
-def _context(fill: Tensor, hidden: Tensor, others: list[Tensor], binary: bool) -> Context:
+def _context(estimate: Tensor, hidden: Tensor, others: list[Tensor], binary: bool) -> Context:
     if binary:
-        return binary_context(fill, hidden, others)
+        return binary_context(estimate, hidden, others)
     # How far the estimates differ tells how wrong the initial one may be.
     candidates = torch.stack(others, 1)
-    variance = (candidates - fill[:, None]).square().mean((1, 2))[:, None]
-    return Context(fill, (variance + LEAST_SCALE**2).sqrt(), hidden, candidates)
+    variance = (candidates - estimate[:, None]).square().mean((1, 2))[:, None]
+    return Context(estimate, (variance + LEAST_SCALE**2).sqrt(), hidden, candidates)
 
 
 def levels(x: Tensor) -> Tensor:
-    """uint8 [n, elements] of x [n, *event] in [-1, 1]: how x is remembered."""
+    """uint8 [n, elements] of x [n, *event] in [-1, 1]: how data are held."""
     return ((x.flatten(1) + 1) * 127.5).round().to(torch.uint8)

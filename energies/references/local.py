@@ -28,16 +28,16 @@ class LocalReference(Reference):
             hidden = whole_mask(observation, y)
             seen = (~hidden).to(y.dtype)
             near, wide = (blurred(y * seen, width) / (blurred(seen, width) + 0.01) for width in (0.7, 1.5))
-            fill = torch.where(hidden, near.clamp(-1, 1), y)
-            return binary_context(fill, hidden, [near, wide, near, wide])
+            estimate = torch.where(hidden, near.clamp(-1, 1), y)
+            return binary_context(estimate, hidden, [near, wide, near, wide])
         assert isinstance(observation, Average)
         size = [side * factor for side, factor in zip(y.shape[2:], observation.factor, strict=True)]
         line = F.interpolate(y, size, mode=LINEAR[y.ndim - 2])
-        fill = observation.project(line, y).clamp(-1, 1)
-        return binary_context(fill, torch.ones_like(fill, dtype=torch.bool), [line] * NUM_OTHERS)
+        estimate = observation.project(line, y).clamp(-1, 1)
+        return binary_context(estimate, torch.ones_like(estimate, dtype=torch.bool), [line] * NUM_OTHERS)
 
     def free(self, num: int) -> Context:
-        raise RuntimeError("this energy refines details and remembers nothing whole: condition it on block means")
+        raise RuntimeError("this energy refines details and knows no whole x: condition it on block means")
 
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -49,9 +49,9 @@ def whole_mask(observation: Hidden, y: Tensor) -> Tensor:
     return observation.mask.to(y.device).broadcast_to(len(y), 1, *y.shape[2:])
 
 
-def binary_context(fill: Tensor, hidden: Tensor, others: list[Tensor]) -> Context:
+def binary_context(estimate: Tensor, hidden: Tensor, others: list[Tensor]) -> Context:
     """Of x of two values, -1 and 1, with that mean."""
-    return Context(fill, (1 - fill.square()).clamp(min=LEAST_SCALE**2).sqrt(), hidden, torch.stack(others, 1))
+    return Context(estimate, (1 - estimate.square()).clamp(min=LEAST_SCALE**2).sqrt(), hidden, torch.stack(others, 1))
 
 
 def blurred(x: Tensor, width: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""Sample elements with two values a few at a time, each lot given those before, from what an energy expects.
+"""Masked sampling: elements with two values, a few at a time, each lot given those before, by what an energy expects.
 
 An energy that gives the expected x for any set of seen elements can be sampled in any order (Uria, Murray & Larochelle
-2014), several elements at once while they hardly depend on each other. Afterwards random blocks are forgotten and drawn
-again, as a Gibbs sampler does, which mends what the first lots got wrong.
+2014), several elements at once while they hardly depend on each other. Afterwards random blocks are masked again and
+sampled anew (remasking), as a Gibbs sampler does, which mends what the first lots got wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MaskedSampling:
     """Share of the elements that are drawn before the rest is expected."""
 
     sweeps: int = 3
-    """How often all but that share is forgotten and expected again."""
+    """How often all but that share is masked again and expected anew."""
 
     cut: float = 0.03
     """Probabilities below this, or as near to 1, count as 0 or 1: a low temperature. 0: none do."""
@@ -69,7 +69,7 @@ class MaskedSampling:
                 lot = torch.minimum(lot, total - known) * growing
                 known = known + lot
                 places, taken = _places(open_, lot, streams)
-            else:  # forget what was drawn, but for as many others
+            else:  # mask what was drawn again, but for as many others
                 sweeps += 1
                 places, taken = _places(unknown, known, streams)
                 drawn, open_ = x.flatten(1).clone(), unknown.clone()

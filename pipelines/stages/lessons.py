@@ -12,7 +12,7 @@ from data.errors import InputError
 from energies import ConditionalEnergy, DataReference
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
-from energies.references import Context, LocalReference, Memory
+from energies.references import Context, DataEstimator, LocalReference
 from energies.references.dataset import levels
 from pipelines.pipeline import Run
 
@@ -26,7 +26,7 @@ def check_unseen(energy: ConditionalEnergy, validation: Tensor, stage: str, fold
     """InputError if x to judge by [n, *event] are among those that an energy remembers."""
     if not isinstance(energy.reference, DataReference):
         return
-    known = {row.numpy().tobytes() for row in energy.reference.remembered}
+    known = {row.numpy().tobytes() for row in energy.reference.data}
     seen = sum(row.numpy().tobytes() in known for row in levels(validation))
     if seen > len(validation) / 20:  # some data hold the same x more than once
         raise InputError(
@@ -83,7 +83,7 @@ class Lessons:
         x: Tensor,
         batch: int,
         tasks: Mapping[str, Task],
-        reference: Callable[[Tensor], Memory] | None,
+        reference: Callable[[Tensor], DataEstimator] | None,
         folds: int,
         run: Run,
         varied: Callable[[Tensor, torch.Generator], Tensor],
@@ -91,7 +91,7 @@ class Lessons:
         self.batch, self.run, self.varied = batch, run, varied
         fold = torch.arange(len(x)) % folds
         self.folds = [x[fold == k] for k in range(folds)]
-        self.references: Sequence[Memory | LocalReference] = [LocalReference()] * folds
+        self.references: Sequence[DataEstimator | LocalReference] = [LocalReference()] * folds
         if reference is not None:
             self.references = [reference(x[fold != k]) for k in range(folds)]
         self.tasks = [task for task in tasks.values() for _ in range(task.share)]

@@ -13,9 +13,9 @@ from energies import Average, Hidden, Noisy
 from pipelines.pipeline import Run
 from pipelines.report import Report, pictures
 from pipelines.report.reporting import BEST, details
+from pipelines.results import emptied, save_energy
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
-from pipelines.results import emptied, save_energy
 
 FEW = 200  # pictures to judge by
 
@@ -129,7 +129,7 @@ def seen_of(values: dict[str, Any]) -> Tensor:
     if isinstance(inner, Hidden):
         masks = inner.mask.expand(len(y), 1, *y.shape[2:])
         return torch.stack([pictures.hidden_view(x[:, None], m)[:, 0] for x, m in zip(y, masks, strict=True)])
-    return inner.spread(y) if isinstance(inner, Average) else y
+    return inner.repeat(y) if isinstance(inner, Average) else y
 
 
 def write_all(x: Tensor, run: Run, folder: str, name: str) -> None:

@@ -13,16 +13,16 @@ from data import images
 from data.errors import InputError
 from energies import Chain, Schedule
 from energies.inversion import decode, invert
-from energies.paths import between, blend, doubt, likeliest, slerp
+from energies.paths import between, doubt, lerp, likeliest, slerp
 from pipelines.measures import judge
 from pipelines.pipeline import Run
 from pipelines.report import Report
 from pipelines.report.reporting import details
+from pipelines.results import save_energy, save_metrics
 from pipelines.stages.images.evaluate import judge_of
 from pipelines.stages.images.export import rows_sheet, write_all
 from pipelines.stages.images.load import to_float
 from pipelines.stages.images.reconstruct import mapping, pictures_of
-from pipelines.results import save_energy, save_metrics
 
 WAYS = (0.75, 1.0, 1.5)  # noise levels that chosen frames come from, in units of `level`
 LEVEL = 1.5  # `level` where none is given, in units of the spread of the data
@@ -105,7 +105,7 @@ class Interpolate:
         x = torch.cat(paths)
         if not x.isfinite().all():
             raise InputError("interpolate: frames are not finite; learn.optimizer.steps is too low")
-        fades = blend(ends[:, 0], ends[:, 1], torch.linspace(0, 1, self.steps))
+        fades = lerp(ends[:, 0], ends[:, 1], torch.linspace(0, 1, self.steps))
         found: dict[str, Any] = {"pairs": len(x), "steps": self.steps, "walk": walk}
         found |= _judged(x, fades, values["images"], judge_of(values["images"], run))
         save_metrics(found, run.root)
@@ -123,7 +123,7 @@ class Interpolate:
             assert isinstance(generator, Schedule)
             return between(energy, first, second, shares, _levels(generator, self.level), rng)
         noise, other = (invert(generator, energy, x, rng) for x in (first, second))
-        z = (slerp if walk == "spherical" else blend)(noise, other, shares)
+        z = (slerp if walk == "spherical" else lerp)(noise, other, shares)
         return decode(generator, energy, z.flatten(0, 1)).unflatten(0, z.shape[:2])
 
     def _chosen(self, energy: Any, generator: Schedule, first: Tensor, second: Tensor, rng: torch.Generator) -> Tensor:

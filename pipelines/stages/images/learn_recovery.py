@@ -14,14 +14,14 @@ from data.errors import InputError
 from energies import Average, Blur, ConditionalEnergy, DataReference, Grey, Noisy, Schedule
 from energies.objectives import Batch, Denoising
 from energies.observation import Observation
-from energies.references import Memory
+from energies.references import DataEstimator
 from pipelines.generation import CONDITIONAL, suited
 from pipelines.pipeline import Run
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_network
 from pipelines.stages.images.hide import BLUR_NOISE, box, everything, scattered
 from pipelines.stages.images.load import to_float
 from pipelines.stages.lessons import Lessons, Observe, Task, check_unseen, hides, sees
-from pipelines.results import pretrained, weights_of
-from pipelines.settings import check_network
 from pipelines.training import Optimizer, train
 
 KINDS = {
@@ -102,11 +102,11 @@ class LearnRecovery:
             )
         kinds = list(dict.fromkeys(KINDS[name] for name in self.tasks))
         memory = DataReference(shape, len(kept), self.rank, self.noise, binary=False, kinds=kinds)
-        memory.remember(kept)
+        memory.fit(kept)
         energy = ConditionalEnergy(memory, channels, self.widths, self.depths, (2, 2))
 
-        def reference(x: Tensor) -> Memory:
-            return Memory(x[: self.remembered], self.rank, self.noise, binary=False)
+        def reference(x: Tensor) -> DataEstimator:
+            return DataEstimator(x[: self.remembered], self.rank, self.noise, binary=False)
 
         def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
             context, batch = lessons[step]

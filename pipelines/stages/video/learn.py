@@ -12,7 +12,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context, GenerativeConvNet
 from energies.buffer import ReplayBuffer
-from energies.classical.stacking import Example, Reference, held_out_masks, reference
+from energies.classical.stacking import Estimates, Example, estimates, held_out_masks
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines.pipeline import Run
 from pipelines.results import weights_of
@@ -110,29 +110,29 @@ class Learn:
         ready = None if self.pretrained is None else prior(Path(self.pretrained), damaged.shape, "learn.pretrained")
         found = run.on_main(lambda: self._reference(damaged, hidden, run))
         *examples, judge = found.examples
-        context, trust = found.learned, found.trust
+        context, trust = found.learned, found.shrinkage
         if ready is not None:
             energy = ready
         elif isinstance(self.energy, Refine):
             energy = self._refine(damaged, context, examples, judge, run)
         else:  # its reference changes nothing in the first fill
             context, trust, judge = found.first, 0.0, found.first_examples[-1]
-            energy = self._maximum_likelihood(damaged, hidden, context.fill, run)
-        first = found.first_examples[-1].context.fill[0]
+            energy = self._maximum_likelihood(damaged, hidden, context.estimate, run)
+        first = found.first_examples[-1].context.estimate[0]
         return {
-            "fill": found.first.fill[0],
+            "fill": found.first.estimate[0],
             "energy": energy,
             "context": context,
             "guard": Guard(judge.context, judge.held_out[0, 0], first, trust),
-            "blend": found.blend,
+            "blend": found.stacking,
         }
 
-    def _reference(self, damaged: Tensor, hidden: Tensor, run: Run) -> Reference:
+    def _reference(self, damaged: Tensor, hidden: Tensor, run: Run) -> Estimates:
         try:
             masks = held_out_masks(hidden, self.held_out + 1, run.generator("held out"))
         except ValueError as error:
             raise InputError(str(error)) from error
-        return reference(damaged, hidden, masks)
+        return estimates(damaged, hidden, masks)
 
     def _refine(
         self, damaged: Tensor, context: Context, examples: list[Example], judge: Example, run: Run

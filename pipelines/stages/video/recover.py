@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from energies import Context, Energy, Schedule
-from energies.classical.stacking import trust
+from energies.classical.stacking import shrinkage
 from energies.diagnostics import Monitor, saturation
 from energies.family import is_noisy
 from energies.matching import MomentMatching
@@ -119,15 +119,18 @@ class Recover:
         how, monitor = self._how(), self._monitor(energy, seen)
 
         def posterior(context: Context, name: str, monitor: Monitor) -> Posterior:
-            return recovered(told(energy, context, seen, run), context.fill[0], how, run, f"{purpose}{name}", monitor)
+            at = told(energy, context, seen, run)
+            return recovered(at, context.estimate[0], how, run, f"{purpose}{name}", monitor)
+                told(energy, context, seen, run), context.estimate[0], how, run, f"{purpose}{name}", monitor
+            )
 
         judged = posterior(judge, "guard", Monitor())
         whole = posterior(context, "recover", monitor)
         # The energy's reference has earned its share of trust; now what its network adds to that.
-        guarded = first + guard.trust * (judge.fill[0] - first)
-        trust_network = trust([seen - guarded], [judged.mean - judge.fill[0]], [held_out])
-        guarded = guarded + trust_network * (judged.mean - judge.fill[0])
-        mean = fill + guard.trust * (context.fill[0] - fill) + trust_network * (whole.mean - context.fill[0])
+        guarded = first + guard.trust * (judge.estimate[0] - first)
+        trust_network = shrinkage([seen - guarded], [judged.mean - judge.estimate[0]], [held_out])
+        guarded = guarded + trust_network * (judged.mean - judge.estimate[0])
+        mean = fill + guard.trust * (context.estimate[0] - fill) + trust_network * (whole.mean - context.estimate[0])
         mean = torch.where(values["hidden"], mean.clamp(-1, 1), seen)
         samples = torch.where(values["hidden"], whole.samples + (mean - whole.mean), seen).clamp(-1, 1)
 

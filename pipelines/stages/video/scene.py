@@ -64,7 +64,7 @@ def _mean_picture(energy: ConditionalEnergy) -> tuple[Tensor, Tensor] | None:
     reference = energy.reference
     if not isinstance(reference, ClipReference) or reference.num_others or not bool(reference.hidden.all()):
         return None
-    return reference.fill[:, :, :1], reference.scale[:, :, :1]
+    return reference.estimate[:, :, :1], reference.scale[:, :, :1]
 
 
 def _of_length(mean: Tensor, scale: Tensor, frames: int) -> Context:

@@ -24,12 +24,12 @@ from energies import (
 from energies.buffer import ReplayBuffer, Start
 from energies.family import is_noisy
 from energies.objectives import Batch, Denoising, MaximumLikelihood, ScoreMatching
-from energies.references import Memory
+from energies.references import DataEstimator
 from pipelines.generation import CONDITIONAL
 from pipelines.pipeline import Run
-from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
 from pipelines.results import pretrained, weights_of
 from pipelines.settings import check_network
+from pipelines.stages.lessons import Lessons, Task, check_unseen, forgotten, hides, sees
 from pipelines.stages.voxels.grids import averaged, mirrored
 from pipelines.stages.voxels.hide import box, half, scattered
 from pipelines.training import Optimizer, train
@@ -181,12 +181,12 @@ class Learn:
         if settings.rank:
             kept = x[: settings.remembered]
             known = DataReference(x.shape[1:], len(kept), settings.rank, settings.noise, binary=True)
-            known.remember(kept)
+            known.fit(kept)
         energy = ConditionalEnergy(known, 1, settings.widths, settings.depths, (2, 2, 2))
         tasks = _tasks(size if settings.rank else min(size, CROP), settings.rank > 0)
 
-        def reference(x: Tensor) -> Memory:
-            return Memory(x[: settings.remembered], settings.rank, settings.noise)
+        def reference(x: Tensor) -> DataEstimator:
+            return DataEstimator(x[: settings.remembered], settings.rank, settings.noise)
 
         def varied(x: Tensor, rng: torch.Generator) -> Tensor:
             x = mirrored(x, rng)
