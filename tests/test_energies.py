@@ -32,10 +32,10 @@ def context(*shape: int, batch: int = 1, others: int = 2, seed: int = 0) -> Cont
     def uniform(*size: int) -> Tensor:
         return torch.rand(batch, *size, generator=rng, dtype=torch.float64)
 
-    fill = 2 * uniform(*shape) - 1
+    estimate = 2 * uniform(*shape) - 1
     hidden = uniform(1, *shape[1:]) < 0.6
-    tries = fill[:, None] + 0.1 * (uniform(others, *shape) - 0.5)
-    return Context(fill, 0.05 + 0.2 * uniform(1, *shape[1:]), hidden, tries)
+    tries = estimate[:, None] + 0.1 * (uniform(others, *shape) - 0.5)
+    return Context(estimate, 0.05 + 0.2 * uniform(1, *shape[1:]), hidden, tries)
 
 
 def conditional(given: Context, noise: float | Tensor = 0.1) -> ConditionalEnergy:
@@ -171,7 +171,7 @@ def test_mean_is_the_limit_of_denoising_at_a_large_noise_level():
         x = noisy(given, noise)
         return float(((energy.at(noise).denoise(x) - mean) / given.scale).abs().max())
 
-    # x is about noise * s away from the fill, so u, and with it the error, falls as 1 / noise.
+    # x is about noise * s away from the estimate, so u, and with it the error, falls as 1 / noise.
     assert error(1e4) < 1e-3 * moved
     assert error(1e5) == pytest.approx(error(1e4) / 10, rel=0.05)
 

@@ -1,4 +1,4 @@
-"""Initial estimates: interpolation, the clip's own, and their stacking, which must never look at what it is judged by."""
+"""Initial estimates: interpolation, the clip's own, and stacking, which must never look at what it is judged by."""
 
 from __future__ import annotations
 
@@ -293,13 +293,13 @@ def test_denoising_refuses_impossible_settings(setting):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
-def test_trust_is_the_share_of_a_change_that_the_truth_speaks_for(share):
+def test_shrinkage_is_the_share_of_a_change_that_the_truth_speaks_for(share):
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     noise = 0.01 * torch.randn(change.shape, generator=seeded(2))
     assert stacking.shrinkage([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
 
 
-def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
+def test_shrinkage_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     change = torch.ones(3, 4, 64, 64)
     sides = torch.where(torch.arange(64) < 32, 1.0, -0.6).expand(3, 4, 64, 64)  # the plain share would be 0.2
     mask = torch.ones(4, 64, 64, dtype=torch.bool)
@@ -309,7 +309,7 @@ def test_trust_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     assert stacking.shrinkage([sides], [0 * change], [mask]) == 0
 
 
-def test_trust_hears_every_mask_alike_however_hard_its_place_is():
+def test_shrinkage_hears_every_mask_alike_however_hard_its_place_is():
     """One wants all of its change, one half of it on values ten times as large: (1 + 2) / (1 + 4), not 201 / 401."""
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     found = stacking.shrinkage([change, 10 * change], [change, 20 * change], [mask, mask])

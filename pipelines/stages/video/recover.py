@@ -121,8 +121,6 @@ class Recover:
         def posterior(context: Context, name: str, monitor: Monitor) -> Posterior:
             at = told(energy, context, seen, run)
             return recovered(at, context.estimate[0], how, run, f"{purpose}{name}", monitor)
-                told(energy, context, seen, run), context.estimate[0], how, run, f"{purpose}{name}", monitor
-            )
 
         judged = posterior(judge, "guard", Monitor())
         whole = posterior(context, "recover", monitor)
