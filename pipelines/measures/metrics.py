@@ -9,6 +9,7 @@ more memory than a short one. All tensors of a call are on one device.
 import math
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     from skimage.metrics import structural_similarity
 
     side = min(first.shape[1:])
-    _, similarity = structural_similarity(
+    found = structural_similarity(
         first.double().cpu().numpy(),
         second.double().cpu().numpy(),
         channel_axis=0,
@@ -59,7 +60,7 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
         full=True,
         win_size=min(11, side - 1 + side % 2),  # of the size check alone: the Gaussian is 11 wide in any case
     )
-    return torch.from_numpy(similarity)
+    return torch.from_numpy(np.asarray(found[1]))  # its mean, and the map
 
 
 def coverage(mean: Tensor, std: Tensor, truth: Tensor, hidden: Tensor, level: float = 0.9) -> float:

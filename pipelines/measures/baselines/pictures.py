@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,42 +36,72 @@ def hidden_of(observation: Observation, x: Tensor) -> Tensor:
     return torch.ones_like(x[:, :1], dtype=torch.bool)
 
 
-def baselines(train: Tensor, observation: Observation, y: Tensor) -> dict[str, Tensor]:
-    """What needs no learning, [B, C, *size] each, with what is seen exactly put back."""
+Methods = dict[str, Callable[[], Tensor]]
+
+
+def baselines(train: Tensor, observation: Observation, y: Tensor) -> Methods:
+    """What needs no learning, by name: computed when called, [B, C, *size] each, with what is seen exactly put back."""
+    inner = observation.operator if isinstance(observation, Noisy) else observation
+    found: Methods = {
+        "nearest_training": lambda: train[_distances(train, inner, y).argmin(1)],
+        "mean": lambda: train.mean(0).expand(len(y), *train.shape[1:]),
+    }
+    noisy = not observation.exact
+    mean, variance = (
+        (train.mean(0, keepdim=True), float((train - train.mean(0)).square().mean())) if noisy else (y, 0.0)
+    )
+    return _held(found | _classical(observation, y, mean, variance), observation, y)
+
+
+def alone(observation: Observation, y: Tensor) -> Methods:
+    """The same of x [B, C, *size] where there are no others to look at."""
+    inner = observation.operator if isinstance(observation, Noisy) else observation
+    mean = torch.full_like(inner.adjoint(y)[:1], float(y.mean()))
+    return _held(_classical(observation, y, mean, float(y.var())), observation, y)
+
+
+def _distances(train: Tensor, inner: Observation, y: Tensor) -> Tensor:
+    """How far each x to learn from is from what is seen, [B, n], the squares less the same for all of a row, or not."""
+    if not isinstance(inner, Hidden):
+        return torch.cdist(y.flatten(1), inner.observe(train).flatten(1))
+    seen = (~inner.mask).float().expand_as(y).flatten(1)
+    return seen @ train.flatten(1).square().T - 2 * (y.flatten(1) * seen) @ train.flatten(1).T
+
+
+def _held(found: Methods, observation: Observation, y: Tensor) -> Methods:
+    """Within [-1, 1], and with what is seen exactly."""
+
+    def held(method: Callable[[], Tensor]) -> Tensor:
+        x = method()
+        return (observation.project(x, y) if observation.holds else x).clamp(-1, 1)
+
+    return {name: partial(held, method) for name, method in found.items()}
+
+
+def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: float) -> Methods:
+    """From y alone, and of what is noisy from the mean x [1, C, *size] and the variance of an element."""
     noise = observation.noise if isinstance(observation, Noisy) else 0.0
     inner = observation.operator if isinstance(observation, Noisy) else observation
-    if isinstance(inner, Hidden):
-        seen = (~inner.mask).float().expand_as(y).flatten(1)
-        distance = seen @ train.flatten(1).square().T - 2 * (y.flatten(1) * seen) @ train.flatten(1).T
-    else:
-        distance = torch.cdist(y.flatten(1), inner.observe(train).flatten(1))
-    found = {"nearest_training": train[distance.argmin(1)], "mean": train.mean(0).expand(len(y), *train.shape[1:])}
-    if isinstance(inner, Hidden) and bool(inner.mask.any()):
+    some_hidden = isinstance(inner, Hidden) and bool(inner.mask.any())
+    found: Methods = {}
+    if some_hidden:
         masks = inner.mask.expand(len(y), *inner.mask.shape[1:])
-        found["biharmonic"] = torch.stack([_biharmonic(x, m) for x, m in zip(y, masks, strict=True)])
+        found["biharmonic"] = lambda: torch.stack([_biharmonic(x, m) for x, m in zip(y, masks, strict=True)])
     elif isinstance(inner, Average):
         size = [side * factor for side, factor in zip(y.shape[2:], inner.factor, strict=True)]
-        flat = y.ndim == 4
-        found["bicubic" if flat else "trilinear"] = (
-            F.interpolate(y, size, mode="bicubic", align_corners=False)
-            if flat
-            else F.interpolate(y, size, mode="trilinear")
-        )
+        mode = "bicubic" if y.ndim == 4 else "trilinear"
+        found[mode] = lambda: F.interpolate(y, size, mode=mode, align_corners=False)
     elif isinstance(inner, Grey):
-        found["grey"] = y.expand(-1, 3, *y.shape[2:])
+        found["grey"] = lambda: y.expand(-1, 3, *y.shape[2:])
     else:
-        found["as_it_is"] = y
-    if noise or isinstance(inner, Blur):
+        found["as_it_is"] = lambda: y
+    if noise:
         # Least squares towards the mean picture with the variance of a pixel: Wiener's filter without correlations.
-        mean, variance = train.mean(0, keepdim=True), float((train - train.mean(0)).square().mean())
-        gain = inner.solve(y - inner.observe(mean), noise**2 / variance + 1e-4)
-        found["wiener"] = mean + inner.adjoint(gain)
-        rows = y.flatten(0, 1) if isinstance(inner, Hidden | Blur) else None
-        if rows is not None and not (isinstance(inner, Hidden) and bool(inner.mask.any())):
-            found["total_variation"] = torch.stack([_total_variation(x, noise) for x in rows]).view_as(y)
-    if not observation.holds:
-        return {name: x.clamp(-1, 1) for name, x in found.items()}
-    return {name: observation.project(x, y).clamp(-1, 1) for name, x in found.items()}
+        gain = noise**2 / variance + 1e-4
+        found["wiener"] = lambda: mean + inner.adjoint(inner.solve(y - inner.observe(mean), gain))
+    if noise and isinstance(inner, Hidden | Blur) and not some_hidden:
+        found["total_variation"] = lambda: torch.stack([_total_variation(x, noise) for x in y.flatten(0, 1)]).view_as(y)
+    return found
 
 
 def _biharmonic(y: Tensor, hidden: Tensor) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from data import voxels
 from energies import Noisy, Observation
 from energies.references.dataset import most_alike
 from pipelines.measures.solids import likeliest, overlap
@@ -19,14 +16,27 @@ WIDTHS = (0.7, 1.0, 1.5, 2.5)  # of the blur, in voxels; the best one on shapes 
 
 
 def recoveries(
-    shapes: dict[str, Any], damaged: Tensor, hidden: Tensor, observation: Observation, labels: Tensor | None = None
+    train: Tensor,
+    damaged: Tensor,
+    hidden: Tensor,
+    observation: Observation,
+    train_labels: Tensor | None = None,
+    labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Fields of hidden voxels, or of all where what is seen is noisy: the mean shape (of its class, where labels [n]
-    tell), the nearest one by what is visible, a blur of what is visible."""
-    train = voxels.unpack([row.tobytes() for row in shapes["train"].numpy()], shapes["side"])
+    """Fields of hidden voxels, or of all where what is seen is noisy: the mean shape, the nearest one by what is
+    visible, a blur of what is visible.
+
+    Args:
+        train: shapes that were learned from, [m, 1, N, N, N] of -1 and 1.
+        damaged: what is seen, 0 where nothing is, [n, 1, N, N, N].
+        hidden: bool, the same shape.
+        observation: what was measured.
+        train_labels: classes [m] of the shapes that were learned from.
+        labels: classes [n] of the damaged ones; where both are given, the mean is that of the class.
+    """
     means = train.mean(0).expand(damaged.shape)
-    if labels is not None:
-        of_class = {int(k): train[shapes["train_labels"] == k].mean(0) for k in shapes["train_labels"].unique()}
+    if labels is not None and train_labels is not None:
+        of_class = {int(k): train[train_labels == k].mean(0) for k in train_labels.unique()}
         means = torch.stack([of_class.get(int(k), train.mean(0)) for k in labels])
     return {
         "class_mean": means,
@@ -35,11 +45,10 @@ def recoveries(
     }
 
 
-def refinements(shapes: dict[str, Any], coarse: Tensor) -> dict[str, Tensor]:
-    """Fields of block means [n, 1, M, M, M]: repeated, trilinear, cubic, the nearest shape, and five of them and
-    trilinear."""
-    side, size = shapes["side"], coarse.shape[-1]
-    train = voxels.unpack([row.tobytes() for row in shapes["train"].numpy()], side)
+def refinements(train: Tensor, coarse: Tensor) -> dict[str, Tensor]:
+    """Fields [n, 1, N, N, N] of block means [n, 1, M, M, M]: repeated, trilinear, cubic, the nearest of the shapes that
+    were learned from, [m, 1, N, N, N], and five of them and trilinear."""
+    side, size = train.shape[-1], coarse.shape[-1]
     means = F.avg_pool3d(train, side // size).flatten(1)
     order = torch.cdist(coarse.flatten(1), means).topk(min(5, len(train)), largest=False).indices
     line = F.interpolate(coarse, (side,) * 3, mode="trilinear")

@@ -12,9 +12,9 @@ from data.errors import InputError
 from pipelines.measures import baselines
 from pipelines.measures import solids as measures
 from pipelines.pipeline import Run
-from pipelines.stages.posterior import WAYS
 from pipelines.results import save_metrics
-from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks
+from pipelines.stages.posterior import WAYS
+from pipelines.stages.voxels.grids import averaged, likeliest, top_of_blocks, unpack
 from pipelines.stages.voxels.recover import decided
 
 SCORES = "(IoU: voxels set in both over those set in either, 1 is best; voxel error: share that is wrong)"
@@ -39,7 +39,9 @@ class EvaluateRecovery:
         where = decided(hidden, observation)
         labels = values["shapes"].get("validation_labels")
         labels = labels[: len(targets)] if labels is not None and len(labels) >= len(targets) > 1 else None
-        fields = baselines.recoveries(values["shapes"], damaged, hidden, observation, labels)
+        shapes = values["shapes"]
+        train = unpack(shapes["train"], shapes["side"])
+        fields = baselines.recoveries(train, damaged, hidden, observation, shapes.get("train_labels"), labels)
         rivals = {name: likeliest(torch.where(where, f, damaged), where) for name, f in fields.items()}
         samples = values["samples"].float()
         found: dict[str, Any] = {"hidden_share": float(hidden.float().mean()), "shapes": len(targets)}
@@ -61,7 +63,7 @@ class EvaluateRefinement:
                 f"evaluate_refinement: refined to {solids.shape[-1]} voxels a side, the shapes are {targets.shape[-1]}"
             )
         everywhere = torch.ones_like(solids)
-        fields = baselines.refinements(values["shapes"], measured)
+        fields = baselines.refinements(unpack(values["shapes"]["train"], values["shapes"]["side"]), measured)
         rivals = {name: top_of_blocks(field, measured) for name, field in fields.items()}
         found: dict[str, Any] = {"from": measured.shape[-1], "to": targets.shape[-1], "shapes": len(targets)}
         return _scored(values, run, found, {"recovery": solids}, rivals, targets > 0, everywhere)
