@@ -98,7 +98,8 @@ def encode_binvox(grid: np.ndarray, scale: float) -> bytes:
     """
     from trimesh.voxel.runlength import dense_to_rle
 
-    runs = dense_to_rle(grid.transpose(0, 2, 1).reshape(-1), np.uint8)  # y runs fastest, then z, then x
+    flat = grid.transpose(0, 2, 1).reshape(-1)  # y runs fastest, then z, then x
+    runs = dense_to_rle(flat, np.uint8)  # type: ignore[arg-type]  # a run of over 255 is split
     side = grid.shape[0]
     return f"#binvox 1\ndim {side} {side} {side}\ntranslate 0 0 0\nscale {scale:.9g}\ndata\n".encode() + runs.tobytes()
 
