@@ -28,7 +28,6 @@ A stage of one's own may stand in any module. A pipeline's file calls it `blur` 
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import json
 import math
@@ -36,19 +35,19 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
-from tqdm import tqdm
 
-from energies.compute import Compute, in_bfloat16
-from pipelines import checkpoint, run_folder, trees
+from energies.compute import Compute
+from pipelines import checkpoint, processes, run_folder, trees
 from pipelines.config import Config, ConfigError
+from pipelines.progress import Progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -100,40 +99,29 @@ class Run:
             interrupted.
         seed: the seed of the run.
         compute: "auto", "float32" or "bfloat16".
+        shown: what was shown of its progress.
     """
 
     root: Path
     folder: Path
     seed: int = 0
     compute: Compute = "auto"
+    shown: Progress = field(default_factory=Progress, repr=False)
 
     @cached_property
     def accelerator(self) -> Accelerator:
         """The processes and their devices; made when first asked for."""
-        from accelerate import Accelerator, InitProcessGroupKwargs
-        from accelerate.state import AcceleratorState
-
-        _check_launcher()
-        AcceleratorState._reset_state()  # an earlier run here may have had another number format
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision="bf16" if in_bfloat16(self.compute, device) else "no",
-            # While the main process works alone the others wait for it, however long it takes.
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
-        )
-        atexit.register(part_ways)
-        if accelerator.num_processes != _world_size():
-            raise ConfigError(
-                f"{_world_size()} processes were launched but this one sees "
-                f"{accelerator.num_processes}; launch them with torchrun --nproc_per_node"
-            )
-        return accelerator
+        return processes.accelerator(self.compute)
 
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
-        return _world_size() == 1 or self.accelerator.is_main_process
+        return processes.num_processes() == 1 or self.accelerator.is_main_process
+
+    @property
+    def where(self) -> str:
+        """The stage, and the part of it, by the names of their folders: 03_learn."""
+        return self.folder.relative_to(self.root).as_posix()
 
     def part(self, name: str) -> Run:
         """The same for a part of the stage's work, with a folder of its own: for its checkpoints."""
@@ -148,7 +136,7 @@ class Run:
         if not self.is_main:
             return
         record = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
-        line = json.dumps({"stage": self.folder.name, "time": round(time.time(), 3)} | record, allow_nan=False)
+        line = json.dumps({"stage": self.where, "time": round(time.time(), 3)} | record, allow_nan=False)
         with open(self.root / "log.jsonl", "a+b") as file:
             end = file.tell()
             if end and os.pread(file.fileno(), 1, end - 1) != b"\n":  # the last line was cut off
@@ -156,9 +144,15 @@ class Run:
             file.write(f"{line}\n".encode())
 
     def progress(self, iterable: Iterable[T], total: int | None = None, label: str = "") -> Iterable[T]:
-        """The iterable with a progress bar on the terminal of the main process."""
-        disable = None if self.is_main else True  # None: off where there is no terminal
-        return tqdm(iterable, total=total, desc=label, disable=disable, leave=False)
+        """The iterable, with its progress shown by the main process: a bar on a terminal; without one, a line every ten
+        seconds on standard error and in log.jsonl, with the time that is left.
+
+        total: number of pieces, where the iterable does not know it.
+        """
+        if not self.is_main:
+            return iterable
+        num = len(iterable) if total is None and isinstance(iterable, Sized) else total
+        return self.shown.over(iterable, num, label, self.where, self.log)
 
     def generator(self, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
         """A random stream for a purpose: independent for every key and every seed of the run."""
@@ -166,7 +160,7 @@ class Run:
 
     def on_main(self, work: Callable[[], T]) -> T:
         """What `work` gives on the main process, for every process; its error ends them all."""
-        if _world_size() == 1:
+        if processes.num_processes() == 1:
             return work()
         from accelerate.utils import broadcast_object_list
 
@@ -243,13 +237,15 @@ class Pipeline:
         settings = RunSettings(None if out is None else str(out), seed, compute, imports)
         root = Path(out or Path("runs") / self.name)
         run = Run(root, root, seed, compute)
-        _check_launcher()
-        locks = []
+        processes.check_launcher()
+        locks: list[IO[bytes]] = []
         run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages, _modality(self.stages)))))
         try:
+            _say(run, processes.described(compute))
             return self._run_stages(run, settings)
         finally:
-            for lock in locks:
+            for lock in locks:  # the main process has it
+                run_folder.settle(root)
                 lock.close()
 
     def _run_stages(self, run: Run, settings: RunSettings) -> dict[str, Any]:
@@ -263,7 +259,7 @@ class Pipeline:
             num_resumed += finished
             _say(
                 run,
-                f"[{number}/{len(self.stages)}] {folder[3:]}{': done before' if finished else ''}",
+                f"[{number}/{len(self.stages)}] {folder}{': done before' if finished else ''}",
             )
             if not finished:
                 self._work(stage, values, run)
@@ -295,11 +291,12 @@ class Pipeline:
             return given
 
         start = time.monotonic()
-        if getattr(stage, "distributed", False):
-            given = work()
-            run.on_main(lambda: checkpoint.save_values(run.folder, given))
-        else:
-            run.on_main(lambda: checkpoint.save_values(run.folder, work()))
+        with run.shown.alive(run.where) if run.is_main else nullcontext():
+            if getattr(stage, "distributed", False):
+                given = work()
+                run.on_main(lambda: checkpoint.save_values(run.folder, given))
+            else:
+                run.on_main(lambda: checkpoint.save_values(run.folder, work()))
         run.log(event="finished", seconds=round(time.monotonic() - start, 3))
 
 
@@ -319,24 +316,3 @@ def _modality(stages: Sequence[Stage]) -> str | None:
 def _say(run: Run, line: str) -> None:
     if run.is_main:
         print(line, file=sys.stderr, flush=True)
-
-
-def part_ways() -> None:
-    """Part from the other processes in order: threads that still listen would abort this one as it ends."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _check_launcher() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process, and leaves only this trace of
-    the others.
-    """
-    if {
-        "ACCELERATE_USE_CPU",
-        "MASTER_PORT",
-    } <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
-        raise ConfigError("accelerate launch started one process of several; use torchrun --nproc_per_node")

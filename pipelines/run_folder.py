@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -22,7 +23,9 @@ from typing import IO, Any
 from pipelines import checkpoint, config, trees
 from pipelines.config import Config, ConfigError
 
-CONFIG, LOCK, BEGUN = "config.yaml", ".lock", "begun.json"
+CONFIG, LOG, LOCK, BEGUN = "config.yaml", "log.jsonl", ".lock", "begun.json"
+ASIDE = ".aside"  # results that are being done anew
+_STAGE = re.compile(r"\d\d+_")
 
 
 def claim(root: Path, wanted: Config) -> IO[bytes]:
@@ -47,6 +50,7 @@ def claim(root: Path, wanted: Config) -> IO[bytes]:
             raise ConfigError(f"out: another command is running in {root}; wait, or choose another folder") from None
         text = config.dump(wanted)
         if _is_run(root):
+            settle(root)
             _make_way(root, text)
         checkpoint.write_file(root / CONFIG, text.encode())
     except BaseException:
@@ -61,13 +65,13 @@ def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
     Args:
         folder: the stage's folder.
         key: of everything that decides the result (`stage_key`); what another key left in the
-            folder is removed.
+            folder is removed; a finished result, only after it is done anew (`settle`).
         files: the input files of the stage; those of a stage that began must not have changed
             since.
     """
     begun = _begun(folder)
     if begun is None or begun["key"] != key:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         folder.mkdir()
         inputs = {name: checkpoint.signature(Path(name)) for name in files if Path(name).is_file()}
         content = json.dumps({"key": key, "inputs": inputs}, indent=1)
@@ -141,7 +145,45 @@ def _make_way(root: Path, text: str) -> None:
             )
     for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
         if _number(folder) > num_done:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a stage left. If it was finished it is set aside with a copy of the run's results, until `settle`."""
+    root, aside = folder.parent, folder.parent / ASIDE
+    if not checkpoint.verify(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    if not aside.exists():
+        aside.mkdir()
+        for path in root.iterdir():
+            if path.name[0] != "." and path.name != LOG and not _STAGE.match(path.name):
+                (shutil.copytree if path.is_dir() else shutil.copy2)(path, aside / path.name)
+    folder.rename(aside / folder.name)
+
+
+def settle(root: Path) -> None:
+    """Forget the results that were set aside if their stages are done anew; put them back if they are not."""
+    aside = root / ASIDE
+    if not aside.exists():
+        return
+    stages = [path for path in aside.iterdir() if _STAGE.match(path.name)]
+    anew = {path: list(root.glob(f"{_number(path):02d}_*")) for path in stages}
+    failed = [path for path in stages if not any(checkpoint.verify(folder) for folder in anew[path])]
+    if failed:
+        for path in set(aside.iterdir()) - set(stages):
+            _replace(root / path.name, path)
+        for path in failed:
+            for folder in anew[path]:
+                shutil.rmtree(folder)
+            path.rename(root / path.name)
+    shutil.rmtree(aside)
+
+
+def _replace(path: Path, new: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    new.replace(path)
 
 
 def _settings(tree: trees.Tree, num_stages: int | None = None) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from energies import Gaussian
-from pipelines import checkpoint
+from pipelines import checkpoint, run_folder
 from pipelines.config import ConfigError
 from pipelines.pipeline import Pipeline, Run
+from pipelines.pipeline import _modality as modality
 
 CALLS: list[str] = []
 
@@ -79,6 +80,22 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What it is handed: what it needs and takes."""
+
+    needs: ClassVar[tuple[str, ...]] = ("mean",)
+    takes: ClassVar[tuple[str, ...]] = ("clip", "absent")
+    gives: ClassVar[tuple[str, ...]] = ("seen",)
+    checked: ClassVar[list[list[str]]] = []
+
+    def check(self, values: dict[str, Any]) -> None:
+        self.checked.append(sorted(values))
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        return {"seen": sorted(values)}
+
+
+@dataclass(frozen=True)
 class Fit:
     needs: ClassVar[tuple[str, ...]] = ("clip",)
     gives: ClassVar[tuple[str, ...]] = ("energy",)
@@ -132,6 +149,34 @@ def test_a_chain_that_lacks_an_input_is_refused_before_anything_runs(stages, wor
     with pytest.raises(ConfigError) as error:
         Pipeline(stages).run(tmp_path / "r")
     assert words in str(error.value) and not CALLS and not (tmp_path / "r").exists()
+
+
+def test_a_stage_is_handed_what_it_needs_and_takes_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(Look, "checked", [])
+    assert Pipeline([Load(), Learn(), Look()]).run(tmp_path / "a")["seen"] == ["clip", "mean"]
+    assert Look.checked == [["clip"], ["clip", "mean"]]
+    monkeypatch.setattr(Export, "__call__", lambda self, values, run: {"summary": values["weights"]})
+    with pytest.raises(KeyError, match="weights"):
+        Pipeline(CHAIN).run(tmp_path / "b")
+
+
+def test_the_modality_is_that_of_the_stages_that_come_from_it(monkeypatch):
+    for cls, module in ((Load, "pipelines.modalities.video.load"), (Learn, "pipelines.stages.learn"), (Export, "mine")):
+        monkeypatch.setattr(cls, "__module__", module)
+    assert modality([Load(), Learn(), Export()]) == "video" and modality([Learn(), Export()]) is None
+    monkeypatch.setattr(Export, "__module__", "pipelines.modalities.images")
+    assert modality([Export()]) == "images" and modality(CHAIN) is None
+
+
+def test_a_run_says_how_it_runs_and_names_its_stages_as_the_folders(tmp_path, capsys):
+    Pipeline(CHAIN).run(tmp_path, compute="float32")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["running on 1 process, cpu, float32", "[1/3] 01_load", "[2/3] 02_learn", "[3/3] 03_export"]
+    assert {line["stage"] for line in log_of(tmp_path)} == {"01_load", "02_learn", "03_export"}
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_finished_run_is_not_run_again_and_says_so(tmp_path, capsys):
@@ -245,6 +290,40 @@ def test_a_last_stage_that_learned_is_not_thrown_away(tmp_path, kept):
     assert picture(tmp_path) == before
 
 
+@pytest.mark.parametrize("error", [ValueError("kind"), KeyboardInterrupt()])
+def test_a_last_stage_that_fails_when_it_is_done_anew_leaves_its_old_result_whole(tmp_path, monkeypatch, error):
+    def export(self, values, run):
+        (run.root / "report.html").write_text(f"of {self.kind}")
+        if Export.fails:
+            raise Export.fails
+        return {"summary": self.kind}
+
+    monkeypatch.setattr(Export, "__call__", export)
+    first = Pipeline(CHAIN).run(tmp_path)
+    before = {name: content for name, (_, content) in picture(tmp_path).items() if "log.jsonl" not in name}
+    monkeypatch.setattr(Export, "fails", error)
+    with pytest.raises(type(error)):
+        Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)
+    assert {n: c for n, (_, c) in picture(tmp_path).items() if "log.jsonl" not in n} == before
+    calls()
+    assert same(Pipeline(CHAIN).run(tmp_path), first) and not calls()
+    monkeypatch.setattr(Export, "fails", None)
+    assert Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)["summary"] == "b"
+    assert (tmp_path / "report.html").read_text() == "of b" and not (tmp_path / ".aside").exists()
+
+
+def test_a_last_stage_whose_redoing_was_killed_is_put_back(tmp_path, monkeypatch):
+    first = Pipeline(CHAIN).run(tmp_path)
+    calls()
+    with monkeypatch.context() as patch:
+        patch.setattr(Export, "fails", KeyboardInterrupt())
+        patch.setattr(run_folder, "settle", lambda root: None)  # as if nothing could be done any more
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)
+    assert calls() == ["export"] and not checkpoint.verify(tmp_path / "03_export")
+    assert same(Pipeline(CHAIN).run(tmp_path), first) and not calls()
+
+
 def test_a_setting_of_a_stage_that_has_not_begun_may_be_mended(tmp_path, monkeypatch):
     monkeypatch.setattr(Export, "fails", ValueError("kind"))
     with pytest.raises(ValueError, match="kind"):
@@ -340,7 +419,7 @@ def test_a_stage_must_give_what_it_says(tmp_path, monkeypatch):
 def test_a_launcher_that_starts_one_process_of_several_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # what `accelerate launch --cpu --num_processes 2` sets
     monkeypatch.setenv("MASTER_PORT", "29500")
-    with pytest.raises(ConfigError, match="use torchrun --nproc_per_node"):
+    with pytest.raises(ConfigError, match=r"type, for two: torchrun --nproc_per_node 2 -m pipelines\.run"):
         Pipeline(CHAIN).run(tmp_path / "r")
     assert not (tmp_path / "r").exists()
 

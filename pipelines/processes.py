@@ -1,0 +1,73 @@
+"""The processes of a run and the device of each: how they find each other, wait for each other and part."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+
+from energies.compute import Compute, in_bfloat16
+from pipelines.config import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def num_processes() -> int:
+    """How many were launched."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def device() -> torch.device:
+    """What this process computes on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def accelerator(compute: Compute) -> Accelerator:
+    """The processes, connected. ConfigError: they do not see each other."""
+    from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.state import AcceleratorState
+
+    check_launcher()
+    AcceleratorState._reset_state()  # an earlier run here may have had another number format
+    made = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="bf16" if in_bfloat16(compute, device()) else "no",
+        # While the main process works alone the others wait for it, however long it takes.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))],
+    )
+    atexit.register(part_ways)
+    if made.num_processes != num_processes():
+        raise ConfigError(
+            f"{num_processes()} processes were launched but this one sees {made.num_processes}; launch them with "
+            "torchrun --nproc_per_node"
+        )
+    return made
+
+
+def described(compute: Compute) -> str:
+    """In words: how many processes, on which device, in which number format."""
+    num = num_processes()
+    form = "bfloat16" if in_bfloat16(compute, device()) else "float32"
+    return f"running on {num} {'process' if num == 1 else 'processes'}, {device().type}, {form}"
+
+
+def check_launcher() -> None:
+    """ConfigError: `accelerate launch --num_processes 2` on a CPU starts one process, and leaves only this trace of the
+    others."""
+    if {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys() and "WORLD_SIZE" not in os.environ:
+        command = shlex.join(["-m", "pipelines.run", *sys.argv[1:]])
+        raise ConfigError(
+            f"accelerate launch starts a single process on a CPU; type, for two: torchrun --nproc_per_node 2 {command}"
+        )
+
+
+def part_ways() -> None:
+    """Part from the other processes in order: threads that still listen would abort this one as it ends."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
