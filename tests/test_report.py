@@ -15,6 +15,7 @@ from PIL import Image
 from data import images
 from pipelines.report import Report
 from pipelines.report import curves as chart
+from pipelines.report.reporting import long_chains
 
 NASTY = "<script>alert('1')</script> & \"quotes\" \x00"
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -105,6 +106,18 @@ def test_a_table_sets_the_best_in_bold_and_numbers_alike():
         report.table(["a"], [[1, 2]])
     with pytest.raises(ValueError, match="no column"):
         report.table(["a"], [[1]], best={"b": "max"})
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [({}, None), ({"long_run_ratio": None}, "Long chains diverged"), ({"long_run_ratio": 1.234}, "is 1.23 times")],
+    ids=["switched off", "diverged", "made"],
+)
+def test_long_chains_that_diverged_are_told_from_those_that_were_switched_off(found, words):
+    report = Report("r")
+    long_chains(report, found)
+    paragraphs = re.findall("<p>(.*?)</p>", report.html())
+    assert paragraphs == [] if words is None else words in paragraphs[0]
 
 
 def test_curves_are_well_formed_and_drawn_to_scale():

@@ -70,6 +70,18 @@ def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Rep
     return report
 
 
+def long_chains(report: Report, found: dict[str, Any]) -> None:
+    """What chains of ten times the steps came to; `long_run_ratio` is None where they diverged, and absent where there
+    were none."""
+    if "long_run_ratio" not in found:
+        return
+    ratio = found["long_run_ratio"]
+    if ratio is None:
+        report.text("Long chains diverged.")
+    else:
+        report.text(f"The distance after ten times the steps is {ratio:.2f} times that after one.")
+
+
 def details(report: Report, run: Run, sampling: dict[str, Any] | None) -> None:
     """How chains went and learning went, and the configuration: the end of every report."""
     if sampling is not None:

@@ -84,11 +84,11 @@ class EvaluateSynthesis:
             for name, x in long.items():
                 found[name] = judge.compare(by.features(x), real)
                 shown[name] = x[:20]
-            found["long_run_ratio"] = None  # where chains diverged
-            if "ten_times_the_steps" in found:
+            if self.long:
+                found["long_run_ratio"] = None  # where chains diverged
                 at_once = [point["frechet"] for point in curve if point["factor"] == 1]
-                long_after = found["ten_times_the_steps"]["frechet"]
-                found["long_run_ratio"] = long_after / max(at_once[0], 1e-9) if at_once else None
+                if at_once and "ten_times_the_steps" in found:
+                    found["long_run_ratio"] = found["ten_times_the_steps"]["frechet"] / max(at_once[0], 1e-9)
         found["sampling"] = values["sampling"]["summary"]
         if run.is_main:
             save_metrics(found, run.root)

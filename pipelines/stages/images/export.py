@@ -12,7 +12,7 @@ from data import images
 from energies import Average, Hidden, Noisy
 from pipelines.pipeline import Run
 from pipelines.report import Report, pictures
-from pipelines.report.reporting import BEST, details
+from pipelines.report.reporting import BEST, details, long_chains
 from pipelines.results import emptied, save_energy
 from pipelines.stages.images.load import to_float
 from pipelines.stages.posterior import WAYS
@@ -50,12 +50,7 @@ class ExportSynthesis:
         report.table(["pictures", *columns], [[n.replace("_", " "), *(found[n][c] for c in columns)] for n in kinds])
         if "of_their_class" in found:
             report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
-        if "long_run_ratio" in found and found["long_run_ratio"] is None:
-            report.text("Long chains diverged.")
-        elif "long_run_ratio" in found:
-            report.text(
-                f"The distance after ten times the steps is {found['long_run_ratio']:.2f} times that after one."
-            )
+        long_chains(report, found)
         data = {"data": to_float(values["images"]["validation"][:100])}
         for name, x in (data | values["shown"]).items():
             picture = pictures.grid(x)
