@@ -46,10 +46,7 @@ def baselines(train: Tensor, observation: Observation, y: Tensor) -> Methods:
         "nearest_training": lambda: train[_distances(train, inner, y).argmin(1)],
         "mean": lambda: train.mean(0).expand(len(y), *train.shape[1:]),
     }
-    noisy = not observation.exact
-    mean, variance = (
-        (train.mean(0, keepdim=True), float((train - train.mean(0)).square().mean())) if noisy else (y, 0.0)
-    )
+    mean, variance = train.mean(0, keepdim=True), float((train - train.mean(0)).square().mean())
     return _held(found | _classical(observation, y, mean, variance), observation, y)
 
 
@@ -79,12 +76,13 @@ def _held(found: Methods, observation: Observation, y: Tensor) -> Methods:
 
 
 def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: float) -> Methods:
-    """From y alone, and of what is noisy from the mean x [1, C, *size] and the variance of an element."""
+    """From y alone, and of what is noisy or blurred from the mean x [1, C, *size] and the variance of an element."""
     noise = observation.noise if isinstance(observation, Noisy) else 0.0
     inner = observation.operator if isinstance(observation, Noisy) else observation
-    some_hidden = isinstance(inner, Hidden) and bool(inner.mask.any())
+    restores = bool(noise) or isinstance(inner, Blur)
+    whole = isinstance(inner, Blur) or (isinstance(inner, Hidden) and not bool(inner.mask.any()))
     found: Methods = {}
-    if some_hidden:
+    if isinstance(inner, Hidden) and not whole:
         masks = inner.mask.expand(len(y), *inner.mask.shape[1:])
         found["biharmonic"] = lambda: torch.stack([_biharmonic(x, m) for x, m in zip(y, masks, strict=True)])
     elif isinstance(inner, Average):
@@ -95,11 +93,11 @@ def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: floa
         found["grey"] = lambda: y.expand(-1, 3, *y.shape[2:])
     else:
         found["as_it_is"] = lambda: y
-    if noise:
+    if restores:
         # Least squares towards the mean picture with the variance of a pixel: Wiener's filter without correlations.
         gain = noise**2 / variance + 1e-4
         found["wiener"] = lambda: mean + inner.adjoint(inner.solve(y - inner.observe(mean), gain))
-    if noise and isinstance(inner, Hidden | Blur) and not some_hidden:
+    if restores and whole:
         found["total_variation"] = lambda: torch.stack([_total_variation(x, noise) for x in y.flatten(0, 1)]).view_as(y)
     return found
 

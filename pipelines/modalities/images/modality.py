@@ -1,0 +1,94 @@
+"""What pictures are, to the stages that exist once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data import images
+from energies.observation import Observation
+from pipelines.examples import Examples
+from pipelines.lessons import Observe, Task, hides, sees
+from pipelines.measures import baselines
+from pipelines.modalities import views
+from pipelines.modalities.base import Modality
+from pipelines.report import pictures
+from pipelines.results import emptied
+
+if TYPE_CHECKING:
+    from pipelines.measures.synthesis import Comparison
+    from pipelines.pipeline import Run
+
+MOST = 20_000  # pictures among which the nearest is looked for
+
+
+class Images(Modality):
+    """Pictures [n, C, H, W], C = 1 (grey) or 3 (RGB)."""
+
+    name: ClassVar[str] = "images"
+    noun: ClassVar[str] = "pictures"
+    axes: ClassVar[int] = 2
+
+    def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
+        """pixels, box, average, grey, blur and noise, as `hide` has them."""
+        return seen_in_part(shape, names, views.masks(shape[1:]))
+
+    def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+        """psnr in dB, mae of 0 to 255, and ssim."""
+        return baselines.score(x, truth, where)
+
+    def scored(self, observation: Observation, x: Tensor) -> Tensor:
+        return baselines.hidden_of(observation, x)
+
+    def baselines(
+        self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
+    ) -> Mapping[str, Callable[[], Tensor]]:
+        return baselines.baselines(data.x("train", slice(MOST)), observation, y)
+
+    def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
+        return None
+
+    def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
+        clips = {label: x[:num].expand(-1, 3, -1, -1).movedim(0, 1) for label, x in rows.items()}
+        return pictures.contact_sheet(clips, frames=min(num, max(len(x) for x in rows.values())))
+
+    def grid(self, x: Tensor, columns: int) -> np.ndarray:
+        return pictures.grid(x, columns)
+
+    def write(self, x: Tensor, folder: Path, name: str, source: Mapping[str, Any]) -> None:
+        """folder/NAME_000.png ..."""
+        emptied(folder, name)
+        for number, picture in enumerate(x):
+            images.write(folder / f"{name}_{number:03d}.png", picture)
+
+    def seen(self, observation: Observation, y: Tensor) -> Tensor:
+        return views.seen(observation, y)
+
+
+def seen_in_part(
+    shape: Sequence[int], names: Sequence[str], masks: Mapping[str, Callable[[torch.Generator], Tensor]]
+) -> dict[str, Task]:
+    """Tasks of pictures or clips [C, *size]: each of the masks, then averages, grey, blur and noise; of those the ones
+    that are named, or all."""
+    tasks = {name: Task(2, hides(make)) for name, make in masks.items()}
+    tasks |= {name: Task(share, sees(operator)) for name, (share, operator) in views.operators(shape).items()}
+    tasks |= {name: Task(2, _varied(make)) for name, make in views.noisy(len(shape) - 1).items()}
+    return {name: tasks[name] for name in views.named(tasks, names)}
+
+
+def _varied(make: Callable[[torch.Generator], Observation]) -> Observe:
+    """Seen by an operator that is drawn at random, the same for a batch."""
+
+    def observe(x: Tensor, rng: torch.Generator) -> tuple[Observation, Tensor]:
+        observation = make(rng)
+        return observation, observation.sample(x, rng)
+
+    return observe
+
+
+MODALITY = Images()

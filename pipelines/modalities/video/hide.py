@@ -1,0 +1,191 @@
+"""Hide part of one clip, or of clips that were not learned from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import video
+from data.errors import InputError
+from energies.observation import Observation
+from pipelines.modalities import views
+from pipelines.pipeline import Run
+from pipelines.settings import check_there
+
+MOTION = 1 / 8  # of its longer side, how far a moving region goes in a frame
+MASKS = ("pixels", "frames", "region", "every", "box")
+OTHERS = ("average", "blur")
+
+
+@dataclass(frozen=True)
+class Hide:
+    """Hide part of the clip, or of each clip to judge by: by a mask of your own, or by made ones, which add up; all but
+    the means of blocks (super-resolution), the colours, or what a blur takes away; add noise to what is seen. With none
+    of them, pixels=0.5."""
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "source")
+    gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known")
+
+    mask: str | None = None
+    """A video or picture, white where the clip is damaged. The truth there is unknown, so nothing is scored."""
+
+    pixels: float | None = None
+    """Share of the pixels to hide at random in every frame, between 0 and 1."""
+
+    frames: int | str | None = None
+    """Number of frames to hide, scattered between the first and the last; or a gap as FIRST:END, 8:13 hides frames 8 to
+    12."""
+
+    region: str | None = None
+    """A rectangle HEIGHTxWIDTH to hide at a random place, as in 20x20; with " moving" after it, one that wanders."""
+
+    every: int | None = None
+    """See every so manieth frame, 2 say, from the first on (super-resolution in time)."""
+
+    box: int | None = None
+    """Hide a square of so many pixels a side through all frames, at a random place."""
+
+    average: int | None = None
+    """See only the means of blocks of so many pixels a side, such as 2 or 4."""
+
+    grey: bool = False
+    """See the clip in grey, to colour it."""
+
+    blur: float | None = None
+    """See every frame through a Gaussian blur of that standard deviation, in pixels, with a little noise."""
+
+    noise: float | None = None
+    """Standard deviation of noise on what is seen, in units of x (half the range of values), such as 0.2; alone, of a
+    clip that is seen whole."""
+
+    num: int = 16
+    """Clips to recover, at most."""
+
+    def __post_init__(self) -> None:
+        given = self._given(MASKS)
+        if self.mask is not None and given:
+            raise ValueError(f"mask cannot be combined with {given[0]}: under your own mask the truth is unknown")
+        others = [*self._given(OTHERS), *["grey"] * self.grey]
+        views.check_one([*[*given, *["mask"] * bool(self.mask)][:1], *others] if others else [])
+        views.check(self.pixels, self.box, self.average, self.blur, self.noise, self.num)
+        if isinstance(self.frames, int) and self.frames < 1:
+            raise ValueError(f"frames must be 1 or more, got {self.frames}")
+        if isinstance(self.frames, str) and not re.fullmatch(r"\d+:\d+", self.frames):
+            raise ValueError(f"frames must be a number or FIRST:END as in 8:13, got {self.frames!r}")
+        if self.region is not None and not re.fullmatch(r"\d+x\d+( moving)?", self.region):
+            raise ValueError(f'region must be HEIGHTxWIDTH as in 20x20 or "20x20 moving", got {self.region!r}')
+        if self.every is not None and self.every < 2:
+            raise ValueError(f"every must be 2 or more, got {self.every}")
+        check_there(mask=self.mask)
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
+
+    def files(self) -> tuple[str, ...]:
+        return (self.mask,) if self.mask else ()
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        data = values["data"]
+        found = views.problem(data.shape, "clips", self.box, self.average, self.grey)
+        if found:
+            raise InputError(found)
+        if self.mask is not None and not data.single:
+            raise InputError("hide.mask is for one clip, load.video; of clips hide pixels, frames or a box")
+        targets = data.x("train") if data.single else data.x("validation", slice(self.num))
+        rng = run.generator("hide")
+        observation = self._observation(targets, data.single, values["source"], rng)
+        return {
+            "targets": targets,
+            "measured": observation.sample(targets, rng),
+            "observation": observation,
+            "truth_known": self.mask is None,
+        }
+
+    def _observation(self, targets: Tensor, single: bool, source: dict[str, Any], rng: torch.Generator) -> Observation:
+        """The operator on the clips [n, C, T, H, W]. InputError: it hides all or nothing."""
+        mask = None
+        if self.mask is not None:
+            geometry = {key: source[key] for key in ("start", "stride", "crop")}
+            mask = video.read_mask(self.mask, like=targets[0], **geometry)[None, None]
+        elif self._given(MASKS) or not (self._given((*OTHERS, "noise")) or self.grey):
+            mask = torch.stack([self._made(targets.shape[2:], rng) for _ in targets])[:, None]
+        if mask is not None:
+            self._check_left(mask, single)
+        return views.operator(mask, 3, self.average, self.grey, self.blur, self.noise)
+
+    def _check_left(self, mask: Tensor, single: bool) -> None:
+        """InputError unless something is hidden and something is left, bool [n, 1, T, H, W]."""
+        for hidden in mask[:, 0]:
+            if not hidden.any():
+                raise InputError(
+                    f"{self.mask or 'hide'} hides nothing of these {len(hidden)} frames{self._elsewhere()}"
+                )
+            if hidden.all():
+                raise InputError("100% is hidden: nothing is left to recover from; hide less")
+            if single and (hidden.flatten(1).all(1).sum() > len(hidden) - 2 or hidden.float().mean() > 0.95):
+                share = f"{hidden.float().mean():.0%}"
+                raise InputError(f"{share} is hidden: too little is left to learn from; hide less")
+
+    def _elsewhere(self) -> str:
+        """Where the user's mask does hide something, for an error to tell."""
+        if self.mask is None:
+            return ""
+        white: list[int] = []
+        if Path(self.mask).suffix.lower() not in video.STILLS:
+            white = (video.read(self.mask, size=64)[0].amax((0, 2, 3)) > 0).nonzero().flatten().tolist()
+        if not white:
+            return ": there is no white in it"
+        return f"; its white frames are {white[0]} to {white[-1]}: set load.start={white[0]}"
+
+    def _made(self, size: torch.Size, rng: torch.Generator) -> Tensor:
+        """The mask of one clip, bool [T, H, W]."""
+        hidden = torch.zeros(size, dtype=torch.bool)
+        pixels = self.pixels if self._given(MASKS) else 0.5
+        if pixels is not None:
+            hidden |= views.scattered(size, pixels, rng)[0]
+        if self.frames is not None:
+            hidden[self._frames(size[0], rng)] = True
+        if self.region is not None:
+            hidden |= self._region(size, rng)
+        if self.every is not None:
+            hidden |= views.between(size, self.every)[0]
+        if self.box is not None:
+            hidden |= views.box(size, self.box, rng)[0]
+        return hidden
+
+    def _frames(self, num: int, rng: torch.Generator) -> Tensor:
+        if isinstance(self.frames, str):
+            first, end = map(int, self.frames.split(":"))
+            if not first < end:
+                raise InputError(f"hide.frames={self.frames} is empty: it counts from FIRST up to END, as in 8:13")
+            if end > num:
+                raise InputError(f"hide.frames={self.frames} does not lie within the {num} frames of the clip")
+            return torch.arange(first, end)
+        assert self.frames is not None
+        if self.frames > num - 2:
+            raise InputError(f"hide.frames={self.frames} leaves fewer than 2 of the {num} frames; hide less")
+        return views.inner_frames(num, self.frames, rng)
+
+    def _region(self, size: torch.Size, rng: torch.Generator) -> Tensor:
+        assert self.region is not None
+        sides, _, moving = self.region.partition(" ")
+        extent = torch.tensor([int(side) for side in sides.split("x")])
+        room = torch.tensor(size[1:]) - extent
+        if room.min() < 0 or extent.min() < 1:
+            raise InputError(f"hide.region={self.region} does not fit into {size[1]}x{size[2]} pixels")
+        place = torch.rand(2, generator=rng) * room
+        angle = 2 * math.pi * torch.rand((), generator=rng)
+        velocity = torch.stack([angle.sin(), angle.cos()]) * float(extent.max()) * MOTION * bool(moving)
+        hidden = torch.zeros(size, dtype=torch.bool)
+        for t in range(size[0]):
+            travelled = (place + t * velocity) % (2 * room).clamp(min=1)
+            y, x = torch.where(travelled > room, 2 * room - travelled, travelled).clamp(min=0).round().long().tolist()
+            hidden[t, y : y + int(extent[0]), x : x + int(extent[1])] = True
+        return hidden

@@ -1,0 +1,212 @@
+"""Read one clip; or many short ones with labels, some of them set aside to judge by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import moving, procedural, video
+from data.errors import InputError
+from data.frames import parse_size
+from pipelines.examples import Examples, to_levels
+from pipelines.pipeline import Run
+
+SMALLEST = 8  # pixels a side
+LARGEST = 64  # pixels a side of clips of a set
+SHORTEST = 4  # frames
+FEWEST = 20  # clips of a set that anything can be learned from
+MADE = 6000  # clips of a set that are made
+RATE = 8.0  # frames a second of clips of a set that are made
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read a video, or make one, of which all is learned from. Or read many short clips of one length and size, and
+    part them into those to learn from and those to judge by."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("data", "source")
+
+    video: str = "procedural"
+    """A file (mp4, mkv, webm, avi, mov, gif), or a clip made from the seed: procedural:cloth (or just procedural),
+    procedural:waves, procedural:flames."""
+
+    clips: str | None = None
+    """In place of video: a folder of videos, one folder a class, the label called kind; or moving, made from the seed:
+    a shape of a colour in motion (a folder of that name is ./moving)."""
+
+    size: int | str | None = 64
+    """Pixels a side, or HEIGHTxWIDTH as in 48x64; null keeps the size of the file. Clips are square."""
+
+    frames: int | None = 32
+    """Number of frames; null takes all. Of longer videos in a folder as many clips are taken as they hold; fewer than 8
+    frames make a shallow network."""
+
+    start: int = 0
+    """First frame to take, counted from 0."""
+
+    stride: int = 1
+    """Take every stride-th frame."""
+
+    crop: bool = True
+    """Keep the aspect ratio by cropping around the centre; false squeezes."""
+
+    count: int | None = None
+    """Clips to make, or to take of a folder at most, at random. null: 6000, or all."""
+
+    validation: float = 0.1
+    """Share of the clips to judge by."""
+
+    def __post_init__(self) -> None:
+        self._pixels()
+        if self.frames is not None and self.frames < SHORTEST:
+            raise ValueError(f"frames must be {SHORTEST} or more, got {self.frames}")
+        if self.start < 0 or self.stride < 1:
+            raise ValueError(f"start must be 0 or more and stride 1 or more, got {self.start} and {self.stride}")
+        if self.clips is not None:
+            self._check_clips()
+
+    def _check_clips(self) -> None:
+        if self.video != "procedural":
+            raise ValueError(f"video={self.video} cannot be combined with clips={self.clips}; give one")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
+        if self.count is not None and self.count < FEWEST:
+            raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
+        if self.frames is None:
+            raise ValueError("frames=null is for one video; clips are of one length, such as 8")
+        if not isinstance(self.size, int) or not moving.SMALLEST <= self.size <= LARGEST:
+            raise ValueError(f"size of clips must be {moving.SMALLEST} to {LARGEST} pixels, got {self.size}")
+        if self.clips == "moving" and (self.start, self.stride) != (0, 1):
+            raise ValueError("start and stride are for files; clips=moving are made as long as frames says")
+
+    def files(self) -> tuple[str, ...]:
+        if self.clips is not None:
+            return () if self.clips == "moving" else tuple(map(str, videos(Path(self.clips))))
+        return () if self._kind() else (self.video,)
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        return self._clip(run) if self.clips is None else self._clips(self.clips, run)
+
+    # ------------------------------------------------------------------------------------- one clip
+
+    def _clip(self, run: Run) -> dict[str, Any]:
+        size, kind = self._pixels(), self._kind()
+        if kind:
+            length = (self.frames or 32) - 1
+            clip = procedural.video(kind, frames=self.start + length * self.stride + 1, size=size or 64, seed=run.seed)[
+                :, self.start :: self.stride
+            ]
+            fps = 25.0
+        else:
+            clip, fps = video.read(
+                self.video, size=size, frames=self.frames, start=self.start, stride=self.stride, crop=self.crop
+            )
+        if min(clip.shape[2:]) < SMALLEST or clip.shape[1] < SHORTEST:
+            raise InputError(
+                f"{self.video} gives {clip.shape[1]} frames of {clip.shape[2]}x{clip.shape[3]} pixels; "
+                f"at least {SHORTEST} of {SMALLEST}x{SMALLEST} are needed (set load.size and load.frames)"
+            )
+        x = clip.contiguous()[None]
+        return {
+            "data": Examples("video", tuple(x.shape[1:]), x, x[:0].clone()),
+            "source": self._source(self.video, fps),
+        }
+
+    def _source(self, name: str, fps: float) -> dict[str, Any]:
+        return {"name": name, "fps": fps, "start": self.start, "stride": self.stride, "crop": self.crop}
+
+    def _kind(self) -> str | None:
+        """The kind of procedural clip, None for a file."""
+        if self.video == "procedural":
+            return "cloth"
+        return self.video.removeprefix("procedural:") if self.video.startswith("procedural:") else None
+
+    def _pixels(self) -> int | tuple[int, int] | None:
+        size: int | tuple[int, int] | None
+        if isinstance(self.size, str):
+            sides = self.size.lower().split("x")
+            if not (len(sides) in (1, 2) and all(side.isdecimal() for side in sides)):
+                raise ValueError(f"size must be a number of pixels or HEIGHTxWIDTH as in 48x64, got {self.size!r}")
+            size = int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+        else:
+            size = self.size
+        if size is not None and min(parse_size(size)) < SMALLEST:
+            raise ValueError(f"size must be {SMALLEST} pixels or more, got {self.size}")
+        return size
+
+    # ----------------------------------------------------------------------------------- many clips
+
+    def _clips(self, name: str, run: Run) -> dict[str, Any]:
+        assert isinstance(self.size, int) and self.frames is not None
+        if name == "moving":
+            x, labels = moving.clips(self.count or MADE, self.size, self.frames, run.seed)
+            origin = torch.arange(len(x))
+            classes: Mapping[str, Sequence[str]] = moving.ATTRIBUTES
+            rate = RATE
+        else:
+            x, origin, kind, kinds, rate = self._read(Path(name), self.size, self.frames)
+            labels, classes = {"kind": kind}, {"kind": kinds}
+        # Always the same split, clips of one video on one side: an energy learned in another run knows no more.
+        numbers = origin.unique()  # of videos that are long enough
+        order = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]
+        aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])
+        parts = {"validation": aside.nonzero()[:, 0], "train": (~aside).nonzero()[:, 0]}
+        attributes = {
+            attribute: {"classes": list(classes[attribute]), **{part: own[rows] for part, rows in parts.items()}}
+            for attribute, own in labels.items()
+        }
+        self._check_examples(attributes)
+        shape = tuple(x.shape[1:])
+        run.log(event="loaded", **{part: len(rows) for part, rows in parts.items()}, shape=list(shape))
+        train, validation = (to_levels(x[parts[part]]) for part in ("train", "validation"))
+        data = Examples("video", shape, train, validation, attributes=attributes)
+        return {"data": data, "source": self._source(name, rate)}
+
+    def _check_examples(self, attributes: dict[str, Any]) -> None:
+        """InputError if a class has no clip to learn from."""
+        for name, own in attributes.items():
+            missing = [of for k, of in enumerate(own["classes"]) if not (own["train"] == k).any()]
+            if missing:
+                raise InputError(
+                    f"load.clips={self.clips}: no clip of {self.frames} frames to learn {name} {missing[0]} from; give "
+                    "more or longer videos of it"
+                )
+
+    def _read(self, folder: Path, size: int, frames: int) -> tuple[Tensor, Tensor, Tensor, list[str], float]:
+        """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, its label kind, the
+        names of the kinds, and how many frames a second they have, the median."""
+        if not folder.is_dir():
+            raise InputError(f"load.clips={folder}: no such folder")
+        files = videos(folder)
+        kinds = sorted({file.parent.name for file in files})
+        if len(kinds) < 2:
+            raise InputError(f"load.clips={folder}: needs two folders or more with videos, a folder a class")
+        x, origin, labels, rates = [], [], [], []
+        for number, file in enumerate(files):
+            clip, rate = video.read(file, size=size, frames=None, start=self.start, stride=self.stride, crop=self.crop)
+            rates += [rate] if clip.shape[1] >= frames else []
+            for low in range(0, clip.shape[1] - frames + 1, frames):
+                x.append(clip[:, low : low + frames])
+                origin.append(number)
+                labels.append(kinds.index(file.parent.name))
+            moving.check_clips(len(x), frames, size)
+        if len(x) < FEWEST:
+            raise InputError(
+                f"{folder} holds {len(x)} clips of {frames} frames; at least {FEWEST} are needed to learn from"
+            )
+        taken = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
+        return torch.stack(x)[taken], torch.tensor(origin)[taken], torch.tensor(labels)[taken], kinds, median(rates)
+
+
+def videos(folder: Path) -> list[Path]:
+    """Of the folders in a folder."""
+    return sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES)

@@ -1,0 +1,95 @@
+"""What clips are, to the stages that exist once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data import video
+from energies import Hidden, Noisy
+from energies.observation import Observation
+from pipelines.examples import Examples
+from pipelines.lessons import Task
+from pipelines.measures import baselines
+from pipelines.modalities import views
+from pipelines.modalities.base import Modality
+from pipelines.modalities.images.modality import MOST, seen_in_part
+from pipelines.report import pictures
+from pipelines.results import emptied
+
+if TYPE_CHECKING:
+    from pipelines.measures.synthesis import Comparison
+    from pipelines.pipeline import Run
+
+
+class Video(Modality):
+    """Clips [n, 3, T, H, W]: many, or one alone."""
+
+    name: ClassVar[str] = "video"
+    noun: ClassVar[str] = "clips"
+    axes: ClassVar[int] = 3
+
+    def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
+        """pixels, box, frames, every, average, grey, blur and noise, as `hide` has them."""
+        size = shape[1:]
+
+        def frames(rng: torch.Generator) -> Tensor:
+            hidden = torch.zeros(1, *size, dtype=torch.bool)
+            num = int(torch.randint(1, size[0] - 1, (), generator=rng))
+            hidden[:, views.inner_frames(size[0], num, rng)] = True
+            return hidden
+
+        masks = views.masks(size) | {"frames": frames}
+        masks |= {f"every{k}": lambda rng, k=k: views.between(size, k) for k in views.FACTORS if k < size[0]}
+        return seen_in_part(shape, names, masks)
+
+    def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+        """psnr in dB, mae of 0 to 255, and ssim of the frames."""
+        return baselines.score(x, truth, where)
+
+    def scored(self, observation: Observation, x: Tensor) -> Tensor:
+        return baselines.hidden_of(observation, x)
+
+    def baselines(
+        self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
+    ) -> Mapping[str, Callable[[], Tensor]]:
+        """Of many clips as of pictures. Of one, with no others to look at, the methods of `measures.baselines.clip`, of
+        which total variation draws the held-out pixels that it is tuned on."""
+        if not data.single:
+            return baselines.baselines(data.x("train", slice(MOST)), observation, y)
+        inner = observation.operator if isinstance(observation, Noisy) else observation
+        if not (isinstance(inner, Hidden) and bool(inner.mask.any())):
+            return baselines.alone(observation, y)
+        names: tuple[baselines.Baseline, ...] = get_args(baselines.Baseline)
+        hidden = inner.mask[0, 0]
+        return {name: lambda name=name: baselines.estimate(name, y[0], hidden, rng(name))[None] for name in names}
+
+    def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
+        return None
+
+    def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
+        """Each clip a row of its frames, those of a number below each other."""
+        shown = min(num, *(len(x) for x in rows.values()))
+        named = {f"{name} {k}" if shown > 1 else name: x[k] for k in range(shown) for name, x in rows.items()}
+        return pictures.contact_sheet(named)
+
+    def grid(self, x: Tensor, columns: int) -> np.ndarray:
+        """Each clip a strip of its frames."""
+        return pictures.grid(x.transpose(2, 3).flatten(3), columns, -(-48 // x.shape[-2]))
+
+    def write(self, x: Tensor, folder: Path, name: str, source: Mapping[str, Any]) -> None:
+        """folder/NAME_000.mp4 ..., at the frames a second of the source."""
+        emptied(folder, name)
+        for number, clip in enumerate(x):
+            video.write(folder / f"{name}_{number:03d}.mp4", clip.clamp(-1, 1), source["fps"])
+
+    def seen(self, observation: Observation, y: Tensor) -> Tensor:
+        return views.seen(observation, y)
+
+
+MODALITY = Video()
