@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from data import images
-from pipelines.report import Report
-from pipelines.report import curves as chart
+from pipelines.report import Report, curves
 from pipelines.report.reporting import long_chains
 
 NASTY = "<script>alert('1')</script> & \"quotes\" \x00"
@@ -126,8 +125,8 @@ def test_curves_are_well_formed_and_drawn_to_scale():
     svg = drawing(report)
     (path,) = (p for p in svg.iter("path") if p.get("class") == "curve")
     points = np.array(re.findall(r"([\d.]+) ([\d.]+)", path.get("d", "")), float)
-    assert points[0, 0] == chart.LEFT and points[-1, 0] == chart.RIGHT
-    assert points[1, 0] == pytest.approx(chart.LEFT + (chart.RIGHT - chart.LEFT) / 4, abs=0.1)
+    assert points[0, 0] == curves.LEFT and points[-1, 0] == curves.RIGHT
+    assert points[1, 0] == pytest.approx(curves.LEFT + (curves.RIGHT - curves.LEFT) / 4, abs=0.1)
     assert points[1, 1] == points[3, 1] < points[2, 1] < points[0, 1]  # y grows upwards
     assert points[2, 1] == pytest.approx(points[:2, 1].mean(), abs=0.1)
     assert [t.text for t in svg.iter("title")][1] == "l & m: 1 at 1"
@@ -139,8 +138,8 @@ def test_values_that_cannot_be_shown_leave_a_gap():
     for log, pieces in ((False, 3), (True, 3)):
         report = Report("r")
         report.curves({"a": (xs, ys)}, "t", "x", "y", log=log)
-        curves = [p for p in drawing(report).iter("path") if p.get("class") == "curve"]
-        assert len(curves) == pieces
+        drawn = [p for p in drawing(report).iter("path") if p.get("class") == "curve"]
+        assert len(drawn) == pieces
     report = Report("r")
     report.curves({"a": ([], []), "b": ([1], [math.nan])}, "t", "x", "y")
     assert "no values to show" in report.html()
@@ -151,7 +150,7 @@ def test_values_that_cannot_be_shown_leave_a_gap():
 def test_long_curves_keep_their_peaks():
     points = [(float(k), 1.0) for k in range(50_000)]
     points[12_345] = (12_345.0, 7.0)
-    kept = chart._thin(points, 800)
+    kept = curves._thin(points, 800)
     assert len(kept) <= 800 and (12_345.0, 7.0) in kept and kept == sorted(kept)
     assert kept[0] == points[0]
 
@@ -167,14 +166,14 @@ def test_long_curves_keep_their_peaks():
     ],
 )
 def test_ticks_are_round(low, high, log, ticks):
-    axis = chart.Axis(low, high, 0, 100, log)
+    axis = curves.Axis(low, high, 0, 100, log)
     assert axis.ticks() == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize("values", [[5.0], [0.0], [-3.0, -3.0], [1e-300, 2e-300], [1e12, 1e12 + 1]])
 def test_any_range_can_be_drawn(values):
     for log in (False, True):
-        svg = chart.draw({"a": (values, values)}, "t", "x", "y", log=log, log_x=log)
+        svg = curves.draw({"a": (values, values)}, "t", "x", "y", log=log, log_x=log)
         ElementTree.fromstring(svg)
         assert "nan" not in svg and "inf" not in svg
 
@@ -182,7 +181,7 @@ def test_any_range_can_be_drawn(values):
 def test_numbers_read_well():
     values = [0, 0.25, 1000, -12000, 3e-7, 1e6, -1e-9, 0.30000000000000004]
     texts = ["0", "0.25", "1000", "−12000", "3×10⁻⁷", "10⁶", "−10⁻⁹", "0.3"]
-    assert [chart.number(value) for value in values] == texts
+    assert [curves.number(value) for value in values] == texts
 
 
 @pytest.mark.parametrize("name", ["report.html", "sheet.png"])

@@ -15,7 +15,7 @@ import numpy as np
 
 from data import images
 from data.files import publish
-from pipelines.report import curves as chart
+from pipelines.report.curves import Line, draw, style
 
 Cell: TypeAlias = "str | float | None"
 Best: TypeAlias = Literal["min", "max"]
@@ -96,11 +96,11 @@ class Report:
         )
 
     def curves(
-        self, lines: Mapping[str, chart.Line], title: str, x: str, y: str, log: bool = False, log_x: bool = False
+        self, lines: Mapping[str, Line], title: str, x: str, y: str, log: bool = False, log_x: bool = False
     ) -> None:
         """Curves name -> (xs, ys) over shared axes labelled x and y; see `curves.draw`."""
-        legend = [{"name": name, "style": chart.style(k)} for k, name in enumerate(lines)]
-        drawing = chart.draw(lines, title, x, y, log=log, log_x=log_x)
+        legend = [{"name": name, "style": style(k)} for k, name in enumerate(lines)]
+        drawing = draw(lines, title, x, y, log=log, log_x=log_x)
         self._add("curves", title=title, legend=legend, drawing=drawing)
 
     def html(self) -> str:

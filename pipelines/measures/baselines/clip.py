@@ -18,7 +18,7 @@ TV_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Weights of the temporal differences that total variation is tuned over."""
 
 
-def fill(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generator) -> Tensor:
+def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generator) -> Tensor:
     """What a baseline makes of a clip [C, T, H, W] whose pixels `hidden` [T, H, W] are unknown.
 
     rng: for the held-out masks that total variation is tuned on.

@@ -50,7 +50,7 @@ class Evaluate:
         seconds: dict[str, float] = {}
         for name in run.progress(self.baselines, len(self.baselines), "baselines"):
             begin = time.monotonic()
-            rivals[name] = baselines.fill(name, values["damaged"], hidden, run.generator("baseline", name))
+            rivals[name] = baselines.estimate(name, values["damaged"], hidden, run.generator("baseline", name))
             seconds[name] = round(time.monotonic() - begin, 3)
         found: dict[str, Any] = {
             "truth_known": known,
@@ -96,7 +96,7 @@ class Evaluate:
         damaged = seen * ~hidden
 
         def psnr(name: Baseline) -> float:
-            filled = baselines.fill(name, damaged, hidden, run.generator("baseline", name))
+            filled = baselines.estimate(name, damaged, hidden, run.generator("baseline", name))
             return metrics.score(filled, seen, held_out)["psnr"]
 
         return max(self.baselines, key=psnr)
