@@ -15,11 +15,10 @@ from pipelines.balancing import balancing
 from pipelines.composing import Composer, priors
 from pipelines.examples import Examples
 from pipelines.experts import ToLearn, check_labels, read_expert, seen, weight_files
-from pipelines.learning.networks import Encoder
+from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
 from pipelines.results import save_energy
 from pipelines.stages.learn import Learn
-from pipelines.training import Optimizer
 from pipelines.trees import unknown
 
 
@@ -60,20 +59,20 @@ class Compose:
     energy: Encoder | None = None
     """The network of experts that are learned; null: as suits the data."""
 
-    level: float | None = None
-    """`learn.objective.score_matching.level` of experts that are learned; null: its default."""
+    objective: ScoreMatching | None = None
+    """How experts that are learned learn; null: as suits the data."""
 
     steps: int = 1200
     """Steps in which a missing expert is learned."""
 
-    learning_rate: float = 0.02
-    """Highest learning rate of these steps."""
+    learning_rate: float | None = None
+    """Highest learning rate of these steps. null: as suits the data."""
 
-    batch: int = 64
-    """Examples a step."""
+    batch: int | None = None
+    """Examples a step. null: as suits the data."""
 
-    optimizer: Optimizer = field(default_factory=lambda: Optimizer("muon", 30, 1.0, 0.995, 100))
-    """How the weights of experts are found."""
+    optimizer: Weights | None = None
+    """How the weights of experts are found. null: as suits the data."""
 
     references: int = 2048
     """Further examples a step that tell an expert what to expect of a noisy one, as `learn.references`. 0: none."""
@@ -154,8 +153,8 @@ class Compose:
         """An expert of the classes and labels `own`."""
         labelled = replace(data, classes=tuple(own["classes"]), train_labels=own["train"], validation_labels=None)
         learn = Learn(
-            energy=self.energy, objective=ScoreMatching() if self.level is None else ScoreMatching(self.level),
-            steps=self.steps, learning_rate=self.learning_rate, batch=self.batch, optimizer=self.optimizer,
-            references=self.references, size=self.size, conditional=True,
+            energy=self.energy or Encoder(), objective=self.objective, steps=self.steps,
+            learning_rate=self.learning_rate, batch=self.batch, optimizer=self.optimizer, references=self.references,
+            size=self.size, conditional=True,
         )  # fmt: skip
         return learn({"data": labelled}, run)["energy"]
