@@ -1,0 +1,254 @@
+"""What the report of any modality says of each kind of result: of recoveries, new x, compositions, paths and
+reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from data import images
+from pipelines.measures import tables
+from pipelines.measures.recovery import gain_key
+from pipelines.modalities.base import Modality
+from pipelines.pipeline import Run
+from pipelines.posterior import WAYS
+from pipelines.report import Report
+from pipelines.report.report import Best
+from pipelines.report.reporting import details, long_chains
+
+UNITS = {"psnr": "PSNR, dB", "mae": "MAE, 0-255"}
+BEST: dict[str, Best] = {
+    "psnr": "max", "mae": "min", "ssim": "max", "iou": "max", "voxel_error": "min", "mse": "min",
+}  # fmt: skip
+FEW = 200  # x to judge by
+WRONG = 20  # x that are not what was asked for, at most
+PATHS = 4  # on a sheet, at most
+
+
+def title(values: Mapping[str, Any], modality: Modality) -> str:
+    """What the values are the results of."""
+    kinds = {
+        "recovered": "Recovery", "composition": "Composition", "paths": "Interpolation",
+        "reconstructions": "Reconstruction", "samples": "Synthesis",
+    }  # fmt: skip
+    kind = next((kind for name, kind in kinds.items() if name in values), "Results")
+    if kind == "Recovery" and "composition" in values:
+        kind = "Recovery under a composition"
+    return f"{kind}: {modality.noun}"
+
+
+def finish(report: Report, values: Mapping[str, Any], run: Run) -> None:
+    """Say how chains and learning went, and write the report."""
+    details(report, run, values.get("sampling"))
+    report.write(run.root / "report.html")
+
+
+def show(report: Report, root: Path, sheets: Mapping[str, np.ndarray], captions: Mapping[str, str]) -> None:
+    """Write pictures uint8 [H, W, 3] as files NAME.png into a run's folder, and show them in its report."""
+    for name, picture in sheets.items():
+        images.write(root / f"{name}.png", picture)
+        report.image(picture, captions.get(name, tables.words(name)))
+
+
+# -------------------------------------------------------------------------------------- recovery
+
+
+def recovery_rows(values: Mapping[str, Any], modality: Modality) -> dict[str, Tensor]:
+    """What a sheet of a recovery shows: the truth, what is seen, the best simple method, the recovery, and one sample
+    of each x, [n, *shape] each."""
+    observation, y = values["observation"], values["measured"]
+    rows = {"truth": values["targets"].float()} if values["truth_known"] else {}
+    rows["seen"] = modality.seen(observation, y)
+    rival = values.get("rivals")
+    if rival is not None:
+        rows[tables.words(rival["name"])] = rival["x"]
+    rows["recovered"] = modality.decided(values["recovered"].float(), observation, y)
+    samples = values["samples"]
+    if len(samples):
+        rows["one sample"] = samples[:: -(-len(samples) // len(values["targets"]))]
+    return rows
+
+
+def recovery(report: Report, values: Mapping[str, Any], modality: Modality) -> None:
+    """The scores of a recovery beside those of simple methods, and how it was found."""
+    found = values.get("metrics")
+    if found is None:
+        report.text("The recovery was not scored.")
+        return
+    if found["hidden_share"] is not None:
+        report.text(f"{found['hidden_share']:.1%} of the elements were hidden.")
+    if found["truth_known"]:
+        for line in _gains(found, modality):
+            report.text(line)
+        _scores(report, _scored(found))
+    else:
+        report.text("The truth is unknown, so nothing is scored.")
+    told = "; ".join(f"{name}: {WAYS[name]} ({seconds:.1f} s)" for name, seconds in found["seconds"].items())
+    report.text(f"The recovery is {found['way']}. {told}.")
+    held_out = found["ways"][found["way"]].get("held_out")
+    if held_out is not None:
+        _gate(report, held_out, found["ways"][found["way"]])
+
+
+def _scored(found: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    ways = found["ways"]
+    rows = {"recovery": found["recovery"]}
+    rows |= {f"by this energy, {name}": way for name, way in ways.items() if len(ways) > 1 or "shrinkage" in way}
+    rows["one posterior sample"] = found["one_sample"]
+    rows |= {"initial estimate": found["initial_estimate"]} if "initial_estimate" in found else {}
+    numbers = [name for name in found["recovery"] if name != "num"]
+    return {name: {n: row[n] for n in numbers} for name, row in (rows | found.get("baselines", {})).items()}
+
+
+def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str = "on what was hidden") -> None:
+    """A table, the best of each column set in bold."""
+    names = list(next(iter(rows.values())))
+    heads = {name: UNITS.get(name, tables.column(name).title) for name in names}
+    lines = [[tables.words(name), *(row[n] for n in names)] for name, row in rows.items()]
+    report.table([corner, *heads.values()], lines, best={heads[n]: BEST[n] for n in names if n in BEST})
+
+
+def _gains(found: Mapping[str, Any], modality: Modality) -> list[str]:
+    key, unit, lines = gain_key(modality), modality.score_unit, []
+    form = "+.2f" if unit else "+.3f"
+    if "best_baseline" in found:
+        name = tables.words(found["best_baseline"])
+        lines.append(f"The recovery is {format(found[key], form)}{unit} against the best baseline ({name}).")
+    if "initial_estimate" in found:
+        gain = format(found[f"initial_estimate_{key}"], form)
+        lines.append(f"It is {gain}{unit} against its own initial estimate.")
+    if "coverage_90" in found:
+        lines.append(f"{found['coverage_90']:.1%} of the hidden values lie within the 90 % band.")
+    return lines
+
+
+def _gate(report: Report, held_out: Mapping[str, Any], way: Mapping[str, Any]) -> None:
+    report.text(
+        f"On {held_out['pixels']} held-out seen pixels: initial estimate {held_out['initial_estimate']:.2f} dB, "
+        f"recovery {held_out['recovery']:.2f} dB. The validation gate took {way['shrinkage_of_context']:.0%} of what "
+        f"the energy's reference changes in the initial estimate, and {way['shrinkage']:.0%} of what its network "
+        "changes in that."
+    )
+
+
+# ------------------------------------------------------------------------------------- synthesis
+
+
+def synthesis(report: Report, values: Mapping[str, Any], modality: Modality, words: str) -> None:
+    """How new x compare with real ones. `words` say what the numbers are."""
+    found = values.get("metrics")
+    if found is None:
+        report.text(f"{len(values['samples'])} {modality.noun} were made; they were not judged.")
+        return
+    report.text(words)
+    if 0 < found["validation"] < FEW:
+        report.text(f"So few {modality.noun} to judge by say little: give more, best {FEW} or more.")
+    kinds = [name for name, row in found.items() if isinstance(row, dict) and name not in ("sampling", "selection")]
+    numbers = [name for name in found["samples"] if name != "nearest_training"]
+    rows = [[tables.words(kind), *(found[kind].get(n) for n in numbers)] for kind in kinds]
+    report.table([modality.noun, *(tables.column(n).title for n in numbers)], rows)
+    if told := [f"{c.title}: {c.meaning}" for c in map(tables.column, numbers) if c.meaning]:
+        report.text("; ".join(told) + ".")
+    if "of_their_class" in found:
+        report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
+    if found.get("long_run_ratio") is not None or "ten_times_the_steps" not in found:
+        long_chains(report, found)
+    if found.get("curve"):
+        _curve(report, found["curve"])
+
+
+def _curve(report: Report, points: Sequence[Mapping[str, float]]) -> None:
+    """Quality against sampling steps: distances, and shares."""
+    at = [point["factor"] for point in points]
+    lines = {n: (at, [p[n] for p in points]) for n in points[0] if n not in ("factor", "nearest_training")}
+    distances = {tables.column(n).title: line for n, line in lines.items() if n == "frechet"}
+    shares = {tables.column(n).title: line for n, line in lines.items() if n != "frechet"}
+    if distances:
+        report.curves(distances, "more time, better samples", "times the sampling steps", "distance")
+    if shares:
+        report.curves(shares, ", ".join(shares), "times the sampling steps", "share")
+
+
+# ----------------------------------------------------------------------------------- composition
+
+
+def composition(report: Report, values: Mapping[str, Any], modality: Modality, root: Path, columns: int) -> None:
+    """Whether composed x are what was asked for, those that are not, and the grid of every pair, so many x in a row."""
+    told, found = values["composition"], values.get("metrics", {})
+    report.text(f"{told['expr']}: strength {told['strength']:g}.")
+    if found.get("classifiers"):
+        names = [name for name in found["asked"] if name != "num"]
+        table = {"composed": found["asked"], **found["rivals"]}
+        rows = [[tables.words(name), *(scores.get(column) for column in names)] for name, scores in table.items()]
+        report.table(["share of the samples", *map(tables.words, names)], rows)
+        accuracy = ", ".join(f"{name} {share:.1%}" for name, share in found["classifiers"].items())
+        report.text(f"Judged by classifiers that were learned apart; their own accuracy: {accuracy}.")
+    verdicts, samples = values.get("verdicts"), values["samples"]
+    if verdicts is not None and len(samples) and not verdicts.all():
+        wrong = modality.grid(samples[~verdicts][:WRONG], columns)
+        report.image(wrong, "those that are not all that was asked for")
+    if values.get("grid") is not None:
+        _grid(report, values["grid"], modality, root)
+
+
+def _grid(report: Report, grid: Mapping[str, Any], modality: Modality, root: Path) -> None:
+    rows = [
+        [row, *(f"{share:.2f}{'' if seen else ' (unseen)'}" for share, seen in zip(shares, counts, strict=True))]
+        for row, shares, counts in zip(grid["rows"], grid["accuracy"], grid["learned"], strict=True)
+    ]
+    report.heading("Every pair")
+    report.text(
+        f"Share of samples in which both hold: {grid['mean']:.3f} on average. Pairs that none of the {modality.noun} "
+        "learned from shows are marked."
+    )
+    report.table([" x ".join(grid["names"]), *grid["columns"]], rows)
+    sheet = modality.grid(grid["samples"], len(grid["columns"]))
+    show(
+        report, root, {"grid": sheet}, {"grid": f"rows {', '.join(grid['rows'])}; columns {', '.join(grid['columns'])}"}
+    )
+
+
+# ------------------------------------------------------------------------ paths, reconstructions
+
+
+def path_rows(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a sheet of paths shows: each above the cross-fade of the same ends, [steps, *shape] each."""
+    paths, fades = values["paths"], values["cross_fades"]
+    rows: dict[str, Tensor] = {}
+    for k in range(min(PATHS, len(paths))):
+        rows |= {f"path {k}": paths[k], f"cross-fade {k}": fades[k]}
+    return rows
+
+
+def paths(report: Report, values: Mapping[str, Any], modality: Modality) -> None:
+    """How likely the frames of paths are, beside cross-fades."""
+    steps = values["paths"].shape[1]
+    report.text(f"From one of the {modality.noun} to another in {steps} frames, beside cross-fades of the same ends.")
+    if values.get("summary"):
+        report.preformatted(values["summary"])
+
+
+def reconstruction_rows(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a sheet of reconstructions shows, [n, *shape] each."""
+    x, made = values["originals"], values["reconstructions"]
+    return {"original": x, "reconstruction": made, "difference": (made - x) / 2}
+
+
+def reconstructions(report: Report, values: Mapping[str, Any], modality: Modality) -> None:
+    """How near x that were made again are, and how near to normal their noise is."""
+    found = values["metrics"]
+    noun = modality.noun.capitalize()
+    report.text(f"{noun}, the starting noise that the generator makes them of, and what it makes of it.")
+    if found.get("draws_noise"):
+        report.text("The generator draws noise on its way: it was inverted without, and what it makes then is another.")
+    rows = {name: s for name, s in found.items() if isinstance(s, dict) and "mse" in s}
+    heads = {"mse": "mean squared error", **UNITS}
+    names = list(next(iter(rows.values())))
+    table = [[tables.words(name), *(row.get(n) for n in names)] for name, row in rows.items()]
+    report.table(["made of", *(heads.get(n, tables.column(n).title) for n in names)], table)
+    noise = found["noise"]
+    report.table(["noise found", "standard normal"], [[noise["mean"], 0.0], [noise["std"], 1.0]])
