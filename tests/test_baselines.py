@@ -1,0 +1,110 @@
+"""The methods to beat: exact where their model is the truth, and true to what is seen."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from conftest import seeded
+from torch import Tensor
+from torch.nn import functional as F
+
+from energies import Average, Blur, Grey, Hidden, Noisy, Observation
+from pipelines.measures import baselines
+from pipelines.measures.solids import likeliest, overlap
+
+
+def smooth(num: int, *shape: int, seed: int = 0) -> Tensor:
+    """Smooth x [num, *shape] within [-0.9, 0.9]."""
+    small = torch.randn(num, shape[0], *(max(2, side // 3) for side in shape[1:]), generator=seeded(seed))
+    mode = "bilinear" if len(shape) == 3 else "trilinear"
+    return 0.9 * torch.tanh(F.interpolate(small, shape[1:], mode=mode))
+
+
+PICTURES = 0.4 * smooth(30, 3, 12, 12)  # so far within the range that none is clipped
+MASK = torch.rand(4, 1, 12, 12, generator=seeded(1)) < 0.4
+VIEWS = {
+    "hidden": Hidden(MASK),
+    "average": Average((2, 2)),
+    "grey": Grey(),
+    "noise": Noisy(Hidden(torch.zeros(1, 1, 12, 12, dtype=torch.bool)), 0.3),
+    "blur": Noisy(Blur(1.0), 0.02),
+    "noisy hidden": Noisy(Hidden(MASK), 0.2),
+}
+
+
+def measured(observation: Observation, x: Tensor) -> Tensor:
+    y = observation.observe(x)
+    return y + observation.noise * torch.randn(y.shape, generator=seeded(5)) if isinstance(observation, Noisy) else y
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_learned_from(name):
+    observation, x = VIEWS[name], PICTURES[:4]
+    y = measured(observation, x)
+    found = {method: make() for method, make in baselines.baselines(PICTURES, observation, y).items()}
+    for method, estimate in found.items():
+        assert estimate.shape == x.shape and estimate.abs().max() <= 1, method
+        if observation.holds:
+            torch.testing.assert_close(observation.observe(estimate), y, atol=1e-4, rtol=0, msg=method)
+    torch.testing.assert_close(found["nearest_training"], x, atol=1e-5, rtol=0)
+    where = baselines.hidden_of(observation, x)
+    assert baselines.score(found["nearest_training"], x, where)["psnr"] > 60
+    if name == "noise":
+        plain = baselines.score(found["as_it_is"], x, where)["psnr"]
+        assert all(baselines.score(found[m], x, where)["psnr"] > plain + 1 for m in ("wiener", "total_variation"))
+    assert baselines.name_of(observation) == {"blur": "noisy blur"}.get(name, name)
+
+
+def test_alone_is_what_needs_no_other_pictures():
+    y = measured(VIEWS["hidden"], PICTURES[:4])
+    methods = baselines.alone(VIEWS["hidden"], y)
+    assert methods and not methods.keys() & {"nearest_training", "mean"}
+    others = baselines.baselines(PICTURES[5:], VIEWS["hidden"], y)
+    assert all(torch.equal(make(), others[name]()) for name, make in methods.items())
+
+
+@pytest.mark.parametrize("name", get_args(baselines.Baseline))
+def test_baselines_of_a_clip_keep_what_is_seen_and_a_clip_that_stands_still(name):
+    clip = PICTURES[:1, :, None].expand(1, 3, 8, 12, 12)[0].clone()
+    hidden = torch.zeros(8, 12, 12, dtype=torch.bool)
+    hidden[3] = hidden[5:7, 4:8, 5:9] = True
+    moving = clip + torch.linspace(-0.1, 0.1, 8)[:, None, None]
+    for x in (clip, moving):
+        found = baselines.estimate(name, torch.where(hidden, 0.0, x), hidden, seeded(0))
+        assert torch.equal(found[:, ~hidden], x[:, ~hidden])
+    still = baselines.estimate(name, torch.where(hidden, 0.0, clip), hidden, seeded(0))
+    assert (still - clip).abs().mean() < (0.02 if name in ("biharmonic", "total_variation") else 1e-6)
+    if name == "temporal_linear":
+        torch.testing.assert_close(found, moving, atol=1e-6, rtol=0)
+
+
+SHAPES = smooth(24, 1, 12, 12, 12, seed=3).sign()
+
+
+@pytest.mark.parametrize("noise", [None, 0.5])
+def test_baselines_of_damaged_shapes(noise):
+    x, hidden = SHAPES[:4], torch.rand(4, 1, 12, 12, 12, generator=seeded(1)) < 0.3
+    observation = Hidden(hidden) if noise is None else Noisy(Hidden(hidden), noise)
+    classes = torch.arange(24) % 2
+    y = x if noise is None else x + noise * torch.randn(x.shape, generator=seeded(2))
+    damaged = torch.where(hidden, 0.0, y)
+    found = baselines.recoveries(SHAPES, damaged, hidden, observation, classes, classes[:4])
+    assert torch.equal(found["nearest_shape"], x), "it was learned from"
+    torch.testing.assert_close(found["class_mean"][0], SHAPES[::2].mean(0))
+    torch.testing.assert_close(found["class_mean"][1], SHAPES[1::2].mean(0))
+    plain = baselines.recoveries(SHAPES, damaged, hidden, observation)["class_mean"]
+    torch.testing.assert_close(plain, SHAPES.mean(0).expand(4, -1, -1, -1, -1))
+    where = hidden if noise is None else torch.ones_like(hidden)
+    solid = likeliest(found["blurred_visible"], where)
+    assert overlap(solid, x > 0, where).mean() > overlap(likeliest(plain, where), x > 0, where).mean() + 0.1
+
+
+def test_baselines_of_block_means():
+    coarse = F.avg_pool3d(SHAPES[:4], 3)
+    found = baselines.refinements(SHAPES, coarse)
+    assert torch.equal(found["nearest_shape"], SHAPES[:4]), "it was learned from"
+    torch.testing.assert_close(F.avg_pool3d(found["nearest"], 3), coarse)
+    flat = baselines.refinements(SHAPES, torch.full_like(coarse, 0.25))
+    assert all((flat[name] - 0.25).abs().max() < 1e-5 for name in ("nearest", "trilinear", "cubic"))
