@@ -18,7 +18,8 @@ from energies.family import is_noisy
 from energies.generators import Chain, Generator, Stepwise
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler
-from pipelines.chains import sample_chains
+from pipelines.chains import TOGETHER, sample_chains
+from pipelines.examples import Examples
 from pipelines.pipeline import Run
 
 GUIDANCE = 1.5  # of samples of a class, where nothing else is said
@@ -42,11 +43,11 @@ def asked_labels(
     return torch.full((num,), list(classes).index(label))
 
 
-def check_label(label: str | None, data: dict[str, Any] | None) -> None:
-    """InputError if `synthesize.label` is none of the classes of data that are loaded."""
-    if data is None or label in (None, "each", "any") or label in data["classes"]:
+def check_label(label: str | None, data: Examples) -> None:
+    """InputError if `synthesize.label` is none of the classes of the data."""
+    if label in (None, "each", "any") or label in data.classes:
         return
-    classes = ", ".join(data["classes"])
+    classes = ", ".join(data.classes)
     known = f"the classes are {classes}, each and any" if classes else "what is loaded has no classes"
     raise InputError(f"synthesize.label={label}: {known}")
 
@@ -126,5 +127,6 @@ def _alternatives(energy: Energy) -> list[Energy]:
 
 
 def share(event: Sequence[int]) -> int:
-    """Numbers that a sample counts for, so that some hundred are drawn at once: the network holds many more."""
-    return 32 * math.prod(event)
+    """Numbers that a sample counts for, so that some hundred are drawn at once, and of large x four: the network holds
+    many more."""
+    return min(32 * math.prod(event), TOGETHER // 4)

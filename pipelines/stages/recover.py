@@ -1,0 +1,189 @@
+"""Recover x from what is seen of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from data.errors import InputError
+from energies import Chain, Energy, Schedule
+from energies.diagnostics import Monitor, saturation
+from energies.generators import Generator
+from energies.matching import MomentMatching
+from energies.samplers.masked import MaskedSampling
+from energies.sampling import LevelSampler
+from pipelines.chains import findings
+from pipelines.examples import Examples
+from pipelines.gate import Gate, Gated, gated
+from pipelines.generation import suited
+from pipelines.modalities import modality_of
+from pipelines.pipeline import Run
+from pipelines.posterior import Expected, Sampling, Seen, at_size_of, drawn, expected, of_means, posterior_schedule
+from pipelines.results import pretrained, weights_of
+from pipelines.settings import check_sampler, check_there
+
+CHAINS = 4  # of a clip that passes a gate, where nothing is said
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Expect x given what is seen of it, which is kept exactly, and sample other ways that it may be.
+
+    An energy that was learned for recovery was told what is seen: its mean is an amortised posterior mean. Any other is
+    conditioned: what is seen is held at every noise level. An energy of smaller x recovers averages of blocks as far as
+    its size, and a further `recover` goes on from there. The recovery of one damaged clip is mixed with its initial
+    estimate as far as seen pixels that were held out speak for it.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "measured", "observation", "energy", "generator")
+    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples")
+    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling")
+    distributed: ClassVar[bool] = True
+
+    samples: int = 8
+    """How many x, from the first, samples are drawn of as well; 0: of none."""
+
+    chains: int | None = None
+    """Samples of each of these; null: 4 of one damaged clip, whose spread is its uncertainty, else 1."""
+
+    mean: MomentMatching = MomentMatching()
+    """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
+
+    prior: str | None = None
+    """Folder of a run, or of its energy, that learned to synthesise such x: it recovers them too, by conditioning, and
+    is shown beside. One that was learned from these very x knows what is hidden of them."""
+
+    generator: Schedule | Chain | None = None
+    """How samples are drawn: schedule or, of an energy of clean x, chain; null: as it suits the energy, with steps of
+    the sampler at every level, and by masks where an amortised energy is of x of two values."""
+
+    sampler: LevelSampler | None = None
+    """What takes these steps, its step size in units of the level: mala, hmc, underdamped, random_walk,
+    parallel_tempering; null: langevin."""
+
+    warm_up: int = 0
+    """Steps at every level that first adapt the step size of mala, hmc or random_walk; 50 or more, or 0."""
+
+    masked: MaskedSampling = MaskedSampling(sweeps=2)
+    """How an amortised energy of x of two values is sampled where elements are hidden: some at a time, given those
+    before."""
+
+    remask: int = 4
+    """How often in the end most of such a sample is forgotten and expected again: specks go, and gaps close."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.remask < 0:
+            raise ValueError(f"samples and remask must not be negative, got {self.samples} and {self.remask}")
+        if self.chains is not None and self.chains < 1:
+            raise ValueError(f"chains must be 1 or more, got {self.chains}")
+        check_sampler(self.sampler, self.warm_up)
+        check_there(prior=self.prior)
+
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.prior)
+
+    def check(self, values: dict[str, Any]) -> None:
+        if "data" in values and "energy" not in values:
+            self._prior(values["data"])
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        data: Examples = values["data"]
+        other = self._prior(data)
+        energy = values["energy"].to(run.accelerator.device).eval()
+        if other is not None:
+            other = other.to(run.accelerator.device).eval()
+        if values.get("gate") is not None:
+            return self._by_gate(energy, values["generator"], other, values, run)
+        modality = modality_of(data.modality)
+        seen, drawn_of = self._seen(energy, values)
+        symmetric = modality.mean_of_symmetric(seen.observation)
+        how = self._how(self.generator or posterior_schedule(values["generator"]))
+        monitor = Monitor(temperature=_temperature(how.generator))
+        first = expected(energy, seen, how, run, symmetric)
+        samples = drawn(energy, drawn_of, self.chains or 1, how, run, monitor)
+        if seen.shape == data.shape:
+            given = Seen(values["observation"], values["measured"], seen.num, seen.shape)
+            samples = _decided(samples, given, self.chains or 1, data.modality)
+        ways = {first.way: _way(first)}
+        if other is not None:
+            given = at_size_of(other, values["observation"], values["measured"].float(), data.shape)
+            how = self._how(posterior_schedule(suited(other, Schedule())))
+            second = expected(other, given, how, run, symmetric)
+            ways[second.way if second.way not in ways else "prior"] = _way(second)
+        return {
+            "recovered": first.mean,
+            "samples": samples,
+            "spread": None,
+            "ways": ways,
+            "sampling": findings(monitor),
+        }
+
+    def _seen(self, energy: Energy, values: dict[str, Any]) -> tuple[Seen, Seen]:
+        """What is seen of all x, and of those that are sampled: what is measured; or, block by block, what an earlier
+        `recover` left smaller than the data, and the samples that it drew."""
+        data: Examples = values["data"]
+        coarse: Tensor | None = values.get("recovered")
+        if coarse is None or tuple(coarse.shape[1:]) == data.shape:
+            seen = at_size_of(energy, values["observation"], values["measured"].float(), data.shape)
+            return seen, seen.rows(range(min(self.samples, seen.num)))
+        shape = data.shape if energy._event_shape is None else energy.event_shape
+        earlier = values["samples"][: self.samples]
+        return of_means(coarse, shape), of_means(earlier, shape)
+
+    def _by_gate(
+        self, energy: Energy, generator: Generator, other: Energy | None, values: dict[str, Any], run: Run
+    ) -> dict[str, Any]:
+        """Of one damaged clip."""
+        gate: Gate = values["gate"]
+        chains = self.chains or CHAINS
+        if chains < 2:
+            raise InputError(f"recover.chains must be 2 or more, got {chains}: their spread is the uncertainty")
+        y = values["measured"].float()
+
+        def by(energy: Energy, generator: Generator, purpose: str, monitor: Monitor) -> Gated:
+            return gated(energy, gate, y, chains, self._how(generator), run, purpose, monitor)
+
+        generator = self.generator or posterior_schedule(generator)
+        at_bounds = float(saturation(y)[0])
+        monitor = Monitor(bounds=(-1, 1), saturated=(1 + at_bounds) / 2, temperature=_temperature(generator))
+        found = by(energy, generator, "", monitor)
+        ways = {found.way: found.found}
+        if other is not None:
+            second = by(other, suited(other, Schedule()), "prior ", Monitor())
+            ways[second.way if second.way not in ways else "prior"] = second.found
+        return {
+            "recovered": found.mean,
+            "samples": found.samples,
+            "spread": found.spread,
+            "ways": ways,
+            "sampling": findings(monitor),
+        }
+
+    def _how(self, generator: Generator) -> Sampling:
+        masked = self.masked if self.generator is None else None
+        return Sampling(generator, self.sampler, self.warm_up, self.mean, masked, self.remask)
+
+    def _prior(self, data: Examples) -> Energy | None:
+        if self.prior is None:
+            return None
+        return pretrained(Path(self.prior), data.shape, "recover.prior", modality_of(data.modality).noun)
+
+
+def _temperature(generator: Generator) -> float:
+    return generator.noise**2 if isinstance(generator, Chain) else 1.0
+
+
+def _way(found: Expected) -> dict[str, Any]:
+    return {"mean": found.mean, "seconds": round(found.seconds, 3)}
+
+
+def _decided(samples: Tensor, seen: Seen, each: int, modality: str) -> Tensor:
+    """The x that samples [n each, *shape] of the first n x speak for, in the light of what is seen of these."""
+    rows = [k // each for k in range(len(samples))]
+    if not rows:
+        return samples
+    given = seen.rows(rows)
+    return modality_of(modality).decided(samples, given.observation, given.y)
