@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from energies.observation import Observation
 from pipelines.examples import Examples
 
 if TYPE_CHECKING:
+    from pipelines.learning.recipe import Recipes
     from pipelines.lessons import Task
     from pipelines.measures.attributes import Attributes
     from pipelines.measures.synthesis import Comparison
@@ -41,6 +43,10 @@ class Modality(ABC):
     score_unit: ClassVar[str] = " dB"
 
     # ------------------------------------------------------------------------------------- learning
+
+    def recipes(self) -> Recipes:
+        """How energies of it are learned, where nothing else is said: what `learning.py` beside it has."""
+        return importlib.import_module(f"pipelines.modalities.{self.name}.learning").RECIPES
 
     def varied(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """x [n, *shape], or what is as good to learn from, drawn at random: mirror images of shapes."""

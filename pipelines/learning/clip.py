@@ -1,0 +1,128 @@
+"""Learning of a damaged clip from what is seen of it: parts of that are hidden too, to learn from and to judge by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import ClipReference, ConditionalEnergy, Context, Energy, GenerativeConvNet
+from energies.buffer import ReplayBuffer
+from energies.classical.stacking import Estimates, Example, estimates, held_out_masks
+from energies.objectives import Batch
+from energies.observation import Hidden, Observation
+from pipelines.gate import Gate
+from pipelines.learning.crops import window
+from pipelines.learning.recipe import Recipe
+from pipelines.learning.settings import Amortised, ConvNet
+from pipelines.lessons import share
+from pipelines.pipeline import Run
+from pipelines.training import train
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A clip of which part is seen.
+
+    Attributes:
+        clip: what is seen, [C, T, H, W]; 0 where it is hidden.
+        hidden: bool [T, H, W].
+    """
+
+    clip: Tensor
+    hidden: Tensor
+
+    @classmethod
+    def of(cls, measured: Tensor, observation: Observation) -> Damaged:
+        """Of a measurement [1, C, T, H, W]. InputError: something else is seen of it than elements."""
+        if not isinstance(observation, Hidden):
+            raise InputError(
+                "learn: a clip of which only means, grey levels or noise are seen does not tell of itself; give an "
+                "energy of such clips by learn.pretrained"
+            )
+        hidden = observation.mask.expand(1, 1, *measured.shape[2:])[0, 0]
+        return cls(torch.where(hidden, 0.0, measured[0]), hidden)
+
+
+def learn(
+    damaged: Damaged, recipe: Recipe | None, ready: Energy | None, held_out: int, run: Run
+) -> tuple[Energy, Gate]:
+    """An energy of the clip, and the gate of its recovery. Only seen pixels are learned from.
+
+    Args:
+        damaged: the clip.
+        recipe: how it is learned; None where none is.
+        ready: an energy that was learned before, where there is no recipe.
+        held_out: masks to learn from, besides the one that judges.
+        run: gives randomness and processes.
+    """
+    found = run.on_main(lambda: _estimates(damaged, held_out, run))
+    *examples, judge = found.examples
+    context, shrinkage = found.learned, found.shrinkage
+    if recipe is None:
+        assert ready is not None
+        energy = ready
+    elif isinstance(recipe.energy, Amortised):
+        energy = _amortised(damaged, context, examples, judge, recipe, run)
+    else:  # its reference changes nothing in the initial estimate
+        context, shrinkage, judge = found.first, 0.0, found.first_examples[-1]
+        energy = _published(damaged, context.estimate, recipe, run)
+    first = found.first_examples[-1].context.estimate
+    gate = Gate(
+        estimate=found.first.estimate, context=context, judged=judge.context, held_out=judge.held_out, first=first,
+        shrinkage=shrinkage, stacking=found.stacking,
+    )  # fmt: skip
+    return energy, gate
+
+
+def _estimates(damaged: Damaged, held_out: int, run: Run) -> Estimates:
+    try:
+        masks = held_out_masks(damaged.hidden, held_out + 1, run.generator("held out"))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return estimates(damaged.clip, damaged.hidden, masks)
+
+
+def _amortised(
+    damaged: Damaged, context: Context, examples: list[Example], judge: Example, recipe: Recipe, run: Run
+) -> ConditionalEnergy:
+    settings, clip = recipe.energy, damaged.clip[None]
+    assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
+    # The judge's truth is never learned from; masks of whole frames may fall on the same ones as the judge's.
+    targets = [example.held_out & ~judge.held_out for example in examples]
+    lessons = [(example, target) for example, target in zip(examples, targets, strict=True) if target.any()]
+    if not lessons:
+        raise InputError("too little is seen to learn from one part of it and judge by another; hide less")
+    reference = ClipReference.of(context)
+    energy = ConditionalEnergy(reference, len(damaged.clip), settings.widths, settings.depths, recipe.stride)
+    device, batch = run.accelerator.device, share(recipe.batch, run)
+
+    def crop(rng: torch.Generator) -> list[Tensor]:
+        """Context, truth and where it is known, of a crop that may be mirrored."""
+        example, target = lessons[int(torch.randint(len(lessons), (), generator=rng, device=rng.device))]
+        where = window(target, recipe.sides(target.shape[2:]), rng)
+        flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
+        return [part[(..., *where)].flip(flips) for part in (*example.context.tensors(), clip, target)]
+
+    def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
+        parts = zip(*(crop(rng) for _ in range(batch)), strict=True)
+        estimate, scale, hidden, others, x, known = (torch.cat(part).to(device) for part in parts)
+        return energy.told(Context(estimate, scale, hidden, others)), Batch(x, known)
+
+    return train(energy, recipe.objective, draw, recipe.training, run, {})
+
+
+def _published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> GenerativeConvNet:
+    """By maximum likelihood; every step first samples what is hidden given what is seen."""
+    settings, clip, hidden = recipe.energy, damaged.clip, damaged.hidden
+    assert isinstance(settings, ConvNet) and settings.preset is not None and settings.sigma is not None
+    mean = float(clip[:, ~hidden].mean())
+    energy = GenerativeConvNet(settings.preset, list(clip.shape), settings.sigma, mean)
+    device = run.accelerator.device
+    imputed, chains = estimate.clone().to(device), ReplayBuffer(estimate.to(device))
+    seen, mask = ~hidden[None, None].to(device), hidden.to(device)
+    batch = Batch(clip[None].to(device), seen, mask, imputed, chains)
+    kept = {"imputed": imputed, **chains.tensors()}
+    return train(energy, recipe.objective, lambda energy, step, rng: (energy, batch), recipe.training, run, kept)

@@ -1,0 +1,99 @@
+"""Learning of one photograph or clip by crops of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import ClipReference, ConditionalEnergy, Context, EncoderEnergy, Energy
+from energies.objectives import Batch, RecoveryLikelihood, ScoreMatching
+from pipelines.learning.dataset import built, chains_of
+from pipelines.learning.recipe import Recipe
+from pipelines.learning.settings import Amortised, Encoder
+from pipelines.learning.single import scene
+from pipelines.lessons import share
+from pipelines.pipeline import Run
+from pipelines.training import train
+
+
+def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
+    """InputError if crops of a photograph are larger than it. Of a clip they are cut to it."""
+    if len(shape) == 3 and max(recipe.crop) > min(shape[1:]):
+        sides = "x".join(map(str, reversed(shape[1:])))
+        raise InputError(
+            f"learn.crop={max(recipe.crop)}: is larger than the {noun}, of {sides} pixels; set {min(shape[1:])} at most"
+        )
+
+
+def learn(x: Tensor, recipe: Recipe, run: Run) -> Energy:
+    """An energy of crops of x [C, *size], or of its scene, the mean picture given."""
+    if isinstance(recipe.energy, Amortised):
+        return _of_scene(x, recipe, run)
+    device, sides = run.accelerator.device, list(map(min, recipe.sides(x.shape[1:]), x.shape[1:]))
+    energy, batch = _built(x, sides, recipe), share(recipe.batch, run)
+    x = x.to(device)
+    buffer = chains_of(energy, recipe, x[(slice(None), *(slice(side) for side in sides))], None, run)
+
+    def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
+        return energy, Batch(crops(x, sides, batch, rng), chains=buffer, progress=step / recipe.steps)
+
+    return train(energy, recipe.objective, draw, recipe.training, run, {} if buffer is None else buffer.tensors())
+
+
+def _built(x: Tensor, sides: Sequence[int], recipe: Recipe) -> Energy:
+    """Of crops; the mean of an encoder is one colour, that of x [C, *size]."""
+    settings, channels = recipe.energy, len(x)
+    if not isinstance(settings, Encoder):
+        return built(recipe, (channels, *sides), 0, x)
+    assert settings.widths is not None and settings.depths is not None
+    noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)
+    element = EncoderEnergy([channels, *[1] * len(sides)], settings.widths, settings.depths, None, noisy)
+    element.centre(x.flatten(1).T[(..., *[None] * len(sides))])
+    return element.resized(sides)
+
+
+def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> ConditionalEnergy:
+    """By denoising at all noise levels, the mean picture of the clip [C, T, H, W] given."""
+    settings = recipe.energy
+    assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
+    whole = scene(x, x.shape[1])
+    energy = ConditionalEnergy(ClipReference.of(whole), len(x), settings.widths, settings.depths, recipe.stride)
+    everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
+    device, batch = run.accelerator.device, share(recipe.batch, run)
+
+    def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
+        windows = [window(everywhere, recipe.sides(x.shape[1:]), rng) for _ in range(batch)]
+        parts = [*whole.tensors(), x[None], everywhere]
+        estimate, scale, hidden, others, truth, known = (
+            torch.cat([part[(..., *where)] for where in windows]).to(device) for part in parts
+        )
+        return energy.told(Context(estimate, scale, hidden, others)), Batch(truth, known)
+
+    return train(energy, recipe.objective, draw, recipe.training, run, {})
+
+
+def crops(x: Tensor, sides: Sequence[int], num: int, rng: torch.Generator) -> Tensor:
+    """Windows of x [C, *size] from random places: [num, C, *sides]."""
+    ends = [size - side + 1 for size, side in zip(x.shape[1:], sides, strict=True)]
+    places = [torch.randint(end, (num,), generator=rng, device=rng.device).tolist() for end in ends]
+    windows = [
+        (slice(None), *(slice(low, low + side) for low, side in zip(at, sides, strict=True)))
+        for at in zip(*places, strict=True)
+    ]
+    return torch.stack([x[where] for where in windows])
+
+
+def window(target: Tensor, sides: Sequence[int], rng: torch.Generator) -> tuple[slice, ...]:
+    """A random window in which some of a target, bool [1, 1, *size], lies, around one of its elements."""
+    places = target[0, 0].nonzero()
+    centre = places[int(torch.randint(len(places), (), generator=rng, device=rng.device))].tolist()
+    found = []
+    for middle, num, side in zip(centre, target.shape[2:], sides, strict=True):
+        length = min(num, side)
+        shift = int(torch.randint(length, (), generator=rng, device=rng.device))
+        first = min(max(middle - shift, 0), num - length)
+        found.append(slice(first, first + length))
+    return tuple(found)

@@ -1,0 +1,55 @@
+"""How energies of clips are learned, where nothing else is said."""
+
+from energies import Chain, Schedule
+from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from pipelines.learning.recipe import Recipe, Recipes
+from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
+from pipelines.training import Optimizer
+
+ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
+ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
+MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
+PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
+SCENE = Schedule(24, 8.0, 0.06, 1, 0.35, spacing="geometric", predictor="euler")
+"""In units of how much each pixel varies about its mean."""
+DAMAGED = Schedule(6, 2.0, 0.1, 1, 0.5, spacing="geometric", predictor="euler")
+"""In units of the expected error of the initial estimate."""
+
+RECIPES = Recipes(
+    {
+        "data": [
+            Recipe(ENCODER, ScoreMatching(), 1000, 0.02, 64),
+            Recipe(ENCODER, RecoveryLikelihood(), 1000, 0.001, 64, ADAM),
+            Recipe(ENCODER, EnergyMatching(), 1000, 0.02, 64),
+            Recipe(ENCODER, PERSISTENT, 1000, 0.001, 64, ADAM),
+            Recipe(
+                Amortised((48, 96, 128), (2, 1, 1), 300, 10_000, 0.2), Denoising(0.5, 0.8, 1.2), 500, 0.02, 16, MUON,
+                tasks=("pixels", "box", "frames", "average", "grey"),
+            ),
+            Recipe(Residual(32), PERSISTENT, 1000, 0.001, 64, ADAM),
+            Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 1000, 0.001, 16, ADAM),
+        ],
+        "single": [
+            Recipe(
+                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 0.7, 1.3), 400, 0.02, 1,
+                Optimizer("muon", 15, 1.0, 0.99), SCENE, crop=(12, 64),
+            ),
+            Recipe(
+                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, chains=8, crop=(12, 64)
+            ),
+            Recipe(
+                ConvNet("st", 0.5), MaximumLikelihood(step_size=0.07), 150, 0.0003, 2, Optimizer("adam", 15, 1.0, 0.95),
+                chains=8, reach=1.0, crop=(12, 64),
+            ),
+        ],
+        "damaged": [
+            Recipe(Amortised((40, 64), (1, 2)), Denoising(), 100, 0.0015, 1, Optimizer(), DAMAGED, crop=(12, 32)),
+            Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 100, 0.0015, 1, Optimizer(), Chain(60, 0.01, 0.1)),
+            Recipe(
+                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, SCENE, chains=8,
+                crop=(12, 32),
+            ),
+        ],
+    },
+    noisy={"single": SCENE, "damaged": SCENE},
+)  # fmt: skip

@@ -1,0 +1,279 @@
+"""Learn an energy of what is loaded: of a data set, one photograph or clip, or one clip of which part is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from data.errors import InputError
+from energies import Chain, ConditionalEnergy, Energy, Family, Hidden
+from energies.family import is_noisy
+from energies.generators import Generator
+from energies.networks.convnet import PRESETS
+from energies.objectives import Denoising, ScoreMatching
+from pipelines.examples import Examples
+from pipelines.generation import CONDITIONAL
+from pipelines.learning import amortised, clip, crops, dataset
+from pipelines.learning.clip import Damaged
+from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
+from pipelines.learning.settings import (
+    NAMES,
+    Amortised,
+    ConvNet,
+    Encoder,
+    Network,
+    Objective,
+    Residual,
+    Weights,
+    check_objective,
+)
+from pipelines.learning.single import is_scene, of_size, pretrained_single
+from pipelines.lessons import check_unseen
+from pipelines.modalities import modality_of
+from pipelines.pipeline import Run
+from pipelines.results import pretrained, weights_of
+
+Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]
+SMALLEST = 4  # elements a side of an energy, at least
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn an energy of what is loaded, or take one that was learned before: it serves every task. Of a clip of which
+    part is seen, only that part is learned from."""
+
+    needs: ClassVar[tuple[str, ...]] = ("data",)
+    takes: ClassVar[tuple[str, ...]] = ("measured", "observation")
+    gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "gate")
+    distributed: ClassVar[bool] = True
+
+    pretrained: str | None = None
+    """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Any energy of such x will do,
+    whatever it was learned for; one of clean x needs the objective that it was learned by. For a damaged clip it must
+    have been learned from other frames, as with load.start: else it knows what is hidden."""
+
+    energy: Network | None = None
+    """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
+    conv_net, published ones. null: encoder, of shapes and single clips amortised."""
+
+    objective: Objective | None = None
+    """How it learns. encoder: score_matching, recovery_likelihood, energy_matching or maximum_likelihood; amortised:
+    denoising; residual and conv_net: maximum_likelihood. null: as suits the energy."""
+
+    steps: int | None = None
+    """Optimizer steps. null: as suits the energy."""
+
+    learning_rate: float | None = None
+    """Highest learning rate of these steps. null: as suits the energy."""
+
+    batch: int | None = None
+    """Examples a step, or crops. null: as suits the energy."""
+
+    optimizer: Weights | None = None
+    """How its weights are found. null: as suits the energy."""
+
+    tasks: tuple[Task, ...] | None = None
+    """Ways to see x in part that amortised learns: those of `hide`. The energy is conditioned on others level by level.
+    null: as suits the data."""
+
+    size: int | None = None
+    """Elements of the longest side of the energy's x, which must divide those of the data: they are averaged down to
+    it. null: as they are."""
+
+    crop: tuple[int, ...] | None = None
+    """Sides of the crops that are learned from: pixels of a photograph, two or three times what repeats; frames and
+    pixels of a clip, as [12, 64]; voxels where amortised learns only details. null: as suits the energy."""
+
+    references: int = 0
+    """Further examples a step, of which those of its class tell score_matching what to expect of a noisy one, in place
+    of the one that was made noisy: gradients of less noise, where noise is of the size of the contrast. 2048 small
+    pictures are a sixth more time; of large ones 16 million numbers are taken. 0: none."""
+
+    conditional: bool | None = None
+    """Learn the examples of each class, to sample them by class, with encoder or residual; null: where there are
+    labels."""
+
+    chains: int | None = None
+    """Chains in the replay buffer, for objectives that keep some. null: as suits the energy."""
+
+    folds: int = 4
+    """Parts of the data, for amortised: what one of them teaches is judged by a reference of the others."""
+
+    held_out: int = 4
+    """Held-out masks that a damaged clip is learned from, at least 3; one more judges the result."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "learning_rate", "batch", "chains"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if self.energy is not None and self.objective is not None:
+            check_objective(self.energy, self.objective)
+        if self.conditional and isinstance(self.energy, ConvNet | Amortised):
+            raise ValueError("conditional is for the energies encoder and residual")
+        if self.references < 0 or (self.references and not isinstance(self.objective, ScoreMatching | None)):
+            raise ValueError(
+                f"references must not be negative, and are for the objective score_matching; got {self.references}"
+            )
+        if not 2 <= self.folds <= amortised.MOST_FOLDS:
+            raise ValueError(f"folds must be 2 to {amortised.MOST_FOLDS}, got {self.folds}")
+        if self.held_out < 3:
+            raise ValueError(f"held_out must be 3 or more, got {self.held_out}")
+        if self.size is not None and self.size < SMALLEST:
+            raise ValueError(f"size must be {SMALLEST} or more, got {self.size}")
+        if self.crop is not None and (not self.crop or min(self.crop) < SMALLEST):
+            raise ValueError(f"crop must be {SMALLEST} or more a side, got {list(self.crop)}")
+
+    def files(self) -> tuple[str, ...]:
+        return weights_of(self.pretrained)
+
+    def check(self, values: dict[str, Any]) -> None:
+        data: Examples = values["data"]
+        if data.single and "observation" not in values:
+            return  # whether it is damaged is not known yet
+        if self.pretrained is None:
+            self._planned(values)
+        else:
+            self._ready(data, _way(values))
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        data: Examples = values["data"]
+        way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
+        ready = None if self.pretrained is None else self._ready(data, way)
+        recipe = self._planned(values) if ready is None else None
+        if way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
+            damaged = Damaged.of(values["measured"], values["observation"])
+            energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
+        elif recipe is not None:
+            energy = self._learned(values, way, recipe, run)
+        else:
+            assert ready is not None
+            energy = ready
+        return {"energy": energy, "generator": self._generator(energy, recipe, way, recipes), "gate": gate}
+
+    def _planned(self, values: dict[str, Any]) -> Recipe:
+        """The recipe of these settings. InputError: there is none, or it does not suit what is loaded."""
+        data: Examples = values["data"]
+        way, modality = _way(values), modality_of(data.modality)
+        one = modality.noun.removesuffix("s")
+        source = {"data": f"a set of {modality.noun}", "single": f"one {one}", "damaged": f"one damaged {one}"}[way]
+        said = {name: getattr(self, name) for name in ("steps", "learning_rate", "batch", "chains", "tasks", "crop")}
+        known = modality.recipes().ways.get(way, ())
+        recipe = planned(known, source, self.energy, self.objective, self.optimizer, said)
+        if isinstance(recipe.energy, ConvNet):
+            check_preset(recipe.energy, modality.axes)
+        if self.references and not isinstance(recipe.objective, ScoreMatching):
+            raise InputError("learn.references is for the objective score_matching; leave it out")
+        self._check_used(recipe, way, source)
+        if way == "data":
+            shape = dataset.shape_at(data, self.size, modality.noun)
+            if isinstance(recipe.energy, Amortised):
+                amortised.check(replace(data, shape=shape), recipe, self.folds, modality)
+            self._by_class(data, recipe)
+        elif way == "single":
+            crops.check(data.shape, recipe, one)
+        else:
+            Damaged.of(values["measured"], values["observation"])
+        return recipe
+
+    def _check_used(self, recipe: Recipe, way: Way, source: str) -> None:
+        """InputError if a setting is given that this way to learn does not know."""
+        is_amortised = isinstance(recipe.energy, Amortised)
+        details = isinstance(recipe.energy, Amortised) and recipe.energy.rank == 0
+        unknown = {
+            "tasks": self.tasks is not None and not (way == "data" and is_amortised),
+            "crop": self.crop is not None and way == "data" and not details,
+            "size": self.size is not None and way != "data",
+            "conditional": bool(self.conditional) and way != "data",
+        }
+        for name in (name for name, is_unknown in unknown.items() if is_unknown):
+            raise InputError(f"learn.{name} does not serve the energy {NAMES[type(recipe.energy)]} of {source}")
+        if way != "data":
+            check_no_reference(self.energy, source)
+
+    def _by_class(self, data: Examples, recipe: Recipe) -> bool:
+        """Whether labels are learned. InputError: there are none, or none of a class."""
+        noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual)
+        if self.conditional and not able:
+            raise InputError("learn.conditional is for the energies encoder and residual")
+        labels, classes = data.train_labels, data.classes
+        if self.conditional and (labels is None or len(classes) < 2):
+            raise InputError(f"learn.conditional needs {noun} with labels: put them into folders by class")
+        by_class = self.conditional is not False and able and labels is not None and len(classes) > 1
+        missing = [name for k, name in enumerate(classes) if by_class and not (labels == k).any()]
+        if missing:
+            raise InputError(
+                f"learn: no {noun} of the class {missing[0]} are loaded to learn from; load more, or set "
+                "learn.conditional=false"
+            )
+        return by_class
+
+    def _ready(self, data: Examples, way: Way) -> Energy:
+        """The energy that was learned before. InputError: it is not one of what is loaded."""
+        assert self.pretrained is not None
+        folder, modality = Path(self.pretrained), modality_of(data.modality)
+        if way != "data":
+            energy = pretrained_single(folder, data.shape, modality.noun.removesuffix("s"))
+            return of_size(energy, data.shape[1:]) if way == "damaged" or is_scene(energy) else energy
+        shape = dataset.shape_at(data, self.size, modality.noun)
+        energy = pretrained(folder, shape, "learn.pretrained", modality.noun)
+        self._check_classes(energy, data)
+        if isinstance(energy, ConditionalEnergy):
+            check_unseen(energy, dataset.resized(data, shape).x("validation"), self.pretrained)
+        return energy
+
+    def _check_classes(self, energy: Energy, data: Examples) -> None:
+        """InputError: the classes that an energy was learned by are not those of the data."""
+        known = list(energy.classes) if isinstance(energy, Family) else []
+        noun = modality_of(data.modality).noun
+        if known and known != list(data.classes):
+            raise InputError(
+                f"learn.pretrained={self.pretrained}: was learned by the classes {', '.join(known)}; the {noun} have "
+                f"{', '.join(data.classes) or 'none'}"
+            )
+        if self.conditional is not None and self.conditional != bool(known):
+            raise InputError(
+                f"learn.pretrained={self.pretrained}: was {'' if known else 'not '}learned by class, and "
+                f"learn.conditional is {str(self.conditional).lower()}"
+            )
+
+    def _learned(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Energy:
+        """Of what is whole."""
+        data: Examples = values["data"]
+        if way == "single":
+            return crops.learn(data.x()[0], recipe, run)
+        modality = modality_of(data.modality)
+        by_class = self._by_class(data, recipe)
+        data = dataset.resized(data, dataset.shape_at(data, self.size, modality.noun))
+        if isinstance(recipe.energy, Amortised):
+            return amortised.learn(data, recipe, self.folds, modality, run)
+        return dataset.learn(data, recipe, by_class, self.references, modality.varied, run)
+
+    def _generator(self, energy: Energy, recipe: Recipe | None, way: Way, recipes: Recipes) -> Generator:
+        """How the energy is sampled, where nothing else is said."""
+        if recipe is not None and recipe.generator is not None:
+            return recipe.generator
+        if isinstance(energy, ConditionalEnergy) and not is_scene(energy):
+            return CONDITIONAL
+        objective = self.objective if recipe is None else recipe.objective
+        noisy = is_noisy(energy)
+        if objective is not None and not isinstance(objective, Denoising):
+            own = objective.generator()
+            if recipe is not None or (noisy != isinstance(own, Chain) and not isinstance(objective, ScoreMatching)):
+                return own
+        return recipes.elsewhere(way, noisy)
+
+
+def check_preset(settings: ConvNet, axes: int) -> None:
+    """InputError if a published network is of x of another number of axes of size."""
+    assert settings.preset is not None
+    if len(PRESETS[settings.preset][0].kernel) != axes:
+        fitting = [name for name, layers in PRESETS.items() if len(layers[0].kernel) == axes]
+        raise InputError(f"learn.energy.conv_net.preset={settings.preset}: here it is {' or '.join(fitting)}")
+
+
+def _way(values: dict[str, Any]) -> Way:
+    """What is learned from."""
+    if not values["data"].single:
+        return "data"
+    return "damaged" if "observation" in values else "single"
