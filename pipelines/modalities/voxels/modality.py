@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,9 +19,13 @@ from data.frames import from_uint8
 from energies import Average, Energy, Hidden, Noisy, Observation
 from energies.family import is_noisy
 from pipelines.examples import Examples
-from pipelines.measures import baselines, solids
+from pipelines.measures import baselines, composition, solids
+from pipelines.measures.attributes import Attributes
+from pipelines.measures.synthesis import Comparison, OfShapes
 from pipelines.modalities.base import Modality
 from pipelines.modalities.voxels.hide import box, half, scattered
+from pipelines.modalities.voxels.load import Load
+from pipelines.pipeline import Run
 from pipelines.report import pictures
 from pipelines.results import emptied
 
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
     from pipelines.lessons import Task
 
 VIEW = 144  # pixels a side of a rendering
+JUDGED_BY = 3000  # pieces of furniture that classifiers learn from, at most
+JUDGED_FOR = 600  # steps
+VOXELS = 200_000_000  # of all that classifiers learn from, at most; each takes four bytes
 FULL = -0.6  # a fifth: how full a measured block is that is shown as solid
 
 
@@ -106,24 +116,44 @@ class Voxels(Modality):
             return observation.mask.expand_as(x[:, :1])
         return torch.ones_like(x[:, :1], dtype=torch.bool)
 
-    def baselines(self, data: Examples, observation: Observation, y: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    def baselines(
+        self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
+    ) -> Mapping[str, Callable[[], Tensor]]:
         """Of block means: repeated, interpolated, the nearest shapes. Of what is hidden: the mean shape (of its class,
         where it is known), the nearest one, a blur of what is visible."""
         y = y.float()
         operator = observation.operator if isinstance(observation, Noisy) else observation
         if isinstance(operator, Average):
-            fields = baselines.refinements(_as_shapes(data), y)
+            fields = baselines.refinements(data.x(), y)
         elif isinstance(operator, Hidden):
             fields = self._recoveries(data, observation, operator.mask, y)
         else:
             raise InputError(f"no simple methods are known for shapes seen by {type(operator).__name__}")
-        return {name: self.decided(field, observation, y) for name, field in fields.items()}
+        return {name: partial(self.decided, field, observation, y) for name, field in fields.items()}
 
     def _recoveries(self, data: Examples, observation: Observation, mask: Tensor, y: Tensor) -> dict[str, Tensor]:
         labels = data.validation_labels
         labels = labels[: len(y)] if labels is not None and len(labels) >= len(y) > 1 else None
         hidden = mask.expand_as(y)
-        return baselines.recoveries(_as_shapes(data), torch.where(hidden, 0.0, y), hidden, observation, labels)
+        damaged = torch.where(hidden, 0.0, y)
+        return baselines.recoveries(data.x(), damaged, hidden, observation, data.train_labels, labels)
+
+    def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison:
+        """With collections of shapes that are real; nothing has to be learned."""
+        return OfShapes(data)
+
+    def attributes(self, data: Examples, source: Mapping[str, Any], asked: Collection[str], run: Run) -> Attributes:
+        """Learned from furniture of another seed where the shapes are furniture, else from those to learn from."""
+        most = VOXELS // math.prod(data.shape)
+        if source["name"].split(":")[0] != "procedural":
+            return composition.attributes(data, asked, run, most)
+        others = Load(source["name"], data.shape[-1], min(JUDGED_BY, most))
+        made = others({}, replace(run, seed=run.seed + 1_000))["data"]
+        return composition.attributes(data, asked, run, most, made, JUDGED_FOR)
+
+    def wholeness(self, x: Tensor) -> Tensor:
+        """Share of each solid's voxels that its largest part holds."""
+        return solids.largest_shares(x > 0)
 
     # -------------------------------------------------------------------------------------- showing
 
@@ -146,7 +176,7 @@ class Voxels(Modality):
         """What is seen as solid; blocks that are a fifth full, or more."""
         operator = observation.operator if isinstance(observation, Noisy) else observation
         if isinstance(operator, Average):
-            return _signs(operator.spread(y.float()) > FULL)
+            return _signs(operator.repeat(y.float()) > FULL)
         if isinstance(operator, Hidden):
             return _signs((y > 0) & ~operator.mask)
         return _signs(y > 0)
@@ -179,10 +209,6 @@ def top_of_blocks(field: Tensor, coarse: Tensor) -> Tensor:
 def _signs(solid: Tensor) -> Tensor:
     """x of solids: 1 where they are set, -1 elsewhere."""
     return solid.float() * 2 - 1
-
-
-def _as_shapes(data: Examples) -> dict[str, Any]:
-    return {"train": data.train, "side": data.shape[-1], "train_labels": data.train_labels}
 
 
 MODALITY = Voxels()
