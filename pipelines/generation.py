@@ -18,6 +18,7 @@ from energies.family import is_noisy
 from energies.generators import Chain, Generator, Stepwise
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler
+from energies.schedule import RETURN
 from pipelines.chains import TOGETHER, sample_chains
 from pipelines.examples import Examples
 from pipelines.pipeline import Run
@@ -115,10 +116,20 @@ def generate(
         else:
             noise = normal(torch.empty(len(chains), *energy.event_shape, device=device), streams)
             steps = generator.generate(bound, noise, streams, monitor=monitor, **how)
-        *_, x = steps
+        *_, x = run.progress(steps, num_steps(generator, start is not None), "steps")
         return x
 
     return sample_chains(run, num, share(energy.event_shape), purpose, monitor or Monitor(), draw)
+
+
+def num_steps(generator: Generator, continued: bool = False) -> int:
+    """How often a generator yields x, from noise or as it continues from x."""
+    if isinstance(generator, Chain):
+        return generator.steps + generator.calm + 1
+    if isinstance(generator, Stepwise):
+        return (min(3, generator.levels) - 1 if continued else generator.levels - 1) * generator.steps + 1
+    below = sum(level < RETURN for level in generator.noise_levels())
+    return generator.levels + below + 1 if continued else generator.levels
 
 
 def _alternatives(energy: Energy) -> list[Energy]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,15 +19,39 @@ EVERY = 10.0  # seconds between two lines
 PATIENCE = 2.0  # seconds before a bar
 
 
+@dataclass(eq=False)
+class Loop:
+    """A loop that is watched: what it does, how many pieces there are, when it began and how many are done."""
+
+    label: str
+    total: int | None
+    start: float
+    done: int = 0
+
+    @property
+    def of(self) -> str:
+        return "" if self.total is None else f" of {self.total}"
+
+
+def done_of(loops: Sequence[Loop]) -> float | None:
+    """The share of the outermost loop that is done, above 0; None where the number of pieces is not known."""
+    inside = 0.0
+    for loop in reversed(loops):
+        inside = None if loop.total is None or inside is None else min(1.0, (loop.done + inside) / loop.total)
+    return inside
+
+
 @dataclass
 class Progress:
     """What a stage shows of its progress.
 
     Attributes:
         shown: when something was shown last, in seconds of `time.monotonic`.
+        loops: those that go on, the outermost first.
     """
 
     shown: float = field(default_factory=lambda: time.monotonic())
+    loops: list[Loop] = field(default_factory=list)
 
     def over(self, iterable: Iterable[T], total: int | None, label: str, where: str, log: Log) -> Iterable[T]:
         """The iterable, with its progress shown.
@@ -49,15 +73,25 @@ class Progress:
             yield item
 
     def _lines(self, iterable: Iterable[T], total: int | None, label: str, where: str, log: Log) -> Iterator[T]:
-        start = time.monotonic()
-        for done, item in enumerate(iterable):
-            now = time.monotonic()
-            if done and now - self.shown >= EVERY:
-                self.shown = now
-                seconds = None if total is None else max(0.0, (now - start) / done * (total - done))
-                _say(f"[{where}] {label}: {done}{_rest(total, seconds)}")
-                log(event="progress", label=label, done=done, total=total, seconds_left=_rounded(seconds))
-            yield item
+        loop = Loop(label, total, time.monotonic())
+        self.loops.append(loop)
+        try:
+            for loop.done, item in enumerate(iterable):
+                now = time.monotonic()
+                if loop.done and now - self.shown >= EVERY:
+                    self.shown = now
+                    self._tell(now, where, log)
+                yield item
+        finally:
+            self.loops.remove(loop)
+
+    def _tell(self, now: float, where: str, log: Log) -> None:
+        """A line on standard error and one in the log: of all loops, the inner one a part of a piece of the outer."""
+        inner, share = self.loops[-1], done_of(self.loops)
+        seconds = None if share is None else round((now - self.loops[0].start) * (1 - share) / share, 1)
+        parts = [f"{loop.label}: {loop.done}{loop.of}" for loop in self.loops if loop.total != 1]
+        _say(f"[{where}] {', '.join(parts)}{'' if seconds is None else f', {clock(seconds)} left'}")
+        log(event="progress", label=inner.label, done=inner.done, total=inner.total, seconds_left=seconds)
 
     @contextmanager
     def alive(self, where: str) -> Iterator[None]:
@@ -88,14 +122,6 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{round(whole / 60)} min"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _rest(total: int | None, seconds: float | None) -> str:
-    return "" if total is None or seconds is None else f" of {total}, {clock(seconds)} left"
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
 
 
 def _say(line: str) -> None:

@@ -59,13 +59,27 @@ def test_what_takes_less_than_ten_seconds_is_silent_and_many_such_in_a_row_are_n
     assert work("second") == "[02_learn] second: 1 of 9, 8 s left\n"
 
 
-def test_what_is_inside_of_another_does_not_speak_twice(tmp_path, seconds, capsys):
+def test_a_loop_inside_of_another_is_a_part_of_it(tmp_path, seconds, capsys):
     run = run_in(tmp_path)
     for _ in run.progress(range(4), label="batches"):
         for _ in run.progress(range(20), label="steps"):
             seconds[0] += 1.0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 80 // 10 - 1 and lines[0] == "[02_learn] steps: 10 of 20, 10 s left"
+    assert len(lines) == 80 // 10 - 1
+    assert lines[0] == "[02_learn] batches: 0 of 4, steps: 10 of 20, 1 min 10 s left"
+    assert lines[-1] == "[02_learn] batches: 3 of 4, steps: 10 of 20, 10 s left"
+    assert lines[1] == "[02_learn] batches: 1 of 4, 1 min 0 s left"
+
+
+def test_one_batch_alone_is_not_counted_and_a_loop_that_was_left_does_not_count(tmp_path, seconds, capsys):
+    run = run_in(tmp_path)
+    with pytest.raises(ValueError):  # noqa: PT012
+        for _ in run.progress(range(3), label="failed"):
+            raise ValueError
+    for _ in run.progress(range(1), label="batches"):
+        for _ in run.progress(range(11), label="steps"):
+            seconds[0] += 1.0
+    assert capsys.readouterr().err == "[02_learn] steps: 10 of 11, 1 s left\n"
 
 
 def test_without_a_total_it_tells_how_much_is_done(tmp_path, seconds, capsys):
