@@ -25,7 +25,7 @@ from pipelines.measures.attributes import Attributes, Data, is_scene
 from pipelines.measures.judge import share_of
 from pipelines.measures.solids import WHOLE
 from pipelines.modalities.base import Modality
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.results import load_energy
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from

@@ -16,7 +16,7 @@ from pipelines.gate import Gate
 from pipelines.measures import metrics, tables
 from pipelines.measures.baselines import name_of
 from pipelines.modalities.base import Modality
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.posterior import WAYS
 
 Rival = tuple[str, Tensor] | None

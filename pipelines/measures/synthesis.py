@@ -16,7 +16,7 @@ from pipelines.examples import Examples, block_means
 from pipelines.generation import generate
 from pipelines.measures import judge, metrics, solids, tables
 from pipelines.modalities.base import Modality
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve
 LONG = 10.0

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from data.errors import InputError
 from pipelines.measures import composition, recovery, synthesis
 from pipelines.modalities import modality_of
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.results import save_metrics
 
 KEPT = "made {made} {noun}; {whole} were whole; {kept} are kept and judged"

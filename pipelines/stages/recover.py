@@ -118,7 +118,7 @@ class Recover:
             "samples": samples,
             "spread": None,
             "ways": ways,
-            "sampling": findings(monitor),
+            "sampling": findings(monitor) | {"chains": self.chains or 1},
         }
 
     def _seen(self, energy: Energy, values: dict[str, Any]) -> tuple[Seen, Seen]:
@@ -159,7 +159,7 @@ class Recover:
             "samples": found.samples,
             "spread": found.spread,
             "ways": ways,
-            "sampling": findings(monitor),
+            "sampling": findings(monitor) | {"chains": chains},
         }
 
     def _how(self, generator: Generator) -> Sampling:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -22,9 +24,9 @@ def recoveries(
     observation: Observation,
     train_labels: Tensor | None = None,
     labels: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Fields of hidden voxels, or of all where what is seen is noisy: the mean shape, the nearest one by what is
-    visible, a blur of what is visible.
+) -> dict[str, Callable[[], Tensor]]:
+    """Fields of hidden voxels, or of all where what is seen is noisy, computed when called: the mean shape, the nearest
+    one by what is visible, a blur of what is visible.
 
     Args:
         train: shapes that were learned from, [m, 1, N, N, N] of -1 and 1.
@@ -34,31 +36,44 @@ def recoveries(
         train_labels: classes [m] of the shapes that were learned from.
         labels: classes [n] of the damaged ones; where both are given, the mean is that of the class.
     """
-    means = train.mean(0).expand(damaged.shape)
-    if labels is not None and train_labels is not None:
+
+    def mean() -> Tensor:
+        if labels is None or train_labels is None:
+            return train.mean(0).expand(damaged.shape)
         of_class = {int(k): train[train_labels == k].mean(0) for k in train_labels.unique()}
-        means = torch.stack([of_class.get(int(k), train.mean(0)) for k in labels])
+        return torch.stack([of_class.get(int(k), train.mean(0)) for k in labels])
+
     return {
-        "class_mean": means,
-        "nearest_shape": train[most_alike(train, damaged, (~hidden).float(), 1)[:, 0]],
-        "blurred_visible": _blurred(train, damaged, hidden, observation),
+        "class_mean": mean,
+        "nearest_shape": lambda: train[most_alike(train, damaged, (~hidden).float(), 1)[:, 0]],
+        "blurred_visible": lambda: _blurred(train, damaged, hidden, observation),
     }
 
 
-def refinements(train: Tensor, coarse: Tensor) -> dict[str, Tensor]:
-    """Fields [n, 1, N, N, N] of block means [n, 1, M, M, M]: repeated, trilinear, cubic, the nearest of the shapes that
-    were learned from, [m, 1, N, N, N], and five of them and trilinear."""
+def refinements(train: Tensor, coarse: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Fields [n, 1, N, N, N] of block means [n, 1, M, M, M], computed when called: repeated, trilinear, cubic, the
+    nearest of the shapes that were learned from, [m, 1, N, N, N], and five of them and trilinear."""
     side, size = train.shape[-1], coarse.shape[-1]
-    means = F.avg_pool3d(train, side // size).flatten(1)
-    order = torch.cdist(coarse.flatten(1), means).topk(min(5, len(train)), largest=False).indices
-    line = F.interpolate(coarse, (side,) * 3, mode="trilinear")
-    cubic = [ndimage.zoom(x[0].numpy(), side // size, order=3, grid_mode=True, mode="nearest") for x in coarse]
+
+    def nearest(num: int) -> Tensor:
+        """Mean of the nearest shapes."""
+        means = F.avg_pool3d(train, side // size).flatten(1)
+        order = torch.cdist(coarse.flatten(1), means).topk(min(num, len(train)), largest=False).indices
+        return train[order].mean(1)
+
+    def linear() -> Tensor:
+        return F.interpolate(coarse, (side,) * 3, mode="trilinear")
+
+    def cubic() -> Tensor:
+        made = [ndimage.zoom(x[0].numpy(), side // size, order=3, grid_mode=True, mode="nearest") for x in coarse]
+        return torch.stack([torch.from_numpy(np.asarray(x)) for x in made])[:, None]
+
     return {
-        "nearest": F.interpolate(coarse, (side,) * 3),
-        "trilinear": line,
-        "cubic": torch.stack([torch.from_numpy(np.asarray(x)) for x in cubic])[:, None],
-        "nearest_shape": train[order[:, 0]],
-        "five_shapes_and_trilinear": train[order].mean(1) + line,
+        "nearest": lambda: F.interpolate(coarse, (side,) * 3),
+        "trilinear": linear,
+        "cubic": cubic,
+        "nearest_shape": lambda: nearest(1),
+        "five_shapes_and_trilinear": lambda: nearest(5) + linear(),
     }
 
 

@@ -14,7 +14,7 @@ from data import voxels
 from data.errors import InputError
 from energies import Average, Hidden, Noisy, Observation
 from pipelines.examples import Examples
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.settings import check_there
 
 SHARE = 0.7  # of the voxels, hidden where nothing is asked

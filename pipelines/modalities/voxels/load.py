@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
 from pipelines.examples import Examples
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 SIDES = range(8, 129)  # of the cubes
 FEWEST = 20  # shapes that anything can be learned from

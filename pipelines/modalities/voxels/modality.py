@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +24,7 @@ from pipelines.measures.synthesis import Comparison, OfShapes
 from pipelines.modalities.base import Modality
 from pipelines.modalities.voxels.hide import box, half, scattered
 from pipelines.modalities.voxels.load import Load
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.report import pictures
 from pipelines.results import emptied
 
@@ -129,9 +128,11 @@ class Voxels(Modality):
             fields = self._recoveries(data, observation, operator.mask, y)
         else:
             raise InputError(f"no simple methods are known for shapes seen by {type(operator).__name__}")
-        return {name: partial(self.decided, field, observation, y) for name, field in fields.items()}
+        return {name: lambda make=make: self.decided(make(), observation, y) for name, make in fields.items()}
 
-    def _recoveries(self, data: Examples, observation: Observation, mask: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def _recoveries(
+        self, data: Examples, observation: Observation, mask: Tensor, y: Tensor
+    ) -> dict[str, Callable[[], Tensor]]:
         labels = data.validation_labels
         labels = labels[: len(y)] if labels is not None and len(labels) >= len(y) > 1 else None
         hidden = mask.expand_as(y)
