@@ -7,19 +7,64 @@ depend on where things are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.examples import Examples
 from pipelines.measures.metrics import spectrum
+from pipelines.stage import Run
 
 LAGS = (1, 2, 4, 8)  # pixels
 PATCH = 8  # pixels a side of the patches that are looked for in the photograph
 PATCHES = 1500  # that are looked for
 FAINT = 1e-8  # power of nothing, for decibels: a thousandth of the rounding to bytes
+
+
+@dataclass(frozen=True, eq=False)
+class OfTexture:
+    """Compares textures with the photograph that they were learned from, of which there is one, and all of it was seen.
+
+    Attributes:
+        data: the photograph.
+        run: gives randomness.
+    """
+
+    distance: ClassVar[str | None] = None
+
+    data: Examples
+    run: Run
+
+    def __call__(self, x: Tensor) -> dict[str, float]:
+        """`compare` of textures [n, C, H, W], the mean."""
+        truth = self.data.x()[0]
+        found = [compare(one, truth, side_of(truth, one), self.run.generator("texture")) for one in x]
+        return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+
+    def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
+        """Of samples, the photograph's own halves, noise with its spectrum, and the photograph again and again."""
+        truth = self.data.x()[0]
+        side, (height, width) = side_of(truth, samples[0]), samples.shape[2:]
+        found: dict[str, Any] = {"samples": self(samples)}
+        found["real"] = between_halves(truth, side, self.run.generator("halves"))
+        others = rivals(truth, height, width, self.run)
+        return found | {name: compare(x, truth, side, self.run.generator(name)) for name, x in others.items()}
+
+
+def rivals(photograph: Tensor, height: int, width: int, run: Run) -> dict[str, Tensor]:
+    """The simple ways to make more of a photograph, [C, height, width] each."""
+    return {
+        "tiled_photograph": tiled(photograph, height, width),
+        "random_phase_noise": random_phase(photograph, height, width, run.generator("random phase")),
+    }
+
+
+def side_of(photograph: Tensor, x: Tensor) -> int:
+    """Of the windows that a texture x [C, H, W] is compared in."""
+    return min(min(photograph.shape[1:]) // 2, *x.shape[1:])
 
 
 def describe(x: Tensor) -> dict[str, Any]:
@@ -94,16 +139,6 @@ def random_phase(photograph: Tensor, height: int, width: int, rng: torch.Generat
     phase = noise / noise.abs().clamp(min=1e-12)
     canvas = F.pad(spot, (0, width - w, 0, height - h))
     return (mean + torch.fft.ifft2(torch.fft.fft2(canvas) * phase).real).clamp(-1, 1)
-
-
-def table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Results of `compare` by name, as lines whose columns line up."""
-    columns = {"mean": 1, "std": 1, "correlation": 3, "spectrum_db": 2, "patches": 1}
-    lines = [f"{'difference to the photograph':30}" + "".join(f"{name:>13}" for name in columns)]
-    for name, scores in found.items():
-        label = name.replace("_", " ")
-        lines.append(f"{label:30}" + "".join(f"{scores[key]:13.{digits}f}" for key, digits in columns.items()))
-    return "\n".join(lines)
 
 
 def _correlation(levels: Tensor, lag: int, axis: int) -> float:

@@ -14,16 +14,22 @@ from data import images
 from pipelines.measures import tables
 from pipelines.measures.recovery import gain_key
 from pipelines.modalities.base import Modality
-from pipelines.pipeline import Run
 from pipelines.posterior import WAYS
 from pipelines.report import Report
 from pipelines.report.report import Best
 from pipelines.report.reporting import details, long_chains
+from pipelines.stage import Run
 
 UNITS = {"psnr": "PSNR, dB", "mae": "MAE, 0-255"}
 BEST: dict[str, Best] = {
     "psnr": "max", "mae": "min", "ssim": "max", "iou": "max", "voxel_error": "min", "mse": "min",
 }  # fmt: skip
+TAKES = (
+    "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "sampling",
+    "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown", "grid",
+    "verdicts", "metrics", "summary",
+)  # fmt: skip
+"""Values that an export writes and reports, where they are there."""
 FEW = 200  # x to judge by
 WRONG = 20  # x that are not what was asked for, at most
 PATHS = 4  # on a sheet, at most
@@ -52,6 +58,45 @@ def show(report: Report, root: Path, sheets: Mapping[str, np.ndarray], captions:
     for name, picture in sheets.items():
         images.write(root / f"{name}.png", picture)
         report.image(picture, captions.get(name, tables.words(name)))
+
+
+def write(
+    report: Report, values: Mapping[str, Any], modality: Modality, run: Run, num: int, shown: int, columns: int
+) -> None:
+    """Write what was recovered, composed, interpolated or made again as files, with sheets, and say in the report how
+    good it is.
+
+    Args:
+        report: what to add to.
+        values: of a pipeline: data, source, and what there is.
+        modality: of the data.
+        run: gives the folder.
+        num: x to write as files, at most.
+        shown: x on a sheet of a recovery, or of reconstructions.
+        columns: x beside each other on a sheet of samples.
+    """
+    root, source, one = run.root, values["source"], modality.noun.removesuffix("s")
+    if "recovered" in values:
+        modality.write(values["recovered"][:num], root / "recovered", one, source)
+        recovery(report, values, modality)
+        rows = recovery_rows(values, modality)
+        show(report, root, {"contact_sheet": modality.sheet(rows, shown)}, {"contact_sheet": ", ".join(rows)})
+    if "composition" in values:
+        modality.write(values["samples"][:num], root / "samples", "sample", source)
+        if "recovered" not in values:
+            show(report, root, {"samples": modality.grid(values["samples"][:100], columns)}, {})
+        composition(report, values, modality, root, columns)
+    if "paths" in values:
+        for number, path in enumerate(values["paths"][:num]):
+            modality.write(path, root / f"path_{number:02d}", "frame", source)
+        paths(report, values, modality)
+        sheet = modality.sheet(path_rows(values), values["paths"].shape[1])
+        show(report, root, {"contact_sheet": sheet}, {"contact_sheet": "paths above cross-fades of the same ends"})
+    if "reconstructions" in values:
+        modality.write(values["reconstructions"][:num], root / "reconstructions", one, source)
+        reconstructions(report, values, modality)
+        sheet = modality.sheet(reconstruction_rows(values), shown)
+        show(report, root, {"contact_sheet": sheet}, {"contact_sheet": "the difference is grey where there is none"})
 
 
 # -------------------------------------------------------------------------------------- recovery

@@ -13,8 +13,8 @@ from data import images
 from data.errors import InputError
 from energies.observation import Observation
 from pipelines.modalities import views
-from pipelines.pipeline import Run
 from pipelines.settings import check_there
+from pipelines.stage import Run
 
 WHITE = 0.0  # levels above are hidden by a mask: half of the way to white
 

@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.packing import label_columns
 from data.scenes import ATTRIBUTES, held_out
 from pipelines.examples import Examples, to_levels
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 FEWEST = 20  # pictures that anything can be learned from
 LARGEST = 256  # pixels a side that can be learned from

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from data import images
 from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.lessons import Observe, Task, hides, sees
-from pipelines.measures import baselines
+from pipelines.measures import baselines, composition
+from pipelines.measures.attributes import Attributes
+from pipelines.measures.synthesis import Comparison, OfPictures
+from pipelines.measures.textures import OfTexture
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
 from pipelines.report import pictures
 from pipelines.results import emptied
-
-if TYPE_CHECKING:
-    from pipelines.measures.synthesis import Comparison
-    from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 MOST = 20_000  # pictures among which the nearest is looked for
 
@@ -51,7 +51,16 @@ class Images(Modality):
         return baselines.baselines(data.x("train", slice(MOST)), observation, y)
 
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
-        return None
+        """In the features of a classifier, which is learned; of textures by statistics."""
+        if data.single:
+            return OfTexture(data, run)
+        return OfPictures.fit(data, run) if learn else None
+
+    def attributes(self, data: Examples, source: Mapping[str, Any], asked: Collection[str], run: Run) -> Attributes:
+        """Learned from scenes of all combinations where the pictures are scenes, else from those to learn from."""
+        if source["name"] == "scenes" and data.shape[0] == 3:
+            return composition.attributes_of_scenes(data, run)
+        return composition.attributes(data, asked, run)
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
         clips = {label: x[:num].expand(-1, 3, -1, -1).movedim(0, 1) for label, x in rows.items()}

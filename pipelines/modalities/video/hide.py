@@ -16,8 +16,8 @@ from data import video
 from data.errors import InputError
 from energies.observation import Observation
 from pipelines.modalities import views
-from pipelines.pipeline import Run
 from pipelines.settings import check_there
+from pipelines.stage import Run
 
 MOTION = 1 / 8  # of its longer side, how far a moving region goes in a frame
 MASKS = ("pixels", "frames", "region", "every", "box")

@@ -16,7 +16,7 @@ from data import moving, procedural, video
 from data.errors import InputError
 from data.frames import parse_size
 from pipelines.examples import Examples, to_levels
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 SMALLEST = 8  # pixels a side
 LARGEST = 64  # pixels a side of clips of a set

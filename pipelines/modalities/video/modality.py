@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -16,15 +16,13 @@ from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.lessons import Task
 from pipelines.measures import baselines
+from pipelines.measures.synthesis import Comparison, OfClips
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
 from pipelines.modalities.images.modality import MOST, seen_in_part
 from pipelines.report import pictures
 from pipelines.results import emptied
-
-if TYPE_CHECKING:
-    from pipelines.measures.synthesis import Comparison
-    from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 
 class Video(Modality):
@@ -35,7 +33,7 @@ class Video(Modality):
     axes: ClassVar[int] = 3
 
     def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
-        """pixels, box, frames, every, average, grey, blur and noise, as `hide` has them."""
+        """pixels, box, frames, average, grey, blur and noise, as `hide` has them."""
         size = shape[1:]
 
         def frames(rng: torch.Generator) -> Tensor:
@@ -44,9 +42,7 @@ class Video(Modality):
             hidden[:, views.inner_frames(size[0], num, rng)] = True
             return hidden
 
-        masks = views.masks(size) | {"frames": frames}
-        masks |= {f"every{k}": lambda rng, k=k: views.between(size, k) for k in views.FACTORS if k < size[0]}
-        return seen_in_part(shape, names, masks)
+        return seen_in_part(shape, names, views.masks(size) | {"frames": frames})
 
     def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
         """psnr in dB, mae of 0 to 255, and ssim of the frames."""
@@ -70,7 +66,8 @@ class Video(Modality):
         return {name: lambda name=name: baselines.estimate(name, y[0], hidden, rng(name))[None] for name in names}
 
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
-        return None
+        """By how much neighbouring pixels and frames differ; nothing has to be learned."""
+        return OfClips(data)
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
         """Each clip a row of its frames, those of a number below each other."""

@@ -1,0 +1,105 @@
+"""Write what a person looks at: videos, contact sheets and a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from data import images, video
+from data.frames import from_uint8
+from energies import Hidden, Noisy
+from pipelines.measures import metrics
+from pipelines.modalities.video.modality import MODALITY
+from pipelines.report import Report, pictures, products
+from pipelines.results import save_energy
+from pipelines.stage import Run
+
+COLUMNS = 2  # strips of frames beside each other
+COMPARED = "Mean absolute differences of neighbouring pixels and of neighbouring frames, 0-255."
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the clips that were recovered, made, composed, or made again as MP4 files, the sheets, the report and the
+    energy into the run's folder. A single recovered clip is also written without loss, and beside what was seen."""
+
+    needs: ClassVar[tuple[str, ...]] = ("data", "source", "energy")
+    takes: ClassVar[tuple[str, ...]] = products.TAKES
+    gives: ClassVar[tuple[str, ...]] = ("summary",)
+
+    num: int = 16
+    """Clips to write as files, at most."""
+
+    shown: int = 3
+    """Clips in a sheet, and in the report of new ones."""
+
+    frames: int = 8
+    """Frames that the sheet of a single clip shows."""
+
+    def __post_init__(self) -> None:
+        if self.num < 0 or self.shown < 1 or self.frames < 1:
+            got = f"{self.num}, {self.shown} and {self.frames}"
+            raise ValueError(f"num must not be negative, shown and frames 1 or more, got {got}")
+
+    def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        report = Report(products.title(values, MODALITY))
+        rest = values
+        if "recovered" in values and values["data"].single:
+            self._recovered(report, values, run)
+            rest = {name: value for name, value in values.items() if name != "recovered"}
+        products.write(report, rest, MODALITY, run, self.num, self.shown, COLUMNS)
+        if products.title(values, MODALITY).startswith("Synthesis"):
+            self._samples(report, values, run)
+        products.finish(report, values, run)
+        save_energy(values["energy"], run.root)
+        return {"summary": values.get("summary", "")}
+
+    def _recovered(self, report: Report, values: dict[str, Any], run: Run) -> None:
+        """Of a single clip, [3, T, H, W]: as videos, and frames of which something is hidden."""
+        products.recovery(report, values, MODALITY)
+        root, fps = run.root, values["source"]["fps"]
+        recovered = values["recovered"][0]
+        video.write(root / "recovered.mp4", recovered, fps)
+        video.write(root / "recovered.mkv", recovered, fps, lossless=True)
+        rows = {name: x[0] for name, x in products.recovery_rows(values, MODALITY).items()}
+        if not values["truth_known"]:
+            rows = {"input": values["targets"][0]} | rows
+        rows |= {name: way["mean"][0] for name, way in list(values["ways"].items())[1:]}
+        panels = {name: x for name, x in rows.items() if name != "one sample"}
+        video.write(root / "comparison.mp4", pictures.side_by_side(panels), fps)
+        if values.get("spread") is not None:
+            rows["spread"] = from_uint8(pictures.heatmap(values["spread"][0].mean(0)))
+        sheet = pictures.contact_sheet(rows, frames=self._telling(values))
+        images.write(root / "contact_sheet.png", sheet)
+        report.video(root / "comparison.mp4", ", ".join(panels))
+        report.image(sheet, f"{', '.join(rows)}: frames of which something is hidden")
+
+    def _telling(self, values: dict[str, Any]) -> list[int]:
+        """Frames of which something is hidden, spread evenly."""
+        observation, num = values["observation"], values["targets"].shape[2]
+        inner = observation.operator if isinstance(observation, Noisy) else observation
+        hidden = torch.ones(num, dtype=torch.bool)
+        if isinstance(inner, Hidden) and bool(inner.mask.any()):
+            hidden = inner.mask[0, 0].flatten(1).any(1)
+        found = hidden.nonzero().flatten()
+        return sorted({int(found[i]) for i in torch.linspace(0, len(found) - 1, self.frames).round().long()})
+
+    def _samples(self, report: Report, values: dict[str, Any], run: Run) -> None:
+        """Of new clips."""
+        data, samples = values["data"], values["samples"]
+        MODALITY.write(samples[: self.num], run.root / "samples", "sample", values["source"])
+        products.synthesis(report, values, MODALITY, COMPARED)
+        real = data.x("train" if data.single else "validation", slice(self.shown))
+        rows: dict[str, Tensor] = {f"data {k}": clip for k, clip in enumerate(real)}
+        rows |= {f"sample {k}": clip for k, clip in enumerate(samples[: self.shown])}
+        sheet = pictures.contact_sheet(rows, frames=self.frames)
+        products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": "the data above the samples"})
+        for number in range(min(self.num, self.shown, len(samples))):
+            report.video(run.root / "samples" / f"sample_{number:03d}.mp4", f"sample {number}")
+        if data.single:
+            for axis in ("spatial", "temporal"):
+                curves = {name: metrics.spectrum(clip)[axis] for name, clip in rows.items()}
+                report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
