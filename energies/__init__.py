@@ -20,10 +20,12 @@ from energies.joint import EncoderLogits, JointEnergy, NoisyClassifier
 from energies.networks.convnet import GenerativeConvNet
 from energies.networks.encoder import EncoderEnergy
 from energies.networks.residual import ResidualEnergy
-from energies.observation import Average, Blur, Grey, Hidden, Noisy, Observation, Stacked
+from energies.noisy import Noisy
+from energies.observation import Average, Blur, Grey, Hidden, Observation
 from energies.references import ClipReference, Context, DataReference, LocalReference
 from energies.saving import Stored, load_module
 from energies.schedule import Schedule
+from energies.stacked import Stacked
 from energies.symmetry import Flip, Invariant, Tiled, Turn, invariant, tiled
 
 __all__ = [

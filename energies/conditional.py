@@ -51,7 +51,7 @@ class ConditionalEnergy(Family):
         depths: Sequence[int] = (2, 3),
         stride: Sequence[int] = (1, 2, 2),
     ) -> None:
-        super().__init__()
+        super().__init__(noisy=True)
         self.dims = len(stride)
         if self.dims not in (2, 3):
             raise ValueError(f"stride must be of two axes or three, got {list(stride)}")
@@ -95,10 +95,6 @@ class ConditionalEnergy(Family):
     def context(self) -> Context:
         """That is bound; else that of nothing seen."""
         return self.reference.free(1) if self._context is None else self._context
-
-    @property
-    def noisy(self) -> bool:
-        return True
 
     @property
     def per_sample(self) -> bool:
@@ -173,4 +169,4 @@ class AmortisedPosterior(Conditioned):
     def posterior_mean(self) -> Tensor:
         """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y."""
         mean = self.energy.posterior_mean().to(self.energy.context.estimate.dtype)
-        return self.observation.project(mean, self.y) if self.observation.holds else mean
+        return self.observation.project(mean, self.y)

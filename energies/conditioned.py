@@ -9,7 +9,8 @@ from torch import Tensor
 
 from energies.energy import Energy, check_part
 from energies.family import Family
-from energies.observation import Hidden, Measurement, Observation, Stacked
+from energies.observation import Hidden, Measurement, Observation
+from energies.stacked import Stacked
 
 
 class Conditioned(Family):
@@ -91,26 +92,22 @@ class Conditioned(Family):
         return self.energy(x) + self.observation.misfit(x, _like(self.y, x), self._deviation(x))
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        v = self.energy.tangent(v, scale)
-        return self.observation.tangent(v, scale) if self.observation.holds else v
+        return self.observation.tangent(self.energy.tangent(v, scale), scale)
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest x that the measurement allows; at a noise level x itself, since A x holds noise of the start."""
         x = self.energy.project(x)
-        if self.level is not None or not self.observation.holds:
-            return x
-        return self.observation.project(x, _like(self.y, x))
+        return x if self.level is not None else self.observation.project(x, _like(self.y, x))
 
     def denoise(self, x: Tensor, *, slope: Tensor | None = None, create_graph: bool = False) -> Tensor:
         """Expected clean x of which y is seen, exactly where it was."""
         x = super().denoise(x, slope=slope, create_graph=create_graph)
-        return self.observation.project(x, _like(self.y, x), self.scale) if self.observation.holds else x
+        return self.observation.project(x, _like(self.y, x), self.scale)
 
     def start(self, noise: Tensor, level: float) -> Tensor:
         """From the mean that the measurement allows."""
         x = self.prior.start(torch.zeros_like(noise), level)
-        seen = self.observation.project(x, _like(self.y, x), self.scale) if self.observation.holds else x
-        return seen + (self.prior.start(noise, level) - x)
+        return self.observation.project(x, _like(self.y, x), self.scale) + (self.prior.start(noise, level) - x)
 
     @property
     def constrained(self) -> bool:

@@ -19,11 +19,15 @@ class Family(Energy):
     """Base of energies E(x; label, level), of which either may be missing.
 
     At level tau the energy is that of x + tau s z, z standard normal and s the `scale`. A family that is `noisy` must
-    be bound with `at` before it is an energy of x. A subclass reads `codes` and `sigma` in its forward, and defines
-    `mean` and `spread` where it is noisy.
+    be bound with `at` before it is an energy of x. A subclass reads `codes` and `sigma` in its forward; where it is
+    noisy it gives `mean` and `spread` here, or overrides them.
 
     Args:
         num_classes: of labels; 0: it knows none.
+        noisy: whether it is a family over noise levels.
+        mean: of the data [*event], a buffer; None: it is not known.
+        spread: root mean square of the data about the mean; None: it is not known.
+        scale: s, a buffer that broadcasts with x; None: the unit of x.
 
     Attributes:
         classes: names of the labels, where they are known.
@@ -31,8 +35,21 @@ class Family(Energy):
         level: that is bound, one or one a sample [B]; None: none is.
     """
 
-    def __init__(self, num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        num_classes: int = 0,
+        *,
+        noisy: bool = False,
+        mean: Tensor | None = None,
+        spread: float | None = None,
+        scale: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self._noisy, self._spread = noisy, spread
+        self._mean: Tensor | None
+        self._scale: Tensor | None
+        self.register_buffer("_mean", mean)
+        self.register_buffer("_scale", scale)
         self.num_classes = num_classes
         self.classes: tuple[str, ...] = ()
         self.label: Tensor | None = None
@@ -41,7 +58,7 @@ class Family(Energy):
     @property
     def noisy(self) -> bool:
         """Whether it is a family over noise levels."""
-        return False
+        return self._noisy
 
     @property
     def per_sample(self) -> bool:
@@ -50,17 +67,21 @@ class Family(Energy):
     @property
     def mean(self) -> Tensor:
         """Mean of the data [*event], where noise is centred. RuntimeError: it is not known."""
-        raise RuntimeError(f"{type(self).__name__} does not know the mean of its data")
+        if self._mean is None:
+            raise RuntimeError(f"{type(self).__name__} does not know the mean of its data")
+        return self._mean
 
     @property
     def spread(self) -> float:
         """Root mean square of the data about the mean. RuntimeError: it is not known."""
-        raise RuntimeError(f"{type(self).__name__} does not know the spread of its data")
+        if self._spread is None:
+            raise RuntimeError(f"{type(self).__name__} does not know the spread of its data")
+        return self._spread
 
     @property
     def scale(self) -> Tensor | None:
         """s, the unit of the noise levels, broadcasting with x; None: the unit of x."""
-        return None
+        return self._scale
 
     @property
     def width(self) -> float:

@@ -22,11 +22,13 @@ from energies.conditioned import Conditioned
 from energies.diagnostics import Monitor
 from energies.energy import Energy
 from energies.family import Family
-from energies.observation import Hidden, Noisy, Observation, Stacked
+from energies.noisy import Noisy
+from energies.observation import Hidden, Observation
 from energies.samplers.langevin import Langevin
 from energies.samplers.state import Rng, normal
 from energies.sampling import LevelSampler, sample
 from energies.schedule import Schedule, geometric
+from energies.stacked import Stacked
 
 
 @dataclass(frozen=True)

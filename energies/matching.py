@@ -125,7 +125,7 @@ def matched(
         before, power = power, _dot(residual, residual)
         direction = _minus(residual, direction, -(power / before.clamp(min=1e-12)).clamp(max=1))
     clean = clean + change if bound is None else (clean + change).clamp(-bound, bound)
-    return observation.project(clean, y, scale) if observation.holds else clean
+    return observation.project(clean, y, scale)
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:

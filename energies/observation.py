@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from energies.linear import blur_response, inverse, reciprocal, to_cosines
-from energies.samplers.state import Rng, normal
+from energies.samplers.state import Rng
 
 Measurement = Any
 """A tensor [B, ...], or, of measurements that are stacked, a tuple of them."""
@@ -51,7 +51,7 @@ class Observation(ABC):
         """
 
         def covariance(z: Tensor) -> Tensor:
-            return ridge * z + self.observe(_times(self.adjoint(z), scale, 2))
+            return ridge * z + self.observe(times(self.adjoint(z), scale, 2))
 
         return inverse(covariance, r, lambda z: self.precondition(z, ridge, scale))
 
@@ -68,12 +68,19 @@ class Observation(ABC):
         return _both(lambda part, _: torch.zeros_like(part), q, q)
 
     def project(self, x: Tensor, y: Measurement, scale: Tensor | None = None) -> Tensor:
-        """The point of {x: A x = y} nearest to x in units of the scale: x + S^2 A^T solve(y - A x)."""
-        return x + _times(self.adjoint(self.solve(y - self.observe(x), 0.0, scale)), scale, 2)
+        """The point of {x: A x = y} nearest to x in units of the scale: x + S^2 A^T solve(y - A x).
+
+        x itself where nothing is held.
+        """
+        if not self.holds:
+            return x
+        return x + times(self.adjoint(self.solve(self.residual(x, y), 0.0, scale)), scale, 2)
 
     def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        """The part of v in the null space of A S: v - S A^T solve(A S v)."""
-        return v - _times(self.adjoint(self.solve(self.observe(_times(v, scale)), 0.0, scale)), scale)
+        """The part of v in the null space of A S: v - S A^T solve(A S v). v itself where nothing is held."""
+        if not self.holds:
+            return v
+        return v - times(self.adjoint(self.solve(self.observe(times(v, scale)), 0.0, scale)), scale)
 
     def misfit(self, x: Tensor, y: Measurement, scale: Tensor | None = None) -> Tensor:
         """Minus the log-likelihood of y [B], less its constant; 0 where y is exact, since `project` holds x to it.
@@ -106,7 +113,8 @@ def _both(work: Callable[[Tensor, Tensor], Tensor], a: Measurement, b: Measureme
     return work(a, b)
 
 
-def _times(x: Tensor, scale: Tensor | None, power: int = 1) -> Tensor:
+def times(x: Tensor, scale: Tensor | None, power: int = 1) -> Tensor:
+    """x times a power of the scale, where there is one."""
     return x if scale is None else x * scale**power
 
 
@@ -192,7 +200,7 @@ class Average(Observation):
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + the mean of s^2 over the block / its size)."""
-        power = self.observe(_times(torch.ones_like(self.repeat(r)), scale, 2))
+        power = self.observe(times(torch.ones_like(self.repeat(r)), scale, 2))
         return r * reciprocal(ridge + power / math.prod(self.factor))
 
     def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
@@ -237,7 +245,7 @@ class Grey(Observation):
 
     def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
         """r / (ridge + the sum over the channels of weight^2 s^2)."""
-        along = _times(self.adjoint(torch.ones_like(r)), scale)
+        along = times(self.adjoint(torch.ones_like(r)), scale)
         return r * reciprocal(ridge + along.square().sum(1, keepdim=True))
 
     def precondition(self, r: Tensor, ridge: float, scale: Tensor | None) -> Tensor:
@@ -330,182 +338,3 @@ class Blur(Observation):
 
     def _filter(self, x: Tensor, factor: Tensor) -> Tensor:
         return to_cosines(to_cosines(x, self.axes) * factor, self.axes, back=True)
-
-
-@dataclass(frozen=True)
-class Noisy(Observation):
-    """Measurements with Gaussian noise, y = A x + noise n: they hold nothing fast, and have a likelihood.
-
-    Attributes:
-        operator: A, an exact one.
-        noise: standard deviation of every element of y.
-
-    Raises:
-        ValueError: the noise is not positive, or the operator is noisy or stacked.
-    """
-
-    operator: Observation
-    noise: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.noise < math.inf:
-            raise ValueError(f"noise must be positive; got {self.noise}; an exact measurement is the operator alone")
-        if isinstance(self.operator, Stacked) or not self.operator.exact:
-            raise ValueError("noise is added to one exact operator; in a stack, each part has its own")
-
-    @property
-    def exact(self) -> bool:
-        return False
-
-    def observe(self, x: Tensor) -> Tensor:
-        """A x, without noise."""
-        return self.operator.observe(x)
-
-    def residual(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.operator.residual(x, y)
-
-    def noisily(self, q: Tensor) -> Tensor:
-        return self.noise**2 * q
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self.operator.adjoint(y)
-
-    def solve(self, r: Tensor, ridge: float = 0.0, scale: Tensor | None = None) -> Tensor:
-        return self.operator.solve(r, ridge, scale)
-
-    def project(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
-        """x: nothing is held."""
-        return x
-
-    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        """v: nothing is held."""
-        return v
-
-    def misfit(self, x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
-        """(1/2) r^T (noise^2 + A S^2 A^T)^-1 r [B], r = y - A x; S = 0 where x is clean."""
-        r = y - self.observe(x)
-        carried = x.new_zeros(()) if scale is None else scale  # None would be S = 1 for `solve`
-        return (r * self.solve(r, self.noise**2, carried)).flatten(1).sum(1) / 2
-
-    def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        y = self.observe(x)
-        return y + self.noise * normal(y, rng)
-
-    def rows(self, index: Tensor | slice, ndim: int) -> Noisy:
-        return Noisy(self.operator.rows(index, ndim), self.noise)
-
-    def to(self, device: torch.device | str) -> Noisy:
-        return Noisy(self.operator.to(device), self.noise)
-
-
-@dataclass(frozen=True, eq=False)
-class Stacked(Observation):
-    """Several measurements of the same x, such as a part seen exactly and all of it blurred, with noise.
-
-    A measurement y is a tuple of one for each part. The exact parts are held together, and the noisy ones add up.
-    What is seen of a `Hidden` is held to the last bit: the other parts only move the rest, as if its scale were 0.
-    Exact parts that contradict each other are held as nearly as they can be, in least squares.
-
-    Attributes:
-        parts: the observations.
-
-    Raises:
-        ValueError: there are no parts, or one is a stack; y has another number of parts.
-    """
-
-    parts: tuple[Observation, ...]
-
-    def __post_init__(self) -> None:
-        if not self.parts or any(isinstance(part, Stacked) for part in self.parts):
-            raise ValueError("a stack needs one part or more, and no part is a stack: list all parts in one")
-
-    @property
-    def exact(self) -> bool:
-        return all(part.exact for part in self.parts)
-
-    @property
-    def holds(self) -> bool:
-        return any(part.exact for part in self.parts)
-
-    def observe(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part.observe(x) for part in self.parts)
-
-    def adjoint(self, y: tuple[Tensor, ...]) -> Tensor:
-        """The sum of the parts' own."""
-        return torch.stack([part.adjoint(one) for part, one in self._pairs(y)]).sum(0)
-
-    def solve(self, r: tuple[Tensor, ...], ridge: float = 0.0, scale: Tensor | None = None) -> tuple[Tensor, ...]:
-        """(ridge + A S^2 A^T)^-1 r of all parts together, noisy ones included, by conjugate residuals.
-
-        The parts' own preconditioners precondition it (block Jacobi).
-        """
-        shapes = [one.shape[1:] for _, one in self._pairs(r)]
-
-        def apply(z: Tensor) -> Tensor:
-            return ridge * z + _joined(self.observe(_times(self.adjoint(_apart(z, shapes)), scale, 2)))
-
-        def near(z: Tensor) -> Tensor:
-            return _joined(part.precondition(one, ridge, scale) for part, one in self._pairs(_apart(z, shapes)))
-
-        return _apart(inverse(apply, _joined(r), near), shapes)
-
-    def project(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
-        others = []
-        for part, one in self._pairs(y):
-            if isinstance(part, Hidden):
-                x, scale = part.project(x, one), part.tangent(torch.ones_like(x) if scale is None else scale)
-            elif part.exact:
-                others.append((part, one))
-        if len(others) < 2:
-            return others[0][0].project(x, others[0][1], scale) if others else x
-        held = Stacked(tuple(part for part, _ in others))
-        r = tuple(one - part.observe(x) for part, one in others)
-        return x + _times(held.adjoint(held.solve(r, 0.0, scale)), scale, 2)
-
-    def tangent(self, v: Tensor, scale: Tensor | None = None) -> Tensor:
-        others = []
-        for part in self.parts:
-            if isinstance(part, Hidden):
-                v, scale = part.tangent(v), part.tangent(torch.ones_like(v) if scale is None else scale)
-            elif part.exact:
-                others.append(part)
-        if len(others) < 2:
-            return others[0].tangent(v, scale) if others else v
-        held = Stacked(tuple(others))
-        return v - _times(held.adjoint(held.solve(held.observe(_times(v, scale)), 0.0, scale)), scale)
-
-    def residual(self, x: Tensor, y: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(part.residual(x, own) for part, own in self._pairs(y))
-
-    def noisily(self, q: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(part.noisily(own) for part, own in self._pairs(q))
-
-    def misfit(self, x: Tensor, y: tuple[Tensor, ...], scale: Tensor | None = None) -> Tensor:
-        """The sum of the parts' own [B]; with a scale, as if the noise of x were drawn for each part anew."""
-        return torch.stack([part.misfit(x, one, scale) for part, one in self._pairs(y)]).sum(0)
-
-    def sample(self, x: Tensor, rng: Rng) -> tuple[Tensor, ...]:
-        return tuple(part.sample(x, rng) for part in self.parts)
-
-    def rows(self, index: Tensor | slice, ndim: int) -> Stacked:
-        return Stacked(tuple(part.rows(index, ndim) for part in self.parts))
-
-    def to(self, device: torch.device | str) -> Stacked:
-        return Stacked(tuple(part.to(device) for part in self.parts))
-
-    def _pairs(self, y: tuple[Tensor, ...]) -> list[tuple[Observation, Tensor]]:
-        if not isinstance(y, tuple) or len(y) != len(self.parts):
-            got = f"{len(y)} in a tuple" if isinstance(y, tuple) else type(y).__name__
-            raise ValueError(f"a stack of {len(self.parts)} parts needs a tuple of as many measurements; got {got}")
-        return list(zip(self.parts, y, strict=True))
-
-
-def _joined(parts: Iterable[Tensor]) -> Tensor:
-    """Tensors [B, ...] in one [B, n]."""
-    return torch.cat([part.flatten(1) for part in parts], 1)
-
-
-def _apart(joined: Tensor, shapes: list[torch.Size]) -> tuple[Tensor, ...]:
-    """What `_joined` joined."""
-    pieces = joined.split([shape.numel() for shape in shapes], 1)
-    return tuple(piece.reshape(-1, *shape) for piece, shape in zip(pieces, shapes, strict=True))

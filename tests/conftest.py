@@ -20,21 +20,8 @@ class Family(family.Family):
     """Of N(mean, spread^2) with noise of the level."""
 
     def __init__(self, mean: list[float], spread: float) -> None:
-        super().__init__()
-        self._mean, self._spread = torch.tensor(mean), spread
+        super().__init__(noisy=True, mean=torch.tensor(mean), spread=spread)
         self.event_shape = (len(mean),)
-
-    @property
-    def noisy(self) -> bool:
-        return True
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def spread(self) -> float:
-        return self._spread
 
     def forward(self, x: Tensor) -> Tensor:
         variance = self.spread**2 + self.sigma(x) ** 2

@@ -311,16 +311,9 @@ def test_an_energy_without_a_floor_explodes():
 class Normals(Family):
     """Normal deviates of deviation 0.1 with noise of the level; `fall` lowers the energy at every level."""
 
-    noisy = True
-    spread = 0.1
-
     def __init__(self, fall: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(noisy=True, mean=torch.zeros(6), spread=0.1)
         self.fall = fall
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.zeros(6)
 
     def forward(self, x: Tensor) -> Tensor:
         sigma = self.sigma(x)

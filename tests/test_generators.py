@@ -29,21 +29,9 @@ class Family(family.Family):
     """Independent Gaussians N(mean, std^2) and what noise of a level makes of them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(noisy=True, mean=MEAN, spread=float(STD.square().mean().sqrt()))
         self.std = STD
         self.event_shape = (3,)
-
-    @property
-    def noisy(self) -> bool:
-        return True
-
-    @property
-    def mean(self) -> Tensor:
-        return MEAN
-
-    @property
-    def spread(self) -> float:
-        return float(self.std.square().mean().sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
         level = 0.0 if self.level is None else self.sigma(x)  # of clean x where none is bound: for chains

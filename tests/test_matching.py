@@ -27,35 +27,21 @@ OBSERVATIONS = {
 class Normal(Family):
     """N(mean, covariance) over [3, 2, 2], its noise in units of the scale."""
 
-    noisy = True
-
     def __init__(self, scale: Tensor | None = None) -> None:
-        super().__init__()
         rng = torch.Generator().manual_seed(0)
         root = torch.randn(12, 12, generator=rng) / 12**0.5
-        self.covariance = root @ root.T + 0.1 * torch.eye(12)
-        self._mean, self._scale = 0.3 * torch.randn(SHAPE, generator=rng), scale
+        covariance, mean = root @ root.T + 0.1 * torch.eye(12), 0.3 * torch.randn(SHAPE, generator=rng)
+        super().__init__(noisy=True, mean=mean, spread=float(covariance.diagonal().mean().sqrt()), scale=scale)
+        self.covariance = covariance
         self.event_shape = SHAPE
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def spread(self) -> float:
-        return float(self.covariance.diagonal().mean().sqrt())
-
-    @property
-    def scale(self) -> Tensor | None:
-        return self._scale
 
     def noise(self) -> Tensor:
         """Covariance of the noise at the bound level."""
-        s = torch.ones(SHAPE) if self._scale is None else self._scale.expand(SHAPE)
+        s = torch.ones(SHAPE) if self.scale is None else self.scale.expand(SHAPE)
         return torch.diag((float(self.level) * s.flatten()) ** 2)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        d = (x - self._mean).flatten(1)
+        d = (x - self.mean).flatten(1)
         return ((d @ torch.linalg.inv(self.covariance + self.noise())) * d).sum(1) / 2
 
 

@@ -29,21 +29,8 @@ class Family(family.Family):
     """Gaussians about the mean, precision theta, or at noise levels N(mean, 1 / theta + level^2); only theta learns."""
 
     def __init__(self, theta: float, mean: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(noisy=True, mean=torch.tensor(mean), spread=max(theta, 0.01) ** -0.5)
         self.theta = nn.Parameter(torch.tensor(theta))
-        self._mean, self._spread = torch.tensor(mean), max(theta, 0.01) ** -0.5
-
-    @property
-    def noisy(self) -> bool:
-        return True
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def spread(self) -> float:
-        return self._spread
 
     def forward(self, x: Tensor) -> Tensor:
         level = 0.0 if self.level is None else self.sigma(x)

@@ -27,34 +27,23 @@ MASK = torch.tensor([[[True, True], [False, True]]])
 class GaussianFamily(Family):
     """N(m, C) over x [3, 2, 2], with noise of the level in units of the scale."""
 
-    noisy = True  # type: ignore[assignment]
-
     def __init__(self, scaled: bool = False) -> None:
-        super().__init__()
         root = torch.randn(NUM, NUM, generator=seeded(0)) / NUM**0.5
-        self.covariance = root @ root.T + torch.diag(torch.linspace(0.05, 0.6, NUM))
-        self.centre = torch.randn(NUM, generator=seeded(1))
-        self.event_shape = SHAPE
-        self.unit = torch.linspace(0.5, 1.5, NUM).view(1, *SHAPE) if scaled else None
+        covariance = root @ root.T + torch.diag(torch.linspace(0.05, 0.6, NUM))
+        super().__init__(
+            noisy=True,
+            mean=torch.randn(NUM, generator=seeded(1)).view(SHAPE),
+            spread=float(covariance.diagonal().mean().sqrt()),
+            scale=torch.linspace(0.5, 1.5, NUM).view(1, *SHAPE) if scaled else None,
+        )
+        self.covariance, self.event_shape = covariance, SHAPE
         self.precisions: dict[float, Tensor] = {}
 
-    @property
-    def mean(self) -> Tensor:
-        return self.centre.view(SHAPE)
-
-    @property
-    def spread(self) -> float:
-        return float(self.covariance.diagonal().mean().sqrt())
-
-    @property
-    def scale(self) -> Tensor | None:
-        return self.unit
-
     def forward(self, x: Tensor) -> Tensor:
-        d = x.flatten(1) - self.centre
+        d = x.flatten(1) - self.mean.flatten()
         level = float(self.level)  # type: ignore[arg-type]
         if level not in self.precisions:
-            unit = torch.ones(NUM) if self.unit is None else self.unit.flatten()
+            unit = torch.ones(NUM) if self.scale is None else self.scale.flatten()
             self.precisions[level] = (self.covariance + torch.diag((level * unit) ** 2)).inverse()
         return ((d @ self.precisions[level]) * d).sum(1) / 2
 
@@ -104,7 +93,7 @@ def noises(observation: Observation) -> Tensor:
 
 
 def measured(family: GaussianFamily, observation: Observation, seed: int = 2) -> Tensor | tuple[Tensor, ...]:
-    truth = family.centre + torch.linalg.cholesky(family.covariance) @ torch.randn(NUM, generator=seeded(seed))
+    truth = family.mean.flatten() + torch.linalg.cholesky(family.covariance) @ torch.randn(NUM, generator=seeded(seed))
     return observation.sample(truth.view(1, *SHAPE), seeded(seed + 1))
 
 
@@ -117,7 +106,7 @@ def closed_form(
     a, noise, values = a[told], noises(observation)[told], flat(y)[0, told]
     of_y = a @ family.covariance @ a.T + torch.diag(noise)
     gain = family.covariance @ a.T @ torch.linalg.pinv(of_y, rtol=1e-8, hermitian=True)
-    mean = family.centre + gain @ (values - a @ family.centre)
+    mean = family.mean.flatten() + gain @ (values - a @ family.mean.flatten())
     return mean, family.covariance - gain @ a @ family.covariance
 
 
@@ -144,7 +133,7 @@ def test_annealed_samples_are_of_the_closed_form_posterior(name: str) -> None:
     mean, covariance = closed_form(family, observation, y)
     x = annealed(family.posterior(observation, y), SLOW, STEPS, CHAINS)
     assert max(errors(x, mean, covariance)) < 5
-    assert max(errors(x, family.centre, family.covariance)) > 10, "y tells something, not all"
+    assert max(errors(x, family.mean.flatten(), family.covariance)) > 10, "y tells something, not all"
 
 
 @pytest.mark.parametrize("name", ["hidden", "average", "grey", "noisy grey"])
@@ -230,7 +219,7 @@ def test_any_sampler_runs_at_the_levels_and_comes_near_the_law(name: str) -> Non
     family, observation = GaussianFamily(scaled=True), OBSERVATIONS["mixed"]
     y = measured(family, observation)
     x = annealed(family.posterior(observation, y), Schedule(16, 5.0, 0.02, 6), SAMPLERS[name], 300)
-    near, far = errors(x, *closed_form(family, observation, y)), errors(x, family.centre, family.covariance)
+    near, far = errors(x, *closed_form(family, observation, y)), errors(x, family.mean.flatten(), family.covariance)
     assert max(near) < 8, "a few steps at each level, some of them biased"
     assert max(far) > 10
 

@@ -31,20 +31,8 @@ class NoisyNormal(Family):
     """N(mean, std^2) seen through Gaussian noise of tau * scale."""
 
     def __init__(self, mean: Tensor, std: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self._mean, self.std, self._scale = mean, std, scale
-
-    @property
-    def noisy(self) -> bool:
-        return True
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def scale(self) -> Tensor:
-        return self._scale
+        super().__init__(noisy=True, mean=mean, scale=scale)
+        self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
         return Normal(self.mean, (self.std**2 + (self.sigma(x) * self.scale) ** 2).sqrt())(x)

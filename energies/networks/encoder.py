@@ -55,19 +55,17 @@ class EncoderEnergy(Family):
         heads: int = 1,
         places: float | None = None,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, noisy=noisy, mean=torch.zeros(*shape), spread=spread)
         dims = len(shape) - 1
         if dims not in CONVOLUTIONS or len(widths) != len(depths) or not widths:
             raise ValueError(
                 f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
             )
         self.event_shape = tuple(shape)
-        self._noisy, self._spread, self.heads = noisy, spread, heads
+        self.heads = heads
         self._stride = tuple(stride or (2,) * dims)
         self._padding = _padding(shape, self._stride, len(widths))
         cells, conv = math.prod(self._stride), CONVOLUTIONS[dims]
-        self._mean: Tensor
-        self.register_buffer("_mean", torch.zeros(*shape))
         self.levels = nn.ModuleList()
         c_in = shape[0]
         for width, depth in zip(widths, depths, strict=True):
@@ -81,28 +79,16 @@ class EncoderEnergy(Family):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {**super().arguments, "shape": self.event_shape, "spread": self._spread}
-
-    @property
-    def noisy(self) -> bool:
-        return self._noisy
-
-    @property
-    def mean(self) -> Tensor:
-        return self._mean
-
-    @property
-    def spread(self) -> float:
-        return self._spread
+        return {**super().arguments, "shape": self.event_shape, "spread": self.spread}
 
     @property
     def origin(self) -> Tensor | float:
-        return self._mean
+        return self.mean
 
     def centre(self, x: Tensor) -> None:
         """Take mean and spread from data x [n, *shape]."""
-        self._mean.copy_(x.mean(0))
-        self._spread = max(float((x - self._mean).square().mean().sqrt()), 0.01)
+        self.mean.copy_(x.mean(0))
+        self._spread = max(float((x - self.mean).square().mean().sqrt()), 0.01)
 
     def resized(self, size: Sequence[int]) -> EncoderEnergy:
         """The same weights over x of another size, the mean a constant of each channel: for what is alike everywhere.
@@ -134,7 +120,7 @@ class EncoderEnergy(Family):
     def fresh(self) -> EncoderEnergy:
         """The same network with first weights, and the mean and spread of this one."""
         other = EncoderEnergy(**self.arguments)
-        other._mean.copy_(self.mean)
+        other.mean.copy_(self.mean)
         return other.to(self.mean.device)
 
     def features(self, x: Tensor) -> Tensor:

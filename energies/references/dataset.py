@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from energies.observation import Average, Blur, Grey, Hidden, Measurement, Noisy, Observation
+from energies.noisy import Noisy
+from energies.observation import Average, Blur, Grey, Hidden, Measurement, Observation
 from energies.references.context import Context, Reference
 from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred, whole_mask
 from energies.references.probabilistic_pca import ProbabilisticPCA
