@@ -1,26 +1,35 @@
 """Configuration as dataclasses: a pipeline file and the command line, typed, checked, written back.
 
-A scalar keeps its text until the type of its field gives it a meaning, so files and the command
-line share one rule: `1e-4` is a number where a number is expected, `no` and `5` stay text where
-text is expected, and what fits no type is an error in one line that names the field as it is
-written on the command line.
+A scalar keeps its text until the type of its field gives it a meaning, so files and the command line share one rule:
+`1e-4` is a number where a number is expected, `no` and `5` stay text where text is expected, and what fits no type is
+an error in one line that names the field as it is written on the command line.
+
+Fields and their types are read from the source code, so that a mistake is told before anything slow is imported. Only
+what a dataclass refuses by itself is told when it is made.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from pipelines import trees
+from pipelines.schema import Choice, Class, Expression, Map, Sequence
 from pipelines.trees import ConfigError, Scalar, Tree, at, show, snake, unknown
 
-__all__ = ["Config", "ConfigError", "build", "dump", "load", "plain"]
+__all__ = ["Config", "ConfigError", "Plan", "Stages", "dump", "plain", "plan", "stages_of"]
+
+Stages: TypeAlias = "dict[str, tuple[Class, Tree]]"
+"""By the name that the command line gives it, the class of a stage and what the file states for it."""
+
+_Given: TypeAlias = "list[tuple[list[str], Scalar]]"  # settings of the command line: the path from here on, the value
 
 
 @dataclass(frozen=True)
@@ -33,151 +42,232 @@ class Config:
     modality: str | None = None
 
 
-def load(text: str | bytes, name: str, *, stage: Any, settings: type, overrides: Iterable[str] = ()) -> Config:
+@dataclass(frozen=True)
+class Made:
+    """A dataclass that is still to be made of these fields; `where` it is, for errors."""
+
+    cls: Class
+    fields: dict[str, Any]
+    where: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration of which all names and types are right, before anything is imported."""
+
+    settings: Made
+    stages: tuple[Made, ...]
+    modality: str | None
+
+    def modules(self) -> set[str]:
+        """The modules that `make` needs, which have to be imported first."""
+        return {made.cls.module.name for part in (self.settings, *self.stages) for made in _all_made(part)}
+
+    def make(self) -> Config:
+        """The configuration. ConfigError: what a dataclass refuses."""
+        return Config(_make(self.settings), tuple(map(_make, self.stages)), self.modality)
+
+
+def stages_of(entries: Iterable[tuple[str, Tree]], known: Mapping[str, Class], problem: str) -> Stages:
+    """The stages that a file asks for.
+
+    Args:
+        entries: names and bodies, as the file has them.
+        known: the stages there are.
+        problem: what to tell where a name is none of them.
+    """
+    entries = list(entries)
+    for key, _ in entries:
+        if key not in known:
+            unknown(problem, key, list(known))
+    tags = trees.labels([key for key, _ in entries])
+    return {tag: (known[key], body) for tag, (key, body) in zip(tags, entries, strict=True)}
+
+
+def plan(
+    name: str,
+    stated: dict[str, Tree],
+    stages: Stages,
+    settings: Class,
+    overrides: Iterable[str] = (),
+    modality: str | None = None,
+) -> Plan:
     """The configuration that a pipeline file and the command line make together.
 
     Args:
-        text: the YAML of the pipeline: `stages:` and settings of the run.
-        name: what to call that file in errors.
-        stage: the union of the stage classes, `Load | Hide | ...`.
+        name: of the file, for errors.
+        stated: what the file states for the run.
+        stages: those of the file.
         settings: the dataclass of the run's settings.
         overrides: `stage.field=value` and `setting=value`; they win over the file. `field=value` is short for the field
             of the only stage that has one of that name.
+        modality: of the stages.
 
     Raises:
-        ConfigError: anything unknown, ambiguous, of the wrong type, given twice, or refused by its dataclass.
+        ConfigError: anything unknown, ambiguous, of the wrong type, or given twice.
     """
-    overrides = list(overrides)
-    run, entries, modality = trees.split(trees.parse(text, name), name)
-    problem = trees.no_stage(name, modality, trees.imports(run, overrides))
-    classes = [pick(members(stage), key, problem) for key, _ in entries]
-    tags = trees.labels([snake(cls.__name__) for cls in classes])
-    chain = dict(zip(tags, classes, strict=True))
-    for tag in chain:
-        if tag in _hints(settings):
+    for key in stated:
+        if key not in settings.fields:
+            unknown(f"{name}: unknown setting", key, list(settings.fields))
+    for tag in stages:
+        if tag in settings.fields:
             raise ConfigError(f"{name}: the stage '{tag}' is called like a setting of the run; rename its class")
-    kinds = _hints(settings) | chain
-    for key in run:
-        if key not in _hints(settings):
-            unknown(f"{name}: unknown setting", key, list(_hints(settings)))
-    whole = run | {tag: body for tag, (_, body) in zip(tags, entries, strict=True)}
-    given = [(_address(path, kinds, chain), value) for path, value in map(trees.override, overrides)]
-    whole = _override(whole, kinds, given)
-    if "imports" in whole:  # of one module as a rule, which needs no brackets
-        whole["imports"] = trees.listed(whole["imports"], "imports")
-    return Config(
-        build({key: body for key, body in whole.items() if key not in tags}, settings, ""),
-        tuple(build(whole[tag], kinds[tag], tag) for tag in tags),
+    classes = {tag: cls for tag, (cls, _) in stages.items()}
+    given = [(_address(path, settings, classes), value) for path, value in map(trees.override, overrides)]
+    below = _below(given)
+    run = [(path, value) for path, value in given if path[0] not in stages]
+    return Plan(
+        _check_fields(stated, settings, "", run),
+        tuple(_check_fields(body, cls, tag, below.get(tag, [])) for tag, (cls, body) in stages.items()),
         modality,
     )
 
 
 def dump(config: Config) -> str:
-    """The YAML of a configuration with all its fields; `load` reads the same from it."""
+    """The YAML of a configuration with all its fields; the same is read from it."""
     stages = [{snake(type(stage).__name__): plain(stage, type(stage))} for stage in config.stages]
     document = {} if config.modality is None else {"modality": config.modality}
     document |= plain(config.settings, type(config.settings)) | {"stages": stages}
     return trees.write(document)
 
 
-# ---------------------------------------------------------------------------------------- overrides
-
-
-def _address(path: list[str], kinds: dict[str, Any], stages: dict[str, type]) -> list[str]:
-    """The path from the stage on, which may be left out where only one of them has such a field."""
-    head = path[0]
-    if head in kinds:
-        return path
-    repeated = {snake(cls.__name__) for cls in stages.values()}  # a stage that comes twice is addressed by its number
-    tags = [tag for tag, cls in stages.items() if head in _hints(cls) and head not in repeated]
-    if not tags:
-        unknown("unknown stage" if path[1:] else "unknown setting", head, list(kinds))
-    if len(tags) > 1:
-        candidates = " or ".join(".".join([tag, *path]) for tag in tags)
-        raise ConfigError(f"'{head}' is a field of several stages; did you mean {candidates}?")
-    return [*tags, *path]
-
-
-def _override(whole: dict[str, Tree], kinds: dict[str, Any], given: list[tuple[list[str], Scalar]]) -> dict[str, Tree]:
-    for (head, *rest), value in given:
-        whole = whole | {head: _place(whole.get(head, {}), kinds[head], rest, value, head)}
-    kept = set(map(id, trees.leaves(whole)))
-    for path, value in given:
-        if id(value) not in kept:
-            raise ConfigError(f"{'.'.join(path)} is contradicted by a later setting; give one of them")
-    return whole
-
-
-class _Additions(dict[str, Tree]):
-    """What the command line states where the file states nothing; the keys of a map add to its default."""
-
-
-def _place(node: Tree, kind: Any, path: Sequence[str], value: Scalar, where: str) -> Tree:
-    """`node` with the value at `path`; naming another member of a union replaces the one that was
-    there.
-    """
-    if not path:
-        return value
-    classes, maps = _classes(kind), _containers(kind, dict)
-    if not classes and not maps:
-        raise ConfigError(f"{where}.{'.'.join(path)}: {where} is {_describe(kind)} and has no fields")
-    head, *rest = path
-    if len(classes) > 1:
-        cls = pick(classes, head, f"{where}: unknown name")
-        key = snake(cls.__name__)
-        chosen = _choice(trees.flow(node, where))
-        same = [body for k, body in chosen.items() if pick(classes, k, f"{where}: unknown name") is cls]
-        return {key: _place(same[0] if same else {}, cls, rest, value, at(where, key))}
-    hints = _hints(classes[0]) if classes else {head: get_args(maps[0])[1]}  # a map has any key
-    if head not in hints:
-        unknown("unknown field", at(where, head), [at(where, name) for name in hints])
-    stated = _stated(node, kind, where)
-    placed = _place(stated.get(head, _Additions()), hints[head], rest, value, at(where, head))
-    return type(stated)({**stated, head: placed})
-
-
 # ---------------------------------------------------------------------------------- trees to values
 
 
-def build(node: Tree, kind: Any, where: str, default: Any = None) -> Any:
-    """The value that a tree means for a field of type `kind`, which is called `where` in errors.
+def _address(path: list[str], settings: Class, stages: dict[str, Class]) -> list[str]:
+    """The path from the stage on, which may be left out where only one of them has such a field."""
+    numbered = {f"{number:02d}_{snake(cls.name)}": tag for number, (tag, cls) in enumerate(stages.items(), 1)}
+    head = numbered.get(path[0], path[0])  # the name of its folder, which the progress of a run shows
+    if head in settings.fields or head in stages:
+        return [head, *path[1:]]
+    repeated = {snake(cls.name) for tag, cls in stages.items() if tag != snake(cls.name)}  # addressed by number
+    found = [tag for tag, cls in stages.items() if head in cls.fields and head not in repeated]
+    if len(found) > 1:
+        candidates = " or ".join(".".join([tag, *path]) for tag in found)
+        raise ConfigError(f"'{head}' is a field of several stages; did you mean {candidates}?")
+    if found:
+        return [*found, *path]
+    problem, known = "unknown stage" if path[1:] else "unknown setting", [*settings.fields, *stages]
+    short = {field: f"{tag}.{field}" for tag, cls in stages.items() for field in cls.fields}
+    if not difflib.get_close_matches(head, known) and (close := difflib.get_close_matches(head, short, n=1)):
+        raise ConfigError(f"{problem} '{head}'; did you mean {short[close[0]]}?")
+    unknown(problem, head, known)
 
-    A map that states only some fields of a dataclass keeps the others of `default`, if that is one
-    of the same class; so do keys that the command line adds to a map.
+
+def _below(given: _Given) -> dict[str, _Given]:
+    """What is given by the first name of its path."""
+    found: dict[str, _Given] = {}
+    for (head, *rest), value in given:
+        found.setdefault(head, []).append((rest, value))
+    return found
+
+
+def _contradicted(where: str) -> NoReturn:
+    raise ConfigError(f"{where} is contradicted by a later setting; give one of them")
+
+
+def _settled(node: Tree, where: str, given: _Given, is_text: bool = False) -> tuple[Tree, _Given]:
+    """The tree, or the one value that the command line gives instead of it; and what it gives for parts of the tree."""
+    whole = [value for path, value in given if not path]
+    if whole and len(given) > 1:
+        _contradicted(where)
+    if whole:
+        return whole[0] if is_text else trees.flow(whole[0], where), []
+    return {} if given and isinstance(node, Scalar) and node.is_null else node, given
+
+
+def check(node: Tree, kind: Expression, where: str, given: _Given) -> Any:
+    """The value that a tree means for a field of a type, dataclasses as `Made`.
+
+    Args:
+        node: what the file states; {} where it states nothing.
+        kind: the type.
+        where: the address of the field.
+        given: what the command line gives for the field, and for fields of it.
     """
-    options = members(kind)
-    if types.NoneType in options and isinstance(node, Scalar) and node.is_null:
+    kinds = list(kind.members())
+    classes = {snake(option.name): option for option in kinds if isinstance(option, Class)}
+    container = next((option for option in kinds if isinstance(option, Map | Sequence)), None)
+    if given and given[0][0] and not classes and not isinstance(container, Map):
+        inner = ".".join([where, *given[0][0]])
+        raise ConfigError(f"{inner}: {where} is {kind.type_text()} and has no fields")
+    node, given = _settled(node, where, given, is_text=not classes and container is None)
+    if types.NoneType in kinds and isinstance(node, Scalar) and node.is_null:
         return None
-    classes = _classes(kind)
     if len(classes) == 1:
-        return _build_fields(node, classes[0], where, default)
-    if classes:
-        choice = _choice(trees.flow(node, where))
-        if len(choice) != 1:
-            raise ConfigError(f"{where}: got {show(node)}, expected {_describe(kind)}")
-        [(key, body)] = choice.items()
-        cls = pick(classes, key, f"{where}: unknown name")
-        return _build_fields(body, cls, at(where, snake(cls.__name__)), default)
-    if (sequences := _containers(kind, list, tuple)) and isinstance(found := trees.flow(node, where), list):
-        return _build_sequence(found, sequences[0], where)
-    if (maps := _containers(kind, dict)) and isinstance(found := trees.flow(node, where), dict):
-        return _build_map(found, maps[0], where, default)
+        return _check_fields(node, next(iter(classes.values())), where, given)
+    if classes and (member := _check_union(node, classes, where, given)):
+        return member
+    if isinstance(container, Map) and isinstance(node, dict):
+        return _check_map(node, container, where, given)
+    if isinstance(container, Sequence) and isinstance(node, list):
+        count = len(node) if container.is_open else len(container.kinds)
+        if len(node) == count:
+            parts = enumerate(zip(node, container.kinds * count, strict=False))
+            return container.made(check(child, item, f"{where}[{i}]", []) for i, (child, item) in parts)
     if isinstance(node, Scalar):
-        if float in options and _is_infinite(node):
+        if float in kinds and _is_infinite(node):
             raise ConfigError(f"{where}: got {node.text}, expected a finite number")
-        for option in (bool, int, float, *options):  # the narrowest first: 5 is a number where it may be one
-            if option in options and (value := _scalar(node, option)) is not None:
+        for option in (bool, int, float, *kinds):  # the narrowest first: 5 is a number where it may be one
+            if option in kinds and (value := _scalar(node, option)) is not None:
                 return value
-    raise ConfigError(f"{where}: got {show(node)}, expected {_describe(kind)}")
+    raise ConfigError(f"{where}: got {show(node)}, expected {kind.type_text()}")
+
+
+def _check_fields(node: Tree, cls: Class, where: str, given: _Given) -> Made:
+    node, given = _settled(node, where, given)
+    fields, below = cls.fields, _below(given)
+    if isinstance(node, Scalar) and node.is_null:
+        node = {}
+    if not isinstance(node, dict):
+        expected = f"fields ({', '.join(fields)}), such as {where}.field=value"
+        raise ConfigError(f"{where}: got {show(node)}, expected {expected}")
+    for name in (*node, *below):
+        if name not in fields:
+            unknown("unknown field", at(where, name), [at(where, other) for other in fields])
+    values = {
+        name: check(node.get(name, {}), fields[name].kind, at(where, name), below.get(name, []))
+        for name in dict.fromkeys([*node, *below])
+    }
+    return Made(cls, values, where)
+
+
+def _check_union(node: Tree, classes: dict[str, Class], where: str, given: _Given) -> Made | None:
+    """The member of a union that is stated, by a bare name or with fields; None where there is not one. A member that
+    the command line names replaces another one of the file."""
+    chosen = {node.text: {}} if isinstance(node, Scalar) and not node.is_null else node
+    below = _below(given)
+    if len(below) > 1:
+        _contradicted(at(where, next(iter(below))))
+    chosen = chosen if isinstance(chosen, dict) else {}
+    chosen = {key: chosen.get(key, {}) for key in below or chosen}
+    if len(chosen) != 1:
+        return None
+    [(key, body)] = chosen.items()
+    if key not in classes:
+        unknown(f"{where}: unknown name", key, list(classes))
+    return _check_fields(body, classes[key], at(where, key), below.get(key, []))
+
+
+def _check_map(node: dict[str, Tree], kind: Map, where: str, given: _Given) -> dict[str, Any]:
+    below = _below(given)
+    for key in (*node, *below):
+        if not _is_key(key):
+            raise ConfigError(f"{where}: got the key {key!r}, expected a word of letters, digits and _")
+    keys = dict.fromkeys([*node, *below])
+    return {key: check(node.get(key, {}), kind.values, at(where, key), below.get(key, [])) for key in keys}
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key) is not None
 
 
 def _scalar(node: Scalar, option: Any) -> Any:
     """The value of a scalar as one type, or None where it has none."""
     if option in (str, Path):
         return None if node.is_null else option(node.text)
-    if get_origin(option) is Literal:
-        choices = get_args(option)
-        return next((c for c in choices if c in (node.text, _scalar(node, type(c)))), None)
+    if isinstance(option, Choice):
+        return next((c for c in option.values if c in (node.text, _scalar(node, type(c)))), None)
     if node.quoted:
         return None
     if option is bool:
@@ -196,62 +286,41 @@ def _is_infinite(node: Scalar) -> bool:
     return not node.quoted and node.text.lower().lstrip("+-.") in ("nan", "inf", "infinity")
 
 
-def _build_sequence(nodes: list[Tree], kind: Any, where: str) -> Any:
-    kinds = get_args(kind)
-    if get_origin(kind) is list or kinds[1:] == (Ellipsis,):
-        kinds = kinds[:1] * len(nodes)
-    if len(kinds) != len(nodes):
-        raise ConfigError(f"{where}: got {show(nodes)}, expected {_describe(kind)}")
-    pairs = enumerate(zip(nodes, kinds, strict=True))
-    values = [build(child, k, f"{where}[{i}]") for i, (child, k) in pairs]
-    return values if get_origin(kind) is list else tuple(values)
+def _all_made(value: Any) -> Iterator[Made]:
+    """All dataclasses that are still to be made, from a value inwards."""
+    if isinstance(value, Made):
+        yield value
+        value = value.fields
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _all_made(child)
 
 
-def _build_map(node: dict[str, Tree], kind: Any, where: str, default: Any) -> dict[str, Any]:
-    for key in node:
-        if not _is_key(key):
-            raise ConfigError(f"{where}: got the key {key!r}, expected a word of letters, digits and _")
-    values = {key: build(child, get_args(kind)[1], at(where, key)) for key, child in node.items()}
-    return default | values if isinstance(node, _Additions) and isinstance(default, dict) else values
-
-
-def _build_fields(node: Tree, cls: type, where: str, default: Any) -> Any:
-    hints = _hints(cls)
-    stated = _stated(node, cls, where)
-    for name in stated:
-        if name not in hints:
-            unknown("unknown field", at(where, name), [at(where, other) for other in hints])
+def _make(value: Any, default: Any = None) -> Any:
+    """The value itself. A dataclass of which only some fields are stated keeps the others of `default`, if that is one
+    of the same class."""
+    if isinstance(value, dict):
+        return {key: _make(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_make, value))
+    if not isinstance(value, Made):
+        return value
+    cls = value.cls.imported()
     start = default if type(default) is cls else None
-    values = {}
-    for name, child in stated.items():
-        inner = _default(cls, name) if start is None else getattr(start, name)
-        values[name] = build(child, hints[name], at(where, name), inner)
+    defaults = (_default(cls, name) if start is None else getattr(start, name) for name in value.fields)
+    fields = {name: _make(child, d) for (name, child), d in zip(value.fields.items(), defaults, strict=True)}
     try:
-        return cls(**values) if start is None else dataclasses.replace(start, **values)
+        return cls(**fields) if start is None else dataclasses.replace(start, **fields)
     except ValueError as error:  # the dataclass refuses its values
         message = " ".join(str(error).split())
-        if re.split(r"\W", message)[0] in hints:
-            raise ConfigError(at(where, message)) from error
-        raise ConfigError(f"{where}: {message}" if where else message) from error
+        if re.split(r"\W", message)[0] in value.cls.fields:
+            raise ConfigError(at(value.where, message)) from error
+        raise ConfigError(f"{value.where}: {message}" if value.where else message) from error
 
 
-def _stated(node: Tree, kind: Any, where: str) -> dict[str, Tree]:
-    """The fields that a tree states for a dataclass, or the keys for a map."""
-    node = trees.flow(node, where)
-    if isinstance(node, Scalar) and node.is_null:
-        return {}
-    if not isinstance(node, dict):
-        names = ", ".join(name for cls in _classes(kind) for name in _hints(cls))
-        expected = f"fields ({names}), such as {where}.field=value" if names else _describe(kind)
-        raise ConfigError(f"{where}: got {show(node)}, expected {expected}")
-    return node
-
-
-def _choice(node: Tree) -> dict[str, Tree]:
-    """The one-key map of a union; a bare name is short for that member with its defaults."""
-    if isinstance(node, Scalar):
-        return {} if node.is_null else {node.text: {}}
-    return node if isinstance(node, dict) else {}
+def _default(cls: type, name: str) -> Any:
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 # ----------------------------------------------------------------------------------- values to text
@@ -260,88 +329,30 @@ def _choice(node: Tree) -> dict[str, Tree]:
 def plain(value: Any, kind: Any) -> Any:
     """A value of a field of type `kind` in maps, lists and scalars, as YAML writes it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
-        for field in dataclasses.fields(value):
-            if field.init and field.name not in hints and getattr(value, field.name) is not None:
-                raise ConfigError(f"{snake(type(value).__name__)}.{field.name} is a tensor, which cannot be a setting")
-        body = {name: plain(getattr(value, name), hint) for name, hint in hints.items()}
-        return body if len(_classes(kind)) == 1 else {snake(type(value).__name__): body}
+        hints = get_type_hints(type(value))
+        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        body = {name: plain(getattr(value, name), hints[name]) for name in fields if not _is_tensor(hints[name])}
+        for name in fields:
+            if name not in body and getattr(value, name) is not None:
+                raise ConfigError(f"{snake(type(value).__name__)}.{name} is a tensor, which cannot be a setting")
+        return body if sum(map(dataclasses.is_dataclass, _members(kind))) == 1 else {snake(type(value).__name__): body}
     if isinstance(value, (list, tuple)):
-        sequences = _containers(kind, list, tuple)
-        kinds = get_args(sequences[0]) if sequences else (str,)
-        kinds = kinds[:1] * len(value) if Ellipsis in kinds or len(kinds) != len(value) else kinds
-        return [plain(child, k) for child, k in zip(value, kinds, strict=True)]
-    if isinstance(value, dict) and (maps := _containers(kind, dict)) and all(map(_is_key, value)):
-        return {key: plain(child, get_args(maps[0])[1]) for key, child in value.items()}
+        return [plain(child, None) for child in value]
+    if isinstance(value, dict) and all(map(_is_key, value)):
+        return {key: plain(child, None) for key, child in value.items()}
     if isinstance(value, Path):
         return str(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
-    raise ConfigError(f"{value!r} cannot be a setting; expected {_describe(kind)}")
+    raise ConfigError(f"{value!r} cannot be a setting: no text in a configuration means it")
 
 
-# -------------------------------------------------------------------------------------------- types
-
-
-def members(kind: Any) -> tuple[Any, ...]:
+def _members(kind: Any) -> tuple[Any, ...]:
     """The types of a union, or the one type."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def pick(classes: Sequence[type], key: str, problem: str) -> type:
-    """The class that a key names: `score_matching`; its underscores do not matter, `convnet` is ConvNet too."""
-    for cls in classes:
-        if cls.__name__.lower().replace("_", "") == key.replace("_", ""):
-            return cls
-    unknown(problem, key, [snake(cls.__name__) for cls in classes])
-
-
-def _classes(kind: Any) -> list[type]:
-    return [option for option in members(kind) if isinstance(option, type) and dataclasses.is_dataclass(option)]
-
-
-def _containers(kind: Any, *origins: type) -> list[Any]:
-    """The members that are, for example, `list[...]`."""
-    return [option for option in members(kind) if get_origin(option) in origins]
-
-
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", key) is not None
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    """The fields of a dataclass that are settings, with their types; tensors are none."""
-    hints = get_type_hints(cls)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
-    return {name: hint for name, hint in fields.items() if not any(_is_tensor(option) for option in members(hint))}
-
-
 def _is_tensor(kind: Any) -> bool:
-    return isinstance(kind, type) and kind.__module__ == "torch" and kind.__name__ == "Tensor"
-
-
-def _default(cls: type, name: str) -> Any:
-    field = next(field for field in dataclasses.fields(cls) if field.name == name)
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _describe(kind: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    parts = []
-    for option in members(kind):
-        if get_origin(option) is Literal:
-            parts.append(" or ".join(map(str, get_args(option))))
-        elif get_origin(option) in (list, tuple):
-            inner = ("..." if arg is Ellipsis else _describe(arg) for arg in get_args(option))
-            parts.append(f"a list [{', '.join(inner)}]")
-        elif get_origin(option) is dict:
-            parts.append(f"a map {{NAME: {_describe(get_args(option)[1])}}}")
-        elif isinstance(option, type) and dataclasses.is_dataclass(option):
-            parts.append(snake(option.__name__))
-        else:
-            parts.append("null" if option is types.NoneType else words.get(option, str(option)))
-    return " or ".join(dict.fromkeys(parts))
+    return any(isinstance(k, type) and (k.__module__, k.__name__) == ("torch", "Tensor") for k in _members(kind))

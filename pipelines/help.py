@@ -1,17 +1,18 @@
-"""Help texts, made from the syntax trees of the stages, so that nothing heavy is imported."""
+"""Help texts: all stages and settings of a pipeline, with what they mean, before anything slow is imported."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import trees
-from pipelines.source import Class, Expression, Field, Source, find_modules
+from pipelines.config import Stages
+from pipelines.schema import Class, Expression, Field, Map
 from pipelines.trees import Scalar, Tree, at, snake, unknown
 
-WIDTH = 100
+WIDTH, COLUMN = 100, 52
 
 USAGE = """\
 python -m pipelines.run NAME [stage.field=value ...] [out=DIR] [seed=N] [compute=bfloat16]
@@ -20,8 +21,16 @@ python -m pipelines.run --list         all pipelines
 
 NAME is one of the pipelines, or the path of a YAML file like those in configs/.
 Stages of your own, in my_parts.py, stand in such a file once it imports them: imports: [my_parts].
-The same command again continues an interrupted run.
-The stage may be left out where only one has such a field: size=32 for load.size=32."""
+The same command again continues an interrupted run."""
+
+SETTINGS = """\
+settings
+  stage.field=value         such as load.size=32; a list is written [a, b]; null is nothing
+  stage.field=name          one of a | b by its name, with its own defaults
+  stage.field.name.f=value  the same with another value of its field f
+  02_stage.field=value      where a pipeline has a stage twice, its number tells which is meant
+  field=value               short for stage.field=value, where only one stage of the pipeline has a
+                            field of that name; where several have, a message lists them"""
 
 EXIT_CODES = """\
 exit codes
@@ -44,127 +53,91 @@ def description(text: str) -> str:
     return " ".join(line.lstrip("# ") for line in lines[:comment])
 
 
-def overview(configs: Path, source: Source) -> str:
-    """The help of the command itself."""
+def overview(configs: Path, settings: Class) -> str:
+    """The help of the command itself; `settings` are those of a run."""
     pipelines = "pipelines\n" + textwrap.indent(summaries(configs), "  ")
-    return "\n\n".join([USAGE, pipelines, _run_settings(source, {}, "NAME"), EXIT_CODES])
+    return "\n\n".join([USAGE, SETTINGS, pipelines, _run({}, settings, "NAME"), EXIT_CODES])
 
 
-def pipeline(file: Path, source: Source, stages: str | None, overrides: Sequence[str] = ()) -> str:
+def pipeline(file: Path, stated: dict[str, Tree], stages: Stages, settings: Class) -> str:
     """The help of one pipeline: all its stages with type, default and meaning of every field.
 
     Args:
-        file: the YAML of the pipeline, whose values are shown as the defaults.
-        source: where the code is.
-        stages: the module that holds the union `Stage` of all stages; None: that of the file's modality.
-        overrides: the settings of the command line; only `imports=...` is looked at.
+        file: the YAML of the pipeline.
+        stated: what it states for the run, which is shown as the defaults.
+        stages: those of the file.
+        settings: the dataclass of the run's settings.
     """
-    text = file.read_text()
-    settings, entries, modality = trees.split(trees.parse(text, file.name), file.name)
-    imports = trees.imports(settings, overrides)
-    if imports:
-        settings["imports"] = list(map(Scalar, imports))
-    known = _known(source, stages or trees.stages_of(modality, imports), find_modules(imports, file.parent))
-    parts = [
-        f"{file.stem}: {description(text)}\n\n{_example(file)}",
-        _run_settings(source, settings, file.stem),
-    ]
-    names = [_member(known, key, trees.no_stage(file.name, modality, imports)) for key, _ in entries]
-    for name, tag, (_, body) in zip(names, trees.labels(names), entries, strict=True):
-        title = _wrap(known[name].meaning, f"{tag}: ", "    ")
-        parts.append("\n".join([title, *_fields(_Stated(known[name], body, {}), tag, "  ")]))
-    return "\n\n".join([*parts, EXIT_CODES])
-
-
-def _known(source: Source, stages: str | None, files: dict[str, Path]) -> dict[str, Class]:
-    """The stages of a modality and those of one's own, by their snake_case names."""
-    ours = source.members(stages, "Stage") if stages else {}
-    own = source.own(files)
-    trees.refuse_clashes((cls.module.name, cls.name) for cls in [*ours.values(), *own])
-    return ours | {snake(cls.name): cls for cls in own}
-
-
-def _example(file: Path) -> str:
     name = file.stem if file.parent.name == "configs" else str(file)
-    return f"  python -m pipelines.run {name} out=runs/mine seed=3"
+    parts = [
+        f"{file.stem}: {description(file.read_text())}\n\n  python -m pipelines.run {name} out=runs/mine seed=3",
+        _run(stated, settings, file.stem),
+    ]
+    for tag, (cls, body) in stages.items():
+        parts.append("\n".join([_wrap(cls.meaning, f"{tag}: ", "    "), *_fields(_Stated(cls, body, {}), tag, "  ")]))
+    return "\n\n".join([*parts, SETTINGS, EXIT_CODES])
 
 
-def _run_settings(source: Source, stated: dict[str, Tree], name: str) -> str:
-    settings = source.members("pipelines.pipeline", "RunSettings")["run_settings"]
-    lines = _fields(_Stated(settings, {"out": Scalar(f"runs/{name}")} | stated, {}), "", "  ")
-    return "\n".join(["run", *lines])
+def _run(stated: dict[str, Tree], settings: Class, name: str) -> str:
+    whole = _Stated(settings, {"out": Scalar(f"runs/{name}")} | stated, {})
+    return "\n".join(["run", *_fields(whole, "", "  ")])
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """A dataclass, with what the pipeline's file and the default of the field it stands in state
-    for it.
-    """
+    """A dataclass, with what the pipeline's file and the default of the field it stands in state for it."""
 
     cls: Class
     tree: Tree
     defaults: Mapping[str, Expression]
 
-    def tree_of(self, field: Field) -> Tree | None:
-        return self.tree.get(field.name) if isinstance(self.tree, dict) else None
-
-    def default_of(self, field: Field) -> Expression | None:
-        return self.defaults.get(field.name, field.default)
+    def of(self, field: Field) -> tuple[Tree | None, Expression | None]:
+        """What the file states for a field, and its default."""
+        tree = self.tree.get(field.name) if isinstance(self.tree, dict) else None
+        return tree, self.defaults.get(field.name, field.default)
 
 
 def _fields(stated: _Stated, where: str, indent: str, outer: tuple[str, ...] = ()) -> Iterator[str]:
-    """The lines of all fields of a dataclass that is addressed as `where`; `outer` are the classes
-    around it.
-    """
-    for field in stated.cls.fields:
+    """The lines of all fields of a dataclass that is addressed as `where`; `outer` are the classes around it."""
+    for field in stated.cls.fields.values():
         address = at(where, field.name)
-        tree, default = stated.tree_of(field), stated.default_of(field)
-        classes = {snake(member.name): member for member in field.kind.members() if isinstance(member, Class)}
+        tree, default = stated.of(field)
+        kinds = list(field.kind.members())
+        classes = {snake(kind.name): kind for kind in kinds if isinstance(kind, Class)}
         if not classes:
             yield from _entry(indent, f"{address}={_value(tree, default)}", field)
-            if values := field.kind.map_values():
-                added = Field("NAME", values, None, "One entry; the others stay.")
-                yield from _entry(f"{indent}  ", f"{address}.{added.name}=...", added)
+            for values in (kind.values for kind in kinds if isinstance(kind, Map)):
+                entry = Field("NAME", values, None, "One entry; the others stay.")
+                yield from _entry(f"{indent}  ", f"{address}.{entry.name}=...", entry)
             continue
         chosen, body, constructed = _chosen(classes, tree, default, address)
-        yield from _entry(
-            indent,
-            address if len(classes) == 1 and chosen else f"{address}={chosen or 'null'}",
-            field,
-        )
+        is_one = len(classes) == 1
+        yield from _entry(indent, address if is_one and chosen else f"{address}={chosen or 'null'}", field)
         for name, cls in classes.items():
-            inner = _Stated(cls, body if name == chosen else {}, constructed if name == chosen else {})
-            place = address if len(classes) == 1 else at(address, name)
-            if len(classes) > 1:
+            place = address if is_one else at(address, name)
+            if not is_one:
                 yield _wrap(cls.meaning, f"{indent}  {place}: ", f"{indent}      ")
             if cls.name not in outer:  # an energy made of energies: once is enough
+                inner = _Stated(cls, body, constructed) if name == chosen else _Stated(cls, {}, {})
                 yield from _fields(inner, place, f"{indent}    ", (*outer, cls.name))
 
 
 def _chosen(
     classes: dict[str, Class], tree: Tree | None, default: Expression | None, address: str
 ) -> tuple[str | None, Tree, Mapping[str, Expression]]:
-    """Which member of a union holds where nothing else is said, with what the file and the default
-    state for it.
-    """
+    """Which member of a union holds where nothing else is said, with what the file and the default state for it."""
     made = default.constructed() if default else None
     name = snake(made[0].name) if made else None
     body: Tree = {}
     if isinstance(tree, Scalar):
-        name = None if tree.is_null else _member(classes, tree.text, f"{address}: unknown name")
+        name = None if tree.is_null else tree.text
     elif isinstance(tree, dict) and len(classes) == 1:
         [name], body = classes, tree
     elif isinstance(tree, dict) and len(tree) == 1:
-        [(key, body)] = tree.items()
-        name = _member(classes, key, f"{address}: unknown name")
+        [(name, body)] = tree.items()
+    if name is not None and name not in classes:
+        unknown(f"{address}: unknown name", name, list(classes))
     return name, body, made[1] if made and name == snake(made[0].name) else {}
-
-
-def _member(classes: dict[str, Class], key: str, problem: str) -> str:
-    for name in classes:
-        if name.replace("_", "") == key.replace("_", ""):
-            return name
-    unknown(problem, key, list(classes))
 
 
 def _value(tree: Tree | None, default: Expression | None) -> str:
@@ -174,34 +147,18 @@ def _value(tree: Tree | None, default: Expression | None) -> str:
         return f"[{', '.join(_value(child, None) for child in tree)}]"
     if isinstance(tree, dict):
         return f"{{{', '.join(f'{key}: {_value(child, None)}' for key, child in tree.items())}}}"
-    return "null" if isinstance(tree, Scalar) and tree.is_null else trees.show(tree).strip("'")
+    return "null" if tree.is_null else trees.show(tree).strip("'")
 
 
 def _entry(indent: str, setting: str, field: Field) -> Iterator[str]:
     """Two lines or more: the setting and its type, then its meaning."""
-    kind = field.kind.type_text()
-    head = f"{indent}{setting}"
-    column = 52
-    if len(head) < column and column + len(kind) <= WIDTH:
-        yield f"{head:{column}}{kind}"
-    else:
-        yield _wrap(setting, indent, f"{indent}    ")
-        yield _wrap(
-            kind,
-            " " * min(column, WIDTH - len(kind)) if len(kind) < WIDTH - 8 else f"{indent}    ",
-            f"{indent}    ",
-        )
+    yield _wrap(f"{setting:{COLUMN - len(indent) - 1}} {field.kind.type_text()}", indent, f"{indent}        ")
     if field.meaning:
         yield _wrap(field.meaning, f"{indent}    ", f"{indent}    ")
 
 
 def _wrap(text: str, first: str, rest: str) -> str:
     wrapped = textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
     return wrapped or first.rstrip(": ")

@@ -1,24 +1,20 @@
-"""The command: `python -m pipelines.run NAME [stage.field=value ...]`; `--help` and `--list` say
-more.
-"""
+"""The command: `python -m pipelines.run NAME [stage.field=value ...]`; `--help` and `--list` say more."""
 
 from __future__ import annotations
 
-import functools
 import importlib
-import operator
 import os
 import shlex
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from pipelines import help, trees
-from pipelines.source import Source, find_modules
-from pipelines.trees import ConfigError
+from pipelines import config, help, schema, trees
+from pipelines.source import Module, Source
+from pipelines.trees import ConfigError, snake
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,84 +68,122 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     if "--list" in arguments:
         print(help.summaries(configs))
     elif not settings:
-        print(help.overview(configs, source))
-    elif asks_help:
-        print(help.pipeline(_file(settings[0], configs), source, stages, settings[1:]))
+        print(help.overview(configs, _run_settings(source)))
     else:
-        _start(_file(settings[0], configs), settings[1:], stages)
+        _pipeline(_file(settings[0], configs), settings[1:], source, stages, asks_help)
 
 
-def _start(file: Path, overrides: list[str], stages: str | None) -> None:
-    text = file.read_bytes()
-    # Tell of a bad file before the slow imports.
-    settings, entries, modality = trees.split(trees.parse(text, str(file)), str(file))
-    for argument in overrides:
-        trees.override(argument)
-    imports = trees.imports(settings, overrides)
-    modules = [_import(name, place) for name, place in find_modules(imports, file.parent).items()]
-    own = _own_stages(modules, [key for key, _ in entries])
+def _run_settings(source: Source) -> schema.Class:
+    return schema.classes(source, "pipelines.pipeline", "RunSettings")["run_settings"]
 
-    from pipelines import config
-    from pipelines.pipeline import Pipeline, RunSettings
 
-    ours = stages or trees.stages_of(modality, imports)
-    known = (*config.members(importlib.import_module(ours).Stage), *own) if ours else own
-    trees.refuse_clashes((cls.__module__, cls.__name__) for cls in known)
+def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | None, asks_help: bool) -> None:
+    """Explain a pipeline, or check its settings, all before the slow imports, and run it."""
+    name = str(file)
+    stated, entries, modality = trees.split(trees.parse(file.read_bytes(), name), name)
+    imports = trees.imports(stated, overrides)
+    if imports:
+        stated["imports"] = [trees.Scalar(module) for module in imports]
+    own = _find(imports, file.parent, source)
+    if stages is None and not imports and modality is None:
+        raise ConfigError(f"{name}: expected 'modality:' with {' or '.join(trees.modalities())}")
+    if modality is not None:
+        stages = stages or f"pipelines.modalities.{modality}"
+    problem = (
+        f"{name}: unknown stage"
+        if stages
+        else f"{name}: without 'modality:' all stages come from imports; unknown stage"
+    )
+    known = _known(source, stages, own, [key for key, _ in entries])
+    chain = config.stages_of(entries, known, problem)
+    run = _run_settings(source)
+    if asks_help:
+        print(help.pipeline(file, stated, chain, run))
+        return
+    plan = config.plan(name, stated, chain, run, [o for o in overrides if not o.startswith("imports=")], modality)
+    for module in own:
+        _import(module)
+    for name in sorted(plan.modules()):
+        importlib.import_module(name)
+    wanted = plan.make()
+
+    from pipelines.pipeline import Pipeline
+
+    settings = wanted.settings
+    Pipeline(wanted.stages, file.stem).run(settings.out, settings.seed, settings.compute, settings.imports)
+
+
+def _known(source: Source, stages: str | None, own: list[Module], wanted: Sequence[str]) -> dict[str, schema.Class]:
+    """The stages of a modality, those of the union `Stage` in its module, and those of one's own, by name.
+
+    Args:
+        stages: the module.
+        own: modules of one's own.
+        wanted: names of the stages that the pipeline asks for; one that is no frozen dataclass is told of.
+    """
+    known = schema.classes(source, stages, "Stage") if stages else {}
+    for cls in schema.own_stages(own):
+        name, place = snake(cls.name), f"{cls.module.name}.{cls.name}"
+        if not cls.is_frozen and name in wanted:
+            raise ConfigError(
+                f"imports: the stage {place} is no frozen dataclass; write @dataclass(frozen=True) above it"
+            )
+        if cls.is_frozen and name in known:
+            other = f"{known[name].module.name}.{known[name].name}"
+            raise ConfigError(f"imports: {place} and {other} are both called '{name}'; rename yours")
+        known |= {name: cls} if cls.is_frozen else {}
     if not known:
-        names = ", ".join(imports)
+        names = ", ".join(module.name for module in own)
         raise ConfigError(f"imports: no stage in {names}; one is a public frozen dataclass with needs, gives, __call__")
-    union = functools.reduce(operator.or_, known)
-    wanted = config.load(text, str(file), stage=union, settings=RunSettings, overrides=overrides)
-    run = wanted.settings
-    Pipeline(wanted.stages, file.stem).run(run.out, run.seed, run.compute, run.imports)
+    return known
 
 
-def _import(name: str, file: Path) -> ModuleType:
-    """A module of one's own.
+# ---------------------------------------------------------------------------------------- one's own
+
+
+def _find(names: Sequence[str], folder: Path, source: Source) -> list[Module]:
+    """Modules of one's own by their dotted names; from here on they can be imported.
+
+    Nothing is imported. Modules are looked for on sys.path, in the current folder and in `folder`, that of the
+    pipeline's file.
+
+    Raises:
+        ConfigError: there is no such module.
+    """
+    if not names:
+        return []
+    folders = dict.fromkeys([os.getcwd(), str(folder.resolve())])
+    sys.path += [name for name in folders if name not in sys.path]  # last: they hide nothing that is installed
+    importlib.invalidate_caches()
+    found = {name: source.own(name, map(Path, sys.path)) for name in names}
+    for name, module in found.items():
+        if module is None:
+            raise ConfigError(
+                f"imports: there is no module '{name}' in {', in '.join(folders)}, nor elsewhere on sys.path; "
+                "run the command in the module's folder, or name that folder in PYTHONPATH"
+            )
+    return [module for module in found.values() if module]
+
+
+def _import(module: Module) -> None:
+    """Import a module of one's own.
 
     Raises:
         ConfigError: what is wrong inside of it, and in which line.
     """
     try:
-        return importlib.import_module(name)
+        importlib.import_module(module.name)
     except (Exception, SystemExit) as error:
         if isinstance(error, SyntaxError):
             place, line, message = error.filename, error.lineno, error.msg
         else:
             frames = traceback.extract_tb(error.__traceback__)
-            frame = [*frames, *(frame for frame in frames if Path(frame.filename).parent == file.parent)][-1]
+            frame = [*frames, *(frame for frame in frames if Path(frame.filename).parent == module.file.parent)][-1]
             place, line, message = frame.filename, frame.lineno, f"{type(error).__name__}: {error}"
         raise ConfigError(f"imports: {place}, line {line}: {message}; mend it there") from error
 
 
-def _own_stages(modules: list[ModuleType], wanted: list[str]) -> tuple[type, ...]:
-    """The stages in modules of one's own: the public frozen dataclasses with needs, gives and a call.
-
-    Args:
-        modules: where they are defined, or in a module below.
-        wanted: the stages of the pipeline's file; one that is no frozen dataclass is told of.
-    """
-    found: dict[type, None] = {}
-    for module in modules:
-        for cls in vars(module).values():
-            if not isinstance(cls, type) or not f"{cls.__module__}.".startswith(f"{module.__name__}."):
-                continue
-            stated = {name for base in cls.__mro__ for name in vars(base)}
-            if cls.__name__[0] != "_" and {"needs", "gives", "__call__"} <= stated:
-                found[cls] = None
-    names = {key.replace("_", "") for key in wanted}
-    for cls in found:
-        if not _is_frozen(cls) and cls.__name__.lower().replace("_", "") in names:
-            name = f"{cls.__module__}.{cls.__name__}"
-            raise ConfigError(
-                f"imports: the stage {name} is no frozen dataclass; write @dataclass(frozen=True) above it"
-            )
-    return tuple(filter(_is_frozen, found))
-
-
-def _is_frozen(cls: Any) -> bool:
-    """Whether a class itself, not only one that it derives from, is a frozen dataclass."""
-    return "__dataclass_params__" in vars(cls) and cls.__dataclass_params__.frozen
+# -------------------------------------------------------------------------------------------- words
 
 
 def _file(name: str, configs: Path) -> Path:
@@ -178,7 +212,7 @@ def leave(status: int) -> NoReturn:
     """End the process. One of several ends at once: gloo's threads, which outlive its groups, abort now and then while
     the interpreter takes itself apart."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        from pipelines.pipeline import part_ways
+        from pipelines.processes import part_ways
 
         part_ways()
         sys.stdout.flush()

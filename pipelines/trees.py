@@ -1,7 +1,6 @@
 """Configuration as text: strict YAML and `stage.field=value`, read to trees of text scalars.
 
-Nothing here knows the dataclasses that a configuration fills; `pipelines/config.py` gives the
-scalars their types.
+Nothing here knows the dataclasses that a configuration fills; `pipelines/config.py` gives the scalars their types.
 """
 
 from __future__ import annotations
@@ -10,16 +9,20 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import yaml
+
+OURS = ("data", "energies", "pipelines")
+"""The packages of this program."""
 
 
 class ConfigError(ValueError):
     """A setting is wrong. The message is one line: which field, what was got, what was expected."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Scalar:
     """One value as it was written."""
 
@@ -37,34 +40,21 @@ INT = r"[-+]?[0-9]{1,18}"  # what surely fits 64 bits
 FLOAT = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"  # 1e-4 too, which YAML 1.1 takes for text
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, without the parts of YAML that copy, build objects, or nest without end."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        problem = None
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            problem = "anchors and aliases (& and *) are not allowed; write it out, or quote it"
-        elif getattr(event, "tag", None) is not None:
-            problem = "tags (!) are not allowed; leave it out, or quote it"
-        elif self.depth > 30:
-            problem = "nested too deeply"
-        if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+# ------------------------------------------------------------------------------------ text to trees
 
 
 def parse(text: str | bytes, name: str) -> Tree:
-    """The tree of a YAML document called `name`; ConfigError on bad syntax, duplicate keys, aliases
-    and tags.
+    """The tree of a YAML document called `name`.
+
+    Raises:
+        ConfigError: bad syntax, a key given twice, anchors, aliases, tags, over 30 levels.
     """
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _refuse(event, depth)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
         return Scalar("") if node is None else _tree(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -72,6 +62,19 @@ def parse(text: str | bytes, name: str) -> Tree:
         raise ConfigError(f"{name}{where}: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not YAML text: {' '.join(str(error).split())}") from None
+
+
+def _refuse(event: yaml.Event, depth: int) -> None:
+    """The parts of YAML that copy, build objects, or nest without end."""
+    problem = None
+    if getattr(event, "anchor", None) is not None:  # an alias has one, too
+        problem = "anchors and aliases (& and *) are not allowed; write it out, or quote it"
+    elif getattr(event, "tag", None) is not None:
+        problem = "tags (!) are not allowed; leave it out, or quote it"
+    elif depth > 30:
+        problem = "nested too deeply"
+    if problem:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 def _tree(node: yaml.Node) -> Tree:
@@ -92,66 +95,25 @@ def _tree(node: yaml.Node) -> Tree:
     return mapping
 
 
-def flow(node: Tree, where: str) -> Tree:
-    """A list or map written on the command line (`[a, b]`, `{a: 1}`), where one is expected."""
-    if isinstance(node, Scalar) and not node.quoted and node.text[:1] in ("[", "{"):
-        return parse(node.text, where)
-    return node
-
-
-def listed(node: Tree, where: str) -> list[Tree]:
-    """A list; a value by itself is a list of one."""
-    node = flow(node, where)
-    return node if isinstance(node, list) else [node]
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        style = '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None  # folded, YAML loses some of these
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-for _pattern, _tag in ((INT, "int"), (FLOAT, "float")):  # quote text that `config` reads as a number
-    _regexp = re.compile(rf"^({_pattern})$")
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, list("-+.0123456789"))
-
-
-def write(document: dict[str, Any]) -> str:
-    """The YAML of maps, lists and scalars."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
-
-
-def leaves(node: Tree) -> Iterator[Scalar]:
-    """All scalars in a tree."""
-    if isinstance(node, Scalar):
-        yield node
-    else:
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from leaves(child)
-
-
 def override(argument: str) -> tuple[list[str], Scalar]:
     """The path and the value of one `stage.field=value`."""
     path, equals, text = argument.partition("=")
     if not equals or not path:
         raise ConfigError(f"'{argument}' is no setting; one is written stage.field=value")
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":  # quotes make a number text, as in a file
-        value = parse(text, path)
-        if isinstance(value, Scalar):
-            return path.split("."), value
     return path.split("."), Scalar(text)
+
+
+def flow(value: Scalar, where: str) -> Tree:
+    """A list or map written on the command line (`[a, b]`, `{a: 1}`), where one may stand."""
+    return parse(value.text, where) if not value.quoted and value.text[:1] in ("[", "{") else value
 
 
 # ----------------------------------------------------------------------------------- pipeline files
 
 
-MODALITIES = ("video", "voxels", "images")
-OURS = ("data", "energies", "pipelines")
-"""The packages of this program."""
+def modalities() -> list[str]:
+    """The packages in pipelines/modalities, each with the stages of its modality."""
+    return sorted(file.parent.name for file in Path(__file__).parent.glob("modalities/*/__init__.py"))
 
 
 def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]], str | None]:
@@ -168,8 +130,8 @@ def split(tree: Tree, name: str) -> tuple[dict[str, Tree], list[tuple[str, Tree]
             raise ConfigError(f"{name}: got {show(entry)}, expected one stage such as '- load: {{}}'")
         entries += entry.items()
     modality = tree.get("modality")
-    if modality is not None and not (isinstance(modality, Scalar) and modality.text in MODALITIES):
-        raise ConfigError(f"{name}: modality must be {' or '.join(MODALITIES)}, got {show(modality)}")
+    if modality is not None and not (isinstance(modality, Scalar) and modality.text in modalities()):
+        raise ConfigError(f"{name}: modality must be {' or '.join(modalities())}, got {show(modality)}")
     settings = {key: body for key, body in tree.items() if key not in ("modality", "stages")}
     return settings, entries, modality.text if isinstance(modality, Scalar) else None
 
@@ -181,12 +143,12 @@ def imports(settings: dict[str, Tree], overrides: Iterable[str]) -> tuple[str, .
         settings: of the run, as the file states them.
         overrides: the settings of the command line; only `imports=...` is looked at.
     """
-    node = settings.get("imports", [])
-    for argument in overrides:
-        if argument.partition("=")[0] == "imports":
-            node = override(argument)[1]
+    given = [value for path, value in map(override, overrides) if path == ["imports"]]
+    if len(given) > 1:
+        raise ConfigError("imports is contradicted by a later setting; give one of them")
+    node = flow(given[0], "imports") if given else settings.get("imports", [])
     names: dict[str, None] = {}
-    for name in listed(node, "imports"):
+    for name in node if isinstance(node, list) else [node]:  # of one module as a rule, which needs no brackets
         word = name.text if isinstance(name, Scalar) and not name.is_null else ""
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", word) or word.endswith(".py"):
             raise ConfigError(f"imports: got {show(name)}, expected the name of a module: my_parts for my_parts.py")
@@ -196,39 +158,13 @@ def imports(settings: dict[str, Tree], overrides: Iterable[str]) -> tuple[str, .
     return tuple(names)
 
 
-def stages_of(modality: str | None, imports: Sequence[str]) -> str | None:
-    """The module of a modality's stages; None where a file has only stages of one's own: it imports modules and names
-    no modality."""
-    return None if imports and modality is None else f"pipelines.stages.{modality or MODALITIES[0]}"
-
-
-def no_stage(name: str, modality: str | None, imports: Sequence[str]) -> str:
-    """The problem with a stage that the file `name` asks for, and that is not known."""
-    if imports and modality is None:
-        return f"{name}: without 'modality:' all stages come from imports; unknown stage"
-    return f"{name}: unknown stage"
-
-
-def refuse_clashes(stages: Iterable[tuple[str, str]]) -> None:
-    """Raises the ConfigError for two stages of one name; a stage is given by its module and its class."""
-    seen: dict[str, str] = {}
-    for module, cls in stages:
-        key = cls.lower().replace("_", "")
-        if key in seen:
-            raise ConfigError(f"imports: {module}.{cls} and {seen[key]} are both called '{snake(cls)}'; rename yours")
-        seen[key] = f"{module}.{cls}"
-
-
 def labels(names: Sequence[str]) -> list[str]:
-    """How the stages are addressed: by name, or by number and name (`04_hide`) where a name comes
-    twice.
-    """
+    """How the stages are addressed: by name, or by number and name (`04_hide`) where a name comes twice."""
     return [name if names.count(name) == 1 else f"{number:02d}_{name}" for number, name in enumerate(names, 1)]
 
 
 def flat(tree: Tree, name: str, num_stages: int | None = None) -> dict[str, Any]:
-    """Every setting in a pipeline file by its address, in order; the stages themselves as `stage
-    1`, `stage 2`...
+    """Every setting in a pipeline file by its address, in order; the stages themselves as `stage 1`, `stage 2`...
 
     `num_stages` cuts the pipeline after so many stages.
     """
@@ -263,7 +199,40 @@ def natural(node: Scalar) -> bool | int | float | str | None:
     return float(node.text) if re.fullmatch(FLOAT, node.text) else node.text
 
 
-# ----------------------------------------------------------------------------------------- messages
+# ------------------------------------------------------------------------------------ trees to text
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if re.search("[\n\r\x85\u2028\u2029]", data) else None  # folded, YAML loses some of these
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+for _pattern, _tag in ((INT, "int"), (FLOAT, "float")):  # quote text that `config` reads as a number
+    _regexp = re.compile(rf"^({_pattern})$")
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, list("-+.0123456789"))
+
+
+def write(document: dict[str, Any]) -> str:
+    """The YAML of maps, lists and scalars."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def show(node: Tree) -> str:
+    """A tree in a few words, for messages."""
+    if isinstance(node, Scalar):
+        return "nothing" if node.text == "" and not node.quoted else f"'{node.text}'"
+    items = map(show, node) if isinstance(node, list) else (f"{k}: {show(v)}" for k, v in node.items())
+    text = ", ".join(items)
+    text = text if len(text) < 60 else f"{text[:57]}..."
+    return f"[{text}]" if isinstance(node, list) else f"{{{text}}}"
+
+
+# ---------------------------------------------------------------------------------------- messages
 
 
 def snake(name: str) -> str:
@@ -281,13 +250,3 @@ def unknown(problem: str, got: str, known: Sequence[str]) -> NoReturn:
     close = difflib.get_close_matches(got, known, n=1) or [k for k in known if k.endswith(f".{got}")]
     rest = f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
     raise ConfigError(f"{problem} '{got}'; {rest}")
-
-
-def show(node: Tree) -> str:
-    """A tree in a few words, for messages."""
-    if isinstance(node, Scalar):
-        return "nothing" if node.text == "" and not node.quoted else f"'{node.text}'"
-    items = map(show, node) if isinstance(node, list) else (f"{k}: {show(v)}" for k, v in node.items())
-    text = ", ".join(items)
-    text = text if len(text) < 60 else f"{text[:57]}..."
-    return f"[{text}]" if isinstance(node, list) else f"{{{text}}}"

@@ -80,7 +80,7 @@ class Draw:
     places: dict[str, str] = field(default_factory=dict)
     """Where."""
 
-    sizes: dict[str, int | None] | None = field(default_factory=lambda: {"a": 1, "b": None})
+    sizes: dict[str, int | None] | None = None
     none: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, values: dict[str, Any], run: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ import sys
 from pathlib import Path
 from pipelines.run import main
 status = main(sys.argv[1:], root=Path(__file__).parent, stages="toy")
-if not {"--help", "--list"}.isdisjoint(sys.argv):
+if status or not {"--help", "--list"}.isdisjoint(sys.argv):
     assert not {"torch", "accelerate", "toy", "maths", "numpy"} & sys.modules.keys()
 sys.exit(status)
 """,
@@ -145,48 +145,48 @@ toy: Draw numbers and add them up.
   python -m pipelines.run toy out=runs/mine seed=3
 
 run
-  out=runs/toy                                      str | null
+  out=runs/toy                                      text | null
       Folder of the run (null: runs/NAME). The same command again continues what is in it.
 """
 
 STAGES = """\
 draw: Draw random numbers.
-  draw.num=6                                        int | null
+  draw.num=6                                        whole number | null
       How many numbers; a long explanation that does not fit one line of a hundred columns, so that
       it has to be wrapped.
   draw.way=normal                                   normal | uniform
       How to draw.
     draw.way.normal: Bell-shaped.
-      draw.way.normal.scale=2                       float
+      draw.way.normal.scale=2                       number
           Width of the bell, above 0.
-      draw.way.normal.shift=7.5                     float
+      draw.way.normal.shift=7.5                     number
           Where the bell stands.
     draw.way.uniform: Flat.
       draw.way.uniform.mix=null                     normal | uniform | null
           Another way to mix in.
         draw.way.uniform.mix.normal: Bell-shaped.
-          draw.way.uniform.mix.normal.scale=0.5     float
+          draw.way.uniform.mix.normal.scale=0.5     number
               Width of the bell, above 0.
-          draw.way.uniform.mix.normal.shift=0.0     float
+          draw.way.uniform.mix.normal.shift=0.0     number
               Where the bell stands.
         draw.way.uniform.mix.uniform: Flat.
-  draw.names=[a, b]                                 [str, ...]
+  draw.names=[a, b]                                 [text, ...]
   draw.kind=x                                       x | y
       Which.
-  draw.places={a: runs/a, b: runs/b}                {NAME: str, ...}
+  draw.places={a: runs/a, b: runs/b}                {NAME: text, ...}
       Where.
-    draw.places.NAME=...                            str
+    draw.places.NAME=...                            text
         One entry; the others stay.
-  draw.sizes={a: 1, b: null}                        {NAME: int | null, ...} | null
-    draw.sizes.NAME=...                             int | null
+  draw.sizes=null                                   {NAME: whole number | null, ...} | null
+    draw.sizes.NAME=...                             whole number | null
         One entry; the others stay.
-  draw.none={}                                      {NAME: float, ...}
-    draw.none.NAME=...                              float
+  draw.none={}                                      {NAME: number, ...}
+    draw.none.NAME=...                              number
         One entry; the others stay.
 
 add: Add them up.
 
-exit codes
+settings
 """
 
 
@@ -198,11 +198,29 @@ def test_help_and_list_tell_all_in_under_a_second_without_torch(toy):
     listed, overview, told = (r.stdout for r in results)
     assert listed == "toy  Draw numbers and add them up.\n"
     assert "  toy  Draw numbers" in overview and "seed=0" in overview and "130  interrupted" in overview
-    assert "\nThe stage may be left out where only one has such a field" in overview
+    rule = "  field=value               short for stage.field=value, where only one stage of the pipeline has a\n"
+    assert rule in overview and rule in told
     assert told.startswith(HELP)
     assert STAGES in told
     assert max(len(line) for line in told.splitlines()) <= 100
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("draw.nmu=3", "unknown field 'draw.nmu'; did you mean draw.num?"),
+        ("nmu=3", "unknown setting 'nmu'; did you mean draw.num?"),
+        ("draw.num=many", "draw.num: got 'many', expected whole number | null"),
+        ("draw.way.normal.scael=3", "unknown field 'draw.way.normal.scael'; did you mean draw.way.normal.scale?"),
+    ],
+)
+def test_a_mistyped_setting_is_told_before_anything_slow_is_imported(toy, setting, words):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = run(toy, "toy", setting)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert result.returncode == 2 and result.stderr == f"error: {words}\n"
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.stem)
@@ -255,7 +273,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_continues(toy):
     assert process.returncode == 130 and "Traceback" not in told
     assert told.endswith("interrupted; the same command continues: python -m pipelines.run toy draw.num=5\n")
     result = run(toy, "toy", "draw.num=5")
-    assert result.returncode == 0 and "[1/2] draw: done before" in result.stderr, result
+    assert result.returncode == 0 and "draw: done before" in result.stderr, result
     assert result.stdout == "sum of 5, ranks 1\nresults are in runs/toy\n"
 
 
@@ -277,7 +295,7 @@ def test_a_full_disk_is_told_in_one_line(toy, capsys, monkeypatch):
     monkeypatch.syspath_prepend(toy)
     monkeypatch.chdir(toy)
     assert main(["toy", "draw.kind=y"], root=toy, stages="toy") == 2
-    assert capsys.readouterr().err == "[1/2] draw\nerror: No space left on device: x.bin\n"
+    assert capsys.readouterr().err.endswith("draw\nerror: No space left on device: x.bin\n")
     assert main(["toy", "num=8"], root=toy, stages="toy") == 0  # nothing was done: no other run to respect
     assert main(["toy", "draw.num=7"], root=toy, stages="toy") == 2
     told = capsys.readouterr().err
