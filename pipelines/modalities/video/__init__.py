@@ -1,7 +1,13 @@
 """Clips: the stages that video pipelines are made of."""
 
+from pipelines.modalities.video.export import Export
 from pipelines.modalities.video.hide import Hide
 from pipelines.modalities.video.load import Load
+from pipelines.stages.compose import Compose
+from pipelines.stages.evaluate import Evaluate
+from pipelines.stages.learn import Learn
+from pipelines.stages.recover import Recover
+from pipelines.stages.synthesize import Synthesize
 
-Stage = Load | Hide
+Stage = Load | Hide | Learn | Synthesize | Recover | Compose | Evaluate | Export
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""
