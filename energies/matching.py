@@ -23,7 +23,7 @@ from torch import Tensor
 
 from energies.compute import Compute, prepared
 from energies.conditioned import Conditioned
-from energies.observation import Measurement
+from energies.observation import Measurement, times
 from energies.samplers.state import Rng, each, normal, rms
 from energies.schedule import karras
 
@@ -82,7 +82,7 @@ class MomentMatching:
         total, weight = torch.zeros_like(x), 0
         for level, following in zip(falling, [*falling[1:], 0.0], strict=True):
             share = self.noise if level < falling[0] else 1.0
-            x = x + share * level * _scaled(posterior.at(level).tangent(noise, scale), scale)
+            x = x + share * level * times(posterior.at(level).tangent(noise, scale), scale)
             denoise = prepared(prior.at(level), compute).denoise
             clean = matched(denoise, posterior, x, level, spread, self.corrections, self.bound)
             if level <= self.below or not following:
@@ -111,8 +111,8 @@ def matched(
     change, direction, power = torch.zeros_like(x), residual, _dot(residual, residual)
     for _ in range(steps):
         back = observation.adjoint(direction)
-        unit = level**2 * _scaled(back, scale)  # in units of the scale
-        along = _scaled(unit, scale)
+        unit = level**2 * times(back, scale)  # in units of the scale
+        along = times(unit, scale)
         size = WIDTH * level / rms(unit).clamp(min=1e-12)
         moved = (denoise(x + each(size, x) * along) - clean) / each(size, x)  # C A^T q
         curvature = _dot(direction, observation.observe(moved))
@@ -128,10 +128,6 @@ def matched(
     return observation.project(clean, y, scale)
 
 
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else scale * x
-
-
 def _dot(a: Measurement, b: Measurement) -> Tensor:
     """Product of two measurements, [B]."""
     if isinstance(a, tuple):
@@ -139,8 +135,8 @@ def _dot(a: Measurement, b: Measurement) -> Tensor:
     return (a * b).flatten(1).sum(1)
 
 
-def _minus(a: Measurement, b: Measurement, times: Any) -> Measurement:
-    """a - times b of measurements, `times` a number or one a sample [B]."""
+def _minus(a: Measurement, b: Measurement, factor: Any) -> Measurement:
+    """a - factor b of measurements, `factor` a number or one a sample [B]."""
     if isinstance(a, tuple):
-        return tuple(_minus(p, q, times) for p, q in zip(a, b, strict=True))
-    return a - (each(times, b) if isinstance(times, Tensor) else times) * b
+        return tuple(_minus(p, q, factor) for p, q in zip(a, b, strict=True))
+    return a - (each(factor, b) if isinstance(factor, Tensor) else factor) * b

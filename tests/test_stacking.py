@@ -197,6 +197,18 @@ def test_an_example_is_stacked_without_its_own_truth(kind):
         assert changed == [i != j for i in range(len(masks))]
 
 
+def test_a_vote_weighs_an_estimate_by_its_mean_squared_error_to_the_power_minus_four():
+    """Estimates that are off by e_k everywhere: the weights are e_k^-8 over their sum, and so is what they make."""
+    masks, clip = disjoint(HIDDEN, 3), torch.zeros_like(CLIP)
+    off = torch.linspace(0.1, 0.3, 10)
+    tries = off.view(-1, 1, 1, 1, 1).expand(-1, *CLIP.shape)
+    found, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, stacking.Trial(tries, [tries] * 3), ["vote"])
+    expected = float((off**-8 * off).sum() / (off**-8).sum())
+    assert found.estimate[0][:, HIDDEN].numpy() == pytest.approx(expected, rel=1e-4)
+    for example, mask in zip(examples, masks, strict=True):
+        assert example.context.estimate[0][:, mask].numpy() == pytest.approx(expected, rel=1e-4)
+
+
 def test_no_truth_leaks_into_its_own_example(learned):
     """Through the whole of it: what is held out in j is seen when i is filled, and so moves the stacking's weights a
     little, but example j's estimate must not follow its truth."""

@@ -1,0 +1,80 @@
+"""The estimates that a data set gives, against closed forms: which data are nearest, and what their neighbours tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import seeded
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from energies import Average, Blur, Grey, Hidden, Noisy, Observation
+from energies.references import DataEstimator
+from energies.references.dataset import most_alike
+
+PICTURES = torch.rand(30, 3, 6, 6, generator=seeded(0)) * 2 - 1
+SHAPES = (torch.rand(30, 1, 4, 4, 4, generator=seeded(1)) - 0.5).sign()
+LINEAR, WIDE, FIRST, MEAN = range(4)  # further estimates of hidden elements; of other measurements the second is plain
+
+
+def mask(size: tuple[int, ...], num: int, seed: int = 2) -> Tensor:
+    return torch.rand(num, 1, *size, generator=seeded(seed)) < 0.5
+
+
+def test_where_elements_are_hidden_the_nearest_pictures_are_those_of_least_squares() -> None:
+    y, hidden = PICTURES[:4] + 0.3 * torch.randn(4, 3, 6, 6, generator=seeded(3)), mask((6, 6), 4)
+    context = DataEstimator(PICTURES, 5, 0.3, binary=False).context(Hidden(hidden), torch.where(hidden, 0.0, y))
+    for k in range(4):
+        distances = ((PICTURES - y[k]) * ~hidden[k]).square().sum((1, 2, 3))
+        five = PICTURES[distances.argsort()[:5]]
+        torch.testing.assert_close(context.others[k, FIRST], five[0])
+        torch.testing.assert_close(context.others[k, MEAN], five.mean(0))
+
+
+@pytest.mark.parametrize("observation", [Average((2, 2)), Grey(), Blur(1.0), Noisy(Blur(1.0), 0.1)])
+def test_of_other_measurements_the_nearest_pictures_are_measured_the_most_alike(observation: Observation) -> None:
+    y = observation.observe(PICTURES[:4] + 0.2 * torch.randn(4, 3, 6, 6, generator=seeded(4)))
+    context = DataEstimator(PICTURES, 5, 0.3, binary=False).context(observation, y)
+    for k in range(4):
+        distances = (observation.observe(PICTURES) - y[k]).square().sum((1, 2, 3))
+        five = PICTURES[distances.argsort()[:5]]
+        torch.testing.assert_close(context.others[k, FIRST], five[0])
+        torch.testing.assert_close(context.others[k, MEAN], five.mean(0))
+
+
+def test_shapes_are_as_alike_as_their_intersection_over_union_where_they_are_seen() -> None:
+    y, seen = -SHAPES[:3].flip(2), ~mask((4, 4, 4), 3)
+    order = most_alike(SHAPES, y, seen.float(), 30)
+    for k in range(3):
+        here, there = (y[k] > 0) & seen[k], (SHAPES > 0) & seen[k]
+        ious = (here & there).sum((1, 2, 3, 4)) / (here | there).sum((1, 2, 3, 4))
+        torch.testing.assert_close(ious[order[k]], ious.sort(descending=True).values)
+        assert len(order[k].unique()) == 30
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_the_components_miss_of_a_seen_element_goes_on_into_its_neighbours(binary: bool) -> None:
+    """Of data that are all alike the expected x is their mean m; where y is m + d, a neighbour is m + d w / (w + 0.1),
+    w the share of the Gaussian about it that is seen."""
+    size = (8, 8, 8) if binary else (8, 8)
+    m = -torch.ones(1, *size) if binary else torch.full((3, *size), -0.4)
+    hidden = mask(size, 1)
+    y = torch.where(hidden, 0.0, m + 0.3)
+    context = DataEstimator(torch.stack([m, m]), 5, 0.6, binary).context(Hidden(hidden), y)
+    for kind, width in ((None, 0.7), (WIDE, 1.5)):
+        seen = (~hidden[0, 0]).numpy().astype(np.float64)
+        w = torch.from_numpy(gaussian_filter(seen, width, mode="constant", truncate=4.0)).float()
+        expected = (m + 0.3 * w / (w + 0.1)).expand(m.shape)
+        found = context.estimate[0] if kind is None else context.others[0, kind]
+        where = hidden[0].expand(m.shape)
+        torch.testing.assert_close(found[where], expected[where], atol=1e-4, rtol=0)
+    torch.testing.assert_close(context.others[0, LINEAR], m, atol=1e-4, rtol=0)
+    assert torch.equal(context.estimate[~hidden.expand_as(y)], y[~hidden.expand_as(y)])
+
+
+def test_the_scale_is_how_far_the_estimates_differ() -> None:
+    y, hidden = PICTURES[:4], mask((6, 6), 4)
+    context = DataEstimator(PICTURES, 5, 0.3, binary=False).context(Hidden(hidden), torch.where(hidden, 0.0, y))
+    apart = (context.others - context.estimate[:, None]).square().mean((1, 2))
+    torch.testing.assert_close(context.scale[:, 0] ** 2, apart + 0.1**2)
