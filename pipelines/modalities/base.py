@@ -64,8 +64,12 @@ class Modality(ABC):
         where there is nothing to decide."""
         return mean
 
+    def drawn(self, soft: Tensor, observation: Observation, y: Tensor) -> Tensor:
+        """The x that samples [n, *shape] of a posterior stand for, likewise."""
+        return soft
+
     def made(self, soft: Tensor, energy: Energy) -> Tensor:
-        """The x that samples [n, *shape] of an energy stand for, likewise."""
+        """The x that samples [n, *shape] of an energy itself stand for, likewise."""
         return soft
 
     def mean_of_symmetric(self, observation: Observation) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from data.errors import InputError
 from pipelines.measures import composition, recovery, synthesis
 from pipelines.modalities import modality_of
-from pipelines.stage import Run
 from pipelines.results import save_metrics
+from pipelines.stage import Run
 
 KEPT = "made {made} {noun}; {whole} were whole; {kept} are kept and judged"
 
@@ -61,7 +61,8 @@ class Evaluate:
         given: dict[str, Any] = {"rivals": None, "shown": None, "grid": None, "verdicts": None}
         if is_recovery:
             found, lines, rival = run.on_main(lambda: recovery.evaluate(values, modality, self.baselines, run))
-            given["rivals"] = None if rival is None else {"name": rival[0], "x": rival[1]}
+            if rival is not None:
+                given["rivals"] = {"name": rival[0], "x": rival[1].to(values["targets"].dtype)}
         elif not is_composition:
             found, lines, given["shown"] = synthesis.evaluate(values, modality, self.curve, self.long, run)
         else:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, Energy, Schedule
+from energies import Chain, ConditionalEnergy, Energy, Schedule
 from energies.diagnostics import Monitor, saturation
+from energies.family import is_noisy
 from energies.generators import Generator
 from energies.matching import MomentMatching
 from energies.samplers.masked import MaskedSampling
@@ -18,9 +19,11 @@ from energies.sampling import LevelSampler
 from pipelines.chains import findings
 from pipelines.examples import Examples
 from pipelines.gate import Gate, Gated, gated
-from pipelines.generation import suited
+from pipelines.generation import CONDITIONAL
+from pipelines.learning.recipe import Way
+from pipelines.learning.single import is_scene, of_size, pretrained_single
 from pipelines.modalities import modality_of
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.posterior import Expected, Sampling, Seen, at_size_of, drawn, expected, of_means, posterior_schedule
 from pipelines.results import pretrained, weights_of
 from pipelines.settings import check_sampler, check_there
@@ -110,7 +113,7 @@ class Recover:
         ways = {first.way: _way(first)}
         if other is not None:
             given = at_size_of(other, values["observation"], values["measured"].float(), data.shape)
-            how = self._how(posterior_schedule(suited(other, Schedule())))
+            how = self._how(posterior_schedule(_suited(other, data, "data")))
             second = expected(other, given, how, run, symmetric)
             ways[second.way if second.way not in ways else "prior"] = _way(second)
         return {
@@ -152,7 +155,7 @@ class Recover:
         found = by(energy, generator, "", monitor)
         ways = {found.way: found.found}
         if other is not None:
-            second = by(other, suited(other, Schedule()), "prior ", Monitor())
+            second = by(other, posterior_schedule(_suited(other, values["data"], "damaged")), "prior ", Monitor())
             ways[second.way if second.way not in ways else "prior"] = second.found
         return {
             "recovered": found.mean,
@@ -169,7 +172,17 @@ class Recover:
     def _prior(self, data: Examples) -> Energy | None:
         if self.prior is None:
             return None
-        return pretrained(Path(self.prior), data.shape, "recover.prior", modality_of(data.modality).noun)
+        folder, noun = Path(self.prior), modality_of(data.modality).noun
+        if not data.single:
+            return pretrained(folder, data.shape, "recover.prior", noun)
+        return of_size(pretrained_single(folder, data.shape, noun.removesuffix("s"), "recover.prior"), data.shape[1:])
+
+
+def _suited(energy: Energy, data: Examples, way: Way) -> Generator:
+    """How an energy that was learned elsewhere is sampled."""
+    if isinstance(energy, ConditionalEnergy) and not is_scene(energy):
+        return CONDITIONAL
+    return modality_of(data.modality).recipes().elsewhere(way, is_noisy(energy))
 
 
 def _temperature(generator: Generator) -> float:
@@ -186,4 +199,4 @@ def _decided(samples: Tensor, seen: Seen, each: int, modality: str) -> Tensor:
     if not rows:
         return samples
     given = seen.rows(rows)
-    return modality_of(modality).decided(samples, given.observation, given.y)
+    return modality_of(modality).drawn(samples, given.observation, given.y)

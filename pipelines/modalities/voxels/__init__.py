@@ -1,7 +1,13 @@
 """Shapes: what is different about them, and the stages of their pipelines."""
 
+from pipelines.modalities.voxels.export import Export
 from pipelines.modalities.voxels.hide import Hide
 from pipelines.modalities.voxels.load import Load
+from pipelines.stages.compose import Compose
+from pipelines.stages.evaluate import Evaluate
+from pipelines.stages.learn import Learn
+from pipelines.stages.recover import Recover
+from pipelines.stages.synthesize import Synthesize
 
-Stage = Load | Hide
+Stage = Load | Hide | Learn | Synthesize | Recover | Compose | Evaluate | Export
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

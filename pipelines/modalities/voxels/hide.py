@@ -14,8 +14,8 @@ from data import voxels
 from data.errors import InputError
 from energies import Average, Hidden, Noisy, Observation
 from pipelines.examples import Examples
-from pipelines.stage import Run
 from pipelines.settings import check_there
+from pipelines.stage import Run
 
 SHARE = 0.7  # of the voxels, hidden where nothing is asked
 

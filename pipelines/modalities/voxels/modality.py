@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,18 +18,16 @@ from data.frames import from_uint8
 from energies import Average, Energy, Hidden, Noisy, Observation
 from energies.family import is_noisy
 from pipelines.examples import Examples
+from pipelines.lessons import Task, hides, sees
 from pipelines.measures import baselines, composition, solids
 from pipelines.measures.attributes import Attributes
 from pipelines.measures.synthesis import Comparison, OfShapes
 from pipelines.modalities.base import Modality
 from pipelines.modalities.voxels.hide import box, half, scattered
 from pipelines.modalities.voxels.load import Load
-from pipelines.stage import Run
 from pipelines.report import pictures
 from pipelines.results import emptied
-
-if TYPE_CHECKING:
-    from pipelines.lessons import Task
+from pipelines.stage import Run
 
 VIEW = 144  # pixels a side of a rendering
 JUDGED_BY = 3000  # pieces of furniture that classifiers learn from, at most
@@ -57,8 +55,6 @@ class Voxels(Modality):
     def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
         """Voxels at random, a half, a box, block means. Where neither half nor box is asked for, as where only details
         are learned, block means come more often than the others."""
-        from pipelines.lessons import Task, hides, sees
-
         known = ("voxels", "half", "box", "average")
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -93,6 +89,12 @@ class Voxels(Modality):
             where = observation.mask.expand_as(mean)
             return _signs(solids.likeliest(torch.where(where, mean, y.float()), where))
         return _signs(solids.likeliest(mean))
+
+    def drawn(self, soft: Tensor, observation: Observation, y: Tensor) -> Tensor:
+        """What is above 0, or, of block means, as many of the highest in every block as was measured."""
+        if isinstance(observation, Average):
+            return _signs(top_of_blocks(soft.float(), y.float()))
+        return _signs(soft > 0)
 
     def made(self, soft: Tensor, energy: Energy) -> Tensor:
         """The likeliest solids of energies of noisy x, whose samples are near to means; of others, what is above 0."""
