@@ -57,6 +57,15 @@ def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_lea
     assert baselines.name_of(observation) == {"blur": "noisy blur"}.get(name, name)
 
 
+def test_wieners_filter_of_noise_shrinks_towards_the_mean_picture():
+    """With variances v of a pixel and s^2 of the noise by v / (v + s^2), but for the small number that keeps blurs sane."""
+    y = measured(VIEWS["noise"], PICTURES[:4])
+    mean, variance = PICTURES.mean(0), (PICTURES - PICTURES.mean(0)).square().mean()
+    found = baselines.baselines(PICTURES, VIEWS["noise"], y)["wiener"]()
+    expected = mean + (y - mean) * variance / (variance + 0.3**2)
+    torch.testing.assert_close(found, expected.clamp(-1, 1), atol=1e-3, rtol=0)
+
+
 def test_alone_is_what_needs_no_other_pictures():
     y = measured(VIEWS["hidden"], PICTURES[:4])
     methods = baselines.alone(VIEWS["hidden"], y)
