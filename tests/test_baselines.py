@@ -58,7 +58,7 @@ def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_lea
 
 
 def test_wieners_filter_of_noise_shrinks_towards_the_mean_picture():
-    """With variances v of a pixel and s^2 of the noise by v / (v + s^2), but for the small number that keeps blurs sane."""
+    """By v / (v + s^2), of the variances of a pixel and of the noise, but for the little that keeps blurs sane."""
     y = measured(VIEWS["noise"], PICTURES[:4])
     mean, variance = PICTURES.mean(0), (PICTURES - PICTURES.mean(0)).square().mean()
     found = baselines.baselines(PICTURES, VIEWS["noise"], y)["wiener"]()
