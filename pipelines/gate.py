@@ -35,8 +35,8 @@ from energies.samplers.state import normal
 from energies.sampling import anneal, sample
 from pipelines.chains import sample_chains
 from pipelines.measures import metrics
-from pipelines.pipeline import Run
 from pipelines.posterior import Sampling
+from pipelines.stage import Run
 
 LEVEL = 0.9  # of the band that is calibrated
 

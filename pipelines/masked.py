@@ -18,7 +18,7 @@ from energies.diagnostics import Monitor
 from energies.samplers.masked import MaskedSampling
 from pipelines.chains import sample_chains
 from pipelines.measures.solids import likeliest
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 KEPT = 0.15  # of a sample, while the rest is expected again
 TOGETHER = 2**19  # numbers of x whose expectation is taken at once

@@ -29,7 +29,7 @@ from energies.sampling import LevelSampler, anneal
 from pipelines.chains import sample_chains
 from pipelines.generation import share
 from pipelines.masked import masked_samples, of_details, of_two_values
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 WAYS = {
     "amortised": "the posterior mean by one pass of a network that is told what is seen",
@@ -203,8 +203,16 @@ def _amortised(energy: Energy, seen: Seen, symmetric: Sequence[int], run: Run) -
             mean = _mean(energy, part, run)
             if symmetric:
                 mean = (mean + _mean(energy, _mirrored(part, symmetric), run).flip(list(symmetric))) / 2
-            parts.append(exactly(part.observation, mean.cpu(), part.y))
+            parts.append(_held(energy, part, mean.cpu()))
     return torch.cat(parts)
+
+
+def _held(energy: Energy, seen: Seen, mean: Tensor) -> Tensor:
+    """The mean with what is seen exactly put back. Elements of two values are ranked by it within a block: beyond the
+    bounds, too."""
+    if of_two_values(energy) and isinstance(seen.observation, Average):
+        return seen.observation.project(mean, seen.y)
+    return exactly(seen.observation, mean, seen.y)
 
 
 def _mean(energy: Energy, seen: Seen, run: Run) -> Tensor:

@@ -57,16 +57,16 @@ def of_size(energy: Energy, size: Sequence[int]) -> Energy:
     raise ValueError(f"an energy of {_sides(energy.event_shape)} is not one of {_sides((0, *size))}")
 
 
-def pretrained_single(folder: Path, shape: Sequence[int], noun: str) -> Energy:
+def pretrained_single(folder: Path, shape: Sequence[int], noun: str, address: str = "learn.pretrained") -> Energy:
     """The energy in a run's folder that is one of x of a shape [C, *size], or of crops of such x, as it was learned.
 
     InputError: there is none, it is of other x, or it is of one clip that was damaged.
     """
     folder = inner(folder)
-    energy = load_energy(folder, "learn.pretrained")
+    energy = load_energy(folder, address)
     if isinstance(energy, ConditionalEnergy) and isinstance(energy.reference, ClipReference) and not is_scene(energy):
         raise InputError(
-            f"learn.pretrained={folder}: was learned to recover one damaged clip alone; take a run of video_synthesis"
+            f"{address}={folder}: was learned to recover one damaged clip alone; take a run of video_synthesis"
         )
     if not energy.fits(shape):
         try:
@@ -77,7 +77,7 @@ def pretrained_single(folder: Path, shape: Sequence[int], noun: str) -> Energy:
         except ValueError:
             found, wanted = ("x".join(map(str, size or ())) for size in (energy.event_shape, shape))
             raise InputError(
-                f"learn.pretrained={folder}: is an energy of {found}, the {noun} is {wanted} (set load.size)"
+                f"{address}={folder}: is an energy of {found}, the {noun} is {wanted} (set load.size)"
             ) from None
     return energy
 

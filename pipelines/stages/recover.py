@@ -23,10 +23,10 @@ from pipelines.generation import CONDITIONAL
 from pipelines.learning.recipe import Way
 from pipelines.learning.single import is_scene, of_size, pretrained_single
 from pipelines.modalities import modality_of
-from pipelines.stage import Run
 from pipelines.posterior import Expected, Sampling, Seen, at_size_of, drawn, expected, of_means, posterior_schedule
 from pipelines.results import pretrained, weights_of
 from pipelines.settings import check_sampler, check_there
+from pipelines.stage import Run
 
 CHAINS = 4  # of a clip that passes a gate, where nothing is said
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Schedule, Stepwise
+from energies import Chain, ConditionalEnergy, Energy, Schedule, Stepwise, Tiled, tiled
 from energies.diagnostics import Monitor, saturation
 from energies.generators import Generator
 from energies.samplers.masked import MaskedSampling
@@ -22,9 +22,8 @@ from pipelines.generation import asked_labels, check_label, generate, guidance_o
 from pipelines.learning.single import of_size
 from pipelines.masked import masked_samples, of_details, of_two_values
 from pipelines.modalities import modality_of
-from pipelines.pipeline import Run
-from pipelines.resizing import over_windows
 from pipelines.settings import check_sampler
+from pipelines.stage import Run
 
 LARGEST = 4096  # pixels a side of what is made
 MARGIN = 24  # pixels around a photograph, where nothing is said
@@ -186,6 +185,20 @@ class Synthesize:
     def _cut(self, x: Tensor, data: Examples) -> Tensor:
         """Without the margin, x [n, *shape]."""
         return cut(x, self._size(data), self._margin(data))
+
+
+def over_windows(energy: Energy, size: Sequence[int], stride: int) -> Tiled:
+    """The product of an energy over windows so far apart, of x [C, *size] or a little larger: a multiple of the stride.
+
+    ValueError: the windows do not divide by the stride, or x is smaller than one.
+    """
+    window = energy.event_shape[1:]
+    names = "x".join(map(str, window))
+    if any(side % stride or side == stride for side in window):
+        raise ValueError(f"does not divide windows of {names} into some that overlap")
+    if any(side < own for side, own in zip(size, window, strict=True)):
+        raise ValueError(f"windows are of {names}, larger than the {'x'.join(map(str, size))} that are asked for")
+    return tiled(energy, [-(-side // stride) * stride for side in size], [stride] * len(window))
 
 
 def cut(x: Tensor, size: Sequence[int], margin: int) -> Tensor:
