@@ -183,16 +183,16 @@ def evaluate(
         for name, x in more.items():
             found[name] = compare(x)
             shown[name] = x[:20]
-        if long:
-            found["long_run_ratio"] = _ratio(found, compare)
+        if long and compare.distance is not None:
+            found["long_run_ratio"] = _ratio(found, compare.distance)
     return found, summary(found), shown
 
 
 def summary(found: Mapping[str, Any]) -> list[str]:
     """The numbers as lines of text."""
-    rows = {name: _shown(found[name]) for name in ("samples", "real", "noise") if name in found}
-    rows |= {f"{p['factor']:g} times the steps": _shown(p) for p in found.get("curve", [])}
-    rows |= {name: found[name] for name in ("ten_times_the_steps", "long_from_data") if name in found}
+    longer = {name: found[name] for name in ("ten_times_the_steps", "long_from_data") if name in found}
+    rows = {name: _shown(row) for name, row in found.items() if isinstance(row, dict) and name not in longer}
+    rows |= {f"{p['factor']:g} times the steps": _shown(p) for p in found.get("curve", [])} | longer
     lines = tables.table(rows)
     if "of_their_class" in found:
         lines.append(f"{found['of_their_class']:.1%} of the samples are judged to be of their class")
@@ -238,12 +238,12 @@ def _curve(
     return points, {name: x for name, x in more.items() if x is not None}
 
 
-def _ratio(found: Mapping[str, Any], compare: Comparison) -> float | None:
-    """The distance after ten times the steps over that after one; None where chains diverged, or there is none."""
+def _ratio(found: Mapping[str, Any], distance: str) -> float | None:
+    """The distance after ten times the steps over that after one; None where chains diverged."""
     at_once = [point for point in found["curve"] if point["factor"] == 1]
-    if compare.distance is None or not at_once or "ten_times_the_steps" not in found:
+    if not at_once or "ten_times_the_steps" not in found:
         return None
-    return found["ten_times_the_steps"][compare.distance] / max(at_once[0][compare.distance], 1e-9)
+    return found["ten_times_the_steps"][distance] / max(at_once[0][distance], 1e-9)
 
 
 def _nearest(features: Tensor, train: Tensor) -> float:
