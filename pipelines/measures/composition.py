@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from data.scenes import scenes
 from energies import Energy, Schedule
+from energies.algebra import Composite
 from energies.diagnostics import Monitor
 from energies.samplers.state import normal
 from pipelines import expression
@@ -25,8 +27,8 @@ from pipelines.measures.attributes import Attributes, Data, is_scene
 from pipelines.measures.judge import share_of
 from pipelines.measures.solids import WHOLE
 from pipelines.modalities.base import Modality
-from pipelines.stage import Run
 from pipelines.results import load_energy
+from pipelines.stage import Run
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from
 JUDGED_FOR = 500  # steps
@@ -47,6 +49,8 @@ def evaluate(
         run: gives randomness, processes, and the experts in its folder.
     """
     data, composition, samples = values["data"], values["composition"], values["samples"]
+    if (rivals or cells) and not isinstance(values["energy"], Composite):
+        raise InputError("evaluate.rivals and evaluate.cells are for samples that no other energy refined")
     node = expression.parse(composition["expr"])
     found: dict[str, Any] = {"expr": composition["expr"]}
     asked = set(expression.names(node)) & set(data.attributes)

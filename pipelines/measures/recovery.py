@@ -16,8 +16,8 @@ from pipelines.gate import Gate
 from pipelines.measures import metrics, tables
 from pipelines.measures.baselines import name_of
 from pipelines.modalities.base import Modality
-from pipelines.stage import Run
 from pipelines.posterior import WAYS
+from pipelines.stage import Run
 
 Rival = tuple[str, Tensor] | None
 """Name and x of the best simple method."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
 
 WIDE = 4  # numbers that stand beside each other, at most
+LINE = 110  # characters of a line that says what numbers mean, at most
 
 
 class Column(NamedTuple):
@@ -60,7 +62,7 @@ def table(rows: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     else:
         lines = _lines(titles, {words(name): row for name, row in cells.items()})
     told = [f"{columns[name].title}: {columns[name].meaning}" for name in names if columns[name].meaning]
-    return lines + ([f"({'; '.join(told)})"] if told else [])
+    return lines + (textwrap.wrap(f"({'; '.join(told)})", LINE) if told else [])
 
 
 def _lines(heads: Mapping[str, str], rows: Mapping[str, Mapping[str, str]]) -> list[str]:

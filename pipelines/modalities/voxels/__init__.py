@@ -7,7 +7,9 @@ from pipelines.stages.compose import Compose
 from pipelines.stages.evaluate import Evaluate
 from pipelines.stages.learn import Learn
 from pipelines.stages.recover import Recover
+from pipelines.stages.refine import Refine
+from pipelines.stages.select import Select
 from pipelines.stages.synthesize import Synthesize
 
-Stage = Load | Hide | Learn | Synthesize | Recover | Compose | Evaluate | Export
+Stage = Load | Hide | Learn | Synthesize | Recover | Refine | Select | Compose | Evaluate | Export
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""
