@@ -15,7 +15,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -59,12 +59,8 @@ class Plan:
     stages: tuple[Made, ...]
     modality: str | None
 
-    def modules(self) -> set[str]:
-        """The modules that `make` needs, which have to be imported first."""
-        return {made.cls.module.name for part in (self.settings, *self.stages) for made in _all_made(part)}
-
     def make(self) -> Config:
-        """The configuration. ConfigError: what a dataclass refuses."""
+        """The configuration; its modules have to be imported. ConfigError: what a dataclass refuses."""
         return Config(_make(self.settings), tuple(map(_make, self.stages)), self.modality)
 
 
@@ -206,8 +202,6 @@ def check(node: Tree, kind: Expression, where: str, given: _Given) -> Any:
             parts = enumerate(zip(node, container.kinds * count, strict=False))
             return container.made(check(child, item, f"{where}[{i}]", []) for i, (child, item) in parts)
     if isinstance(node, Scalar):
-        if float in kinds and _is_infinite(node):
-            raise ConfigError(f"{where}: got {node.text}, expected a finite number")
         for option in (bool, int, float, *kinds):  # the narrowest first: 5 is a number where it may be one
             if option in kinds and (value := _scalar(node, option)) is not None:
                 return value
@@ -275,25 +269,8 @@ def _scalar(node: Scalar, option: Any) -> Any:
     if option is int and re.fullmatch(trees.INT, node.text):
         return int(node.text)
     if option is float and re.fullmatch(trees.FLOAT, node.text):
-        return float(node.text)
+        return float(node.text) if math.isfinite(float(node.text)) else None
     return None
-
-
-def _is_infinite(node: Scalar) -> bool:
-    """Whether the text is nan, inf, or a number too large for a float."""
-    if re.fullmatch(trees.FLOAT, node.text):
-        return not node.quoted and math.isinf(float(node.text))
-    return not node.quoted and node.text.lower().lstrip("+-.") in ("nan", "inf", "infinity")
-
-
-def _all_made(value: Any) -> Iterator[Made]:
-    """All dataclasses that are still to be made, from a value inwards."""
-    if isinstance(value, Made):
-        yield value
-        value = value.fields
-    if isinstance(value, dict | list | tuple):
-        for child in value.values() if isinstance(value, dict) else value:
-            yield from _all_made(child)
 
 
 def _make(value: Any, default: Any = None) -> Any:
@@ -331,11 +308,9 @@ def plain(value: Any, kind: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
         fields = [field.name for field in dataclasses.fields(value) if field.init]
-        body = {name: plain(getattr(value, name), hints[name]) for name in fields if not _is_tensor(hints[name])}
-        for name in fields:
-            if name not in body and getattr(value, name) is not None:
-                raise ConfigError(f"{snake(type(value).__name__)}.{name} is a tensor, which cannot be a setting")
-        return body if sum(map(dataclasses.is_dataclass, _members(kind))) == 1 else {snake(type(value).__name__): body}
+        body = {name: plain(getattr(value, name), hints[name]) for name in fields}
+        members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        return body if sum(map(dataclasses.is_dataclass, members)) == 1 else {snake(type(value).__name__): body}
     if isinstance(value, (list, tuple)):
         return [plain(child, None) for child in value]
     if isinstance(value, dict) and all(map(_is_key, value)):
@@ -347,12 +322,3 @@ def plain(value: Any, kind: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     raise ConfigError(f"{value!r} cannot be a setting: no text in a configuration means it")
-
-
-def _members(kind: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type."""
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def _is_tensor(kind: Any) -> bool:
-    return any(isinstance(k, type) and (k.__module__, k.__name__) == ("torch", "Tensor") for k in _members(kind))

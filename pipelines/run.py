@@ -103,12 +103,12 @@ def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | No
     plan = config.plan(name, stated, chain, run, [o for o in overrides if not o.startswith("imports=")], modality)
     for module in own:
         _import(module)
-    for name in sorted(plan.modules()):
-        importlib.import_module(name)
-    wanted = plan.make()
+    for cls, _ in chain.values():
+        importlib.import_module(cls.module.name)
 
     from pipelines.pipeline import Pipeline
 
+    wanted = plan.make()
     settings = wanted.settings
     Pipeline(wanted.stages, file.stem).run(settings.out, settings.seed, settings.compute, settings.imports)
 

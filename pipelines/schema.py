@@ -117,7 +117,7 @@ class Expression:
         return self
 
     def type_text(self) -> str:
-        """A type as its values are written: `number | null`, `[text, ...]`, `{NAME: text, ...}`, the names of a union."""
+        """A type as its values are written: `number | null`, `[text, ...]`, `{NAME: text, ...}`, names of a union."""
         return " | ".join(dict.fromkeys(map(_kind_text, self.members())))
 
     def value_text(self) -> str:
@@ -228,10 +228,10 @@ class Class:
 
 
 def _is_setting(node: ast.AnnAssign) -> bool:
-    names = {_last_name(part) for part in ast.walk(node.annotation)}
+    kind = node.annotation.value if isinstance(node.annotation, ast.Subscript) else node.annotation
     options = node.value.keywords if isinstance(node.value, ast.Call) and _last_name(node.value.func) == "field" else []
     is_derived = any((option.arg, ast.unparse(option.value)) == ("init", "False") for option in options)
-    return not is_derived and not {"ClassVar", "Tensor"} & names
+    return not is_derived and _last_name(kind) != "ClassVar"
 
 
 def _default(node: ast.expr) -> ast.expr:

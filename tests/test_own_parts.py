@@ -234,7 +234,7 @@ def test_only_the_command_imports_by_name():
          f"imports: {{cwd}}/my_parts.py, line {END + 2}: SystemExit: 0"),
         ({"my_parts.py": f"{PARTS}\nimport nowhere"}, [],
          f"imports: {{cwd}}/my_parts.py, line {END + 2}: ModuleNotFoundError: No module"),
-        ({"my_parts.py": f"{PARTS}\nimport nowhere"}, ["nmu=3"], "unknown setting 'nmu'; did you mean draw_numbers.num?"),
+        ({"my_parts.py": f"{PARTS}\nimport nowhere"}, ["nmu=3"], "unknown setting 'nmu'; did you mean draw_num"),
         ({"other.py": PARTS}, ["imports=[my_parts, other]"],
          "imports: other.DrawNumbers and my_parts.DrawNumbers are both called 'draw_numbers'; rename yours"),
         ({"p.yaml": "modality: images\n" + PIPELINE, "my_parts.py": PARTS.replace("class Add", "class Load")}, [],
