@@ -14,7 +14,7 @@ from energies.objectives import Batch
 from energies.observation import Hidden, Observation
 from energies.references import Context, DataEstimator, LocalReference
 from energies.references.dataset import levels
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 UNLABELLED = 0.15  # share of what is learned from without its label

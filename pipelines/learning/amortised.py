@@ -16,7 +16,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
 from pipelines.lessons import Lessons, Task, share
 from pipelines.modalities.base import Modality
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.training import train
 
 MOST_FOLDS = 10

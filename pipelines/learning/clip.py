@@ -18,7 +18,7 @@ from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, ConvNet
 from pipelines.lessons import share
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.training import train
 
 

@@ -15,7 +15,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
 from pipelines.learning.single import scene
 from pipelines.lessons import share
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.training import train
 
 

@@ -17,7 +17,7 @@ from pipelines.examples import Examples, Part, block_means
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import ConvNet, Encoder, Residual
 from pipelines.lessons import SAMPLED, UNLABELLED, forgotten, share
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 from pipelines.training import train
 
 MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most

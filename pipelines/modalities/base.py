@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.errors import InputError
 from energies import Energy
 from energies.observation import Observation
 from pipelines.examples import Examples
@@ -102,6 +103,34 @@ class Modality(ABC):
         from pipelines.measures.composition import attributes
 
         return attributes(data, asked, run)
+
+    def nearest(self, x: Tensor, known: Tensor) -> Tensor:
+        """The row [n] of `known` [m, *shape] that each x [n, *shape] is nearest to."""
+        return torch.cat([torch.cdist(part.flatten(1), known.flatten(1)).argmin(1) for part in x.split(256)])
+
+    def classes_of(self, collections: Sequence[Tensor], data: Examples, run: Run) -> list[Tensor]:
+        """The classes [n] of collections of x [n, *shape], by what is learned apart from any energy: here, those of the
+        nearest examples to learn from."""
+        known, labels = data.known("train")
+        return [labels[self.nearest(x, known)] for x in collections]
+
+    def strangers(self, x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """What is not of the kind of x [n, *shape], by name, made of them or at random."""
+        return {
+            "mirrored": x.flip(-1),
+            "blank": (torch.rand(len(x), *[1] * (x.ndim - 1), generator=rng) * 2 - 1).expand_as(x).contiguous(),
+            "noise": torch.rand(x.shape, generator=rng) * 2 - 1,
+        }
+
+    def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
+        """Up to `num` x [n, *shape] of a person's own: a file, a folder, or a data set. InputError: there are none."""
+        raise InputError(f"{name}: {self.noun} of your own cannot be read here")
+
+    def distances(self, first: Tensor, second: Tensor) -> Tensor:
+        """How far x [n, *shape] are from x [m, *shape], [n, m]: the root of the mean squared difference."""
+        exact = "donot_use_mm_for_euclid_dist"  # of near ones nothing would be left
+        found = torch.cdist(first.flatten(1), second.flatten(1), compute_mode=exact)
+        return found / first[0].numel() ** 0.5
 
     def wholeness(self, x: Tensor) -> Tensor | None:
         """How whole each of x [n, *shape] is, from 0 to 1, for `select` to keep the whole ones; None: it is no

@@ -31,8 +31,8 @@ from pipelines.learning.settings import (
 from pipelines.learning.single import is_scene, of_size, pretrained_single
 from pipelines.lessons import check_unseen
 from pipelines.modalities import modality_of
-from pipelines.pipeline import Run
 from pipelines.results import pretrained, weights_of
+from pipelines.stage import Run
 
 Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]
 SMALLEST = 4  # elements a side of an energy, at least

@@ -14,12 +14,13 @@ from data import images
 from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.lessons import Observe, Task, hides, sees
-from pipelines.measures import baselines, composition
+from pipelines.measures import baselines, composition, judge
 from pipelines.measures.attributes import Attributes
 from pipelines.measures.synthesis import Comparison, OfPictures
 from pipelines.measures.textures import OfTexture
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
+from pipelines.modalities.images import strangers
 from pipelines.report import pictures
 from pipelines.results import emptied
 from pipelines.stage import Run
@@ -61,6 +62,20 @@ class Images(Modality):
         if source["name"] == "scenes" and data.shape[0] == 3:
             return composition.attributes_of_scenes(data, run)
         return composition.attributes(data, asked, run)
+
+    def classes_of(self, collections: Sequence[Tensor], data: Examples, run: Run) -> list[Tensor]:
+        """By a classifier that is learned for it."""
+        x, labels = data.known("train")
+        by = judge.Classifier.fit(x, [labels], [len(data.classes)], run.generator("judge"), run)
+        return [by.probabilities(x).argmax(1) for x in collections]
+
+    def strangers(self, x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Rotated and mirrored ones, blank ones, noise, and windows of a wall of bricks."""
+        return strangers.made(x, rng)
+
+    def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
+        """A file, windows of one larger photograph where more than one is asked for, a folder, or a data set."""
+        return strangers.read(name, shape, num)
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
         clips = {label: x[:num].expand(-1, 3, -1, -1).movedim(0, 1) for label, x in rows.items()}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data import video
+from data.errors import InputError
 from energies import Hidden, Noisy
 from energies.observation import Observation
 from pipelines.examples import Examples
@@ -68,6 +69,29 @@ class Video(Modality):
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
         """By how much neighbouring pixels and frames differ; nothing has to be learned."""
         return OfClips(data)
+
+    def strangers(self, x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Clips turned by a right angle, with their frames in another order, with one frame that stays, blank ones, and
+        noise."""
+        order = torch.randperm(x.shape[2], generator=rng)
+        turned = x.rot90(1, (3, 4)) if x.shape[3] == x.shape[4] else x.rot90(2, (3, 4))
+        still = x[:, :, :1].expand_as(x).contiguous()
+        return {"rotated": turned, "shuffled": x[:, :, order], "still": still} | {
+            name: own for name, own in super().strangers(x, rng).items() if name != "mirrored"
+        }
+
+    def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
+        """A video, or the videos of a folder; of each as many clips as it holds."""
+        path = Path(name)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        found: list[Tensor] = []
+        for file in files:
+            clip, _ = video.read(file, size=(shape[2], shape[3]), frames=None)
+            lows = range(0, clip.shape[1] - shape[1] + 1, shape[1])
+            found += [clip[:, low : low + shape[1]] for low in lows][: num - len(found)]
+        if not found:
+            raise InputError(f"{name}: holds no clip of {shape[1]} frames")
+        return torch.stack(found)
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
         """Each clip a row of its frames, those of a number below each other."""

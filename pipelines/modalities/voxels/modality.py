@@ -154,6 +154,39 @@ class Voxels(Modality):
         made = others({}, replace(run, seed=run.seed + 1_000))["data"]
         return composition.attributes(data, asked, run, most, made, JUDGED_FOR)
 
+    def nearest(self, x: Tensor, known: Tensor) -> Tensor:
+        """By intersection over union of the likeliest solids."""
+        return solids.distances(solids.likeliest(x), known > 0).argmin(1)
+
+    def strangers(self, x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Shapes upside down and lying, empty ones, blocks, and voxels that are set at random, as many as in x."""
+        side, full = x.shape[-1], (x > 0).float().mean((1, 2, 3, 4), keepdim=True)
+        corners = torch.randint(side // 2, (len(x), 3), generator=rng)
+        blocks = torch.full_like(x, -1.0)
+        for block, corner in zip(blocks, corners.tolist(), strict=True):
+            block[(0, *(slice(low, low + side // 2) for low in corner))] = 1.0
+        return {
+            "upside down": x.flip(-1),
+            "lying": x.rot90(1, (3, 4)),
+            "empty": torch.full_like(x, -1.0),
+            "blocks": blocks,
+            "noise": _signs(torch.rand(x.shape, generator=rng) < full),
+        }
+
+    def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
+        """A file, of several grids the first ones, or the files of a folder."""
+        path, up, pad = Path(name), source.get("up"), source.get("pad", False)
+        if not path.exists():
+            raise InputError(f"{name}: no such file or folder")
+        if path.is_file() and num == 1:
+            return _signs(voxels.read(path, shape[-1], up, pad=pad)[None, None])
+        dataset: Any = voxels.open_dataset(path, shape[-1], up, pad=pad)
+        return voxels.unpack(dataset["bits"][:num], shape[-1])
+
+    def distances(self, first: Tensor, second: Tensor) -> Tensor:
+        """1 - intersection over union."""
+        return solids.distances(first > 0, second > 0)
+
     def wholeness(self, x: Tensor) -> Tensor:
         """Share of each solid's voxels that its largest part holds."""
         return solids.largest_shares(x > 0)
