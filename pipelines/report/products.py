@@ -200,8 +200,7 @@ def synthesis(report: Report, values: Mapping[str, Any], modality: Modality, wor
         report.text("; ".join(told) + ".")
     if "of_their_class" in found:
         report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
-    if found.get("long_run_ratio") is not None or "ten_times_the_steps" not in found:
-        long_chains(report, found)
+    long_chains(report, found)
     if found.get("curve"):
         _curve(report, found["curve"])
 
