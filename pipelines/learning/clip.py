@@ -14,9 +14,11 @@ from energies.classical.stacking import Estimates, Example, estimates, held_out_
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
 from pipelines.gate import Gate
+from pipelines.learning import crops
 from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import Amortised, ConvNet
+from pipelines.learning.settings import Amortised, ConvNet, Encoder
+from pipelines.learning.single import of_size
 from pipelines.lessons import share
 from pipelines.stage import Run
 from pipelines.training import train
@@ -53,7 +55,7 @@ def learn(
 
     Args:
         damaged: the clip.
-        recipe: how it is learned; None where none is.
+        recipe: of any energy for a damaged clip; None where none is learned.
         ready: an energy that was learned before, where there is no recipe.
         held_out: masks to learn from, besides the one that judges.
         run: gives randomness and processes.
@@ -66,6 +68,8 @@ def learn(
         energy = ready
     elif isinstance(recipe.energy, Amortised):
         energy = _amortised(damaged, context, examples, judge, recipe, run)
+    elif isinstance(recipe.energy, Encoder):  # where the judge's truth is, and what is hidden, its estimate is learned
+        energy = of_size(crops.learn(judge.context.estimate[0], recipe, run), damaged.hidden.shape)
     else:  # its reference changes nothing in the initial estimate
         context, shrinkage, judge = found.first, 0.0, found.first_examples[-1]
         energy = _published(damaged, context.estimate, recipe, run)

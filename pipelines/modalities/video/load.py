@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -62,6 +62,10 @@ class Load:
     count: int | None = None
     """Clips to make, or to take of a folder at most, at random. null: 6000, or all."""
 
+    label: str | None = None
+    """Which of the labels of the clips are their classes: kind, or colour, shape or motion of moving ones. null: none,
+    they are learned without classes."""
+
     validation: float = 0.1
     """Share of the clips to judge by."""
 
@@ -73,6 +77,8 @@ class Load:
             raise ValueError(f"start must be 0 or more and stride 1 or more, got {self.start} and {self.stride}")
         if self.clips is not None:
             self._check_clips()
+        elif self.label is not None:
+            raise ValueError(f"label={self.label} is for clips, a folder or moving")
 
     def _check_clips(self) -> None:
         if self.video != "procedural":
@@ -169,7 +175,17 @@ class Load:
         run.log(event="loaded", **{part: len(rows) for part, rows in parts.items()}, shape=list(shape))
         train, validation = (to_levels(x[parts[part]]) for part in ("train", "validation"))
         data = Examples("video", shape, train, validation, attributes=attributes)
-        return {"data": data, "source": self._source(name, rate)}
+        return {"data": self._labelled(data), "source": self._source(name, rate)}
+
+    def _labelled(self, data: Examples) -> Examples:
+        """With the classes that are asked for. InputError: there are no such labels."""
+        if self.label is None:
+            return data
+        if self.label not in data.attributes:
+            raise InputError(f"load.label={self.label}: the labels are {', '.join(data.attributes)}")
+        own = data.attributes[self.label]
+        classes = tuple(map(str, own["classes"]))
+        return replace(data, classes=classes, train_labels=own["train"], validation_labels=own["validation"])
 
     def _check_examples(self, attributes: dict[str, Any]) -> None:
         """InputError if a class has no clip to learn from."""
