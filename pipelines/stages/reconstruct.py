@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,7 +82,7 @@ class Reconstruct:
         found: dict[str, Any] = {"num": len(x)} | {name: _scores(made, x, modality) for name, made in rows.items()}
         found["noise"] = normality(noise)
         found["generator"] = {snake(type(generator).__name__): asdict(generator)}
-        found["draws_noise"] = values["generator"] != generator
+        found["draws_noise"] = values["generator"] != deterministic(values["generator"])
         save_metrics(found, run.root)
         return {
             "originals": x,
@@ -112,6 +112,8 @@ def mapping(values: Mapping[str, Any], run: Run, stage: str) -> tuple[Energy, Sc
         raise InputError(
             f"{stage}: learn.pretrained was not learned by this learn.objective; set that it was learned by"
         )
+    if isinstance(generator, Schedule):
+        generator = replace(generator, predictor="heun")  # the rule that `invert` undoes
     return energy.free() if isinstance(energy, ConditionalEnergy) else energy, generator
 
 
