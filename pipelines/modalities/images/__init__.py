@@ -17,7 +17,7 @@ from pipelines.stages.score import Score
 from pipelines.stages.synthesize import Synthesize
 
 Stage = (
-    Load | Hide | Learn | Synthesize | Recover | Interpolate | Reconstruct | Compose | Evaluate | Attack | Classify | Features
-    | LearnJoint | Score | Export
+    Load | Hide | Learn | Synthesize | Recover | Interpolate | Reconstruct | Compose | Evaluate | Attack
+    | Classify | Features | LearnJoint | Score | Export
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""
