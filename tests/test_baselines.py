@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import pytest
@@ -39,11 +40,15 @@ def measured(observation: Observation, x: Tensor) -> Tensor:
     return y + observation.noise * torch.randn(y.shape, generator=seeded(5)) if isinstance(observation, Noisy) else y
 
 
+def made(methods: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
+    return {name: make() for name, make in methods.items()}
+
+
 @pytest.mark.parametrize("name", VIEWS)
 def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_learned_from(name):
     observation, x = VIEWS[name], PICTURES[:4]
     y = measured(observation, x)
-    found = {method: make() for method, make in baselines.baselines(PICTURES, observation, y).items()}
+    found = made(baselines.baselines(PICTURES, observation, y))
     for method, estimate in found.items():
         assert estimate.shape == x.shape and estimate.abs().max() <= 1, method
         if observation.holds:
@@ -99,11 +104,11 @@ def test_baselines_of_damaged_shapes(noise):
     classes = torch.arange(24) % 2
     y = x if noise is None else x + noise * torch.randn(x.shape, generator=seeded(2))
     damaged = torch.where(hidden, 0.0, y)
-    found = baselines.recoveries(SHAPES, damaged, hidden, observation, classes, classes[:4])
+    found = made(baselines.recoveries(SHAPES, damaged, hidden, observation, classes, classes[:4]))
     assert torch.equal(found["nearest_shape"], x), "it was learned from"
     torch.testing.assert_close(found["class_mean"][0], SHAPES[::2].mean(0))
     torch.testing.assert_close(found["class_mean"][1], SHAPES[1::2].mean(0))
-    plain = baselines.recoveries(SHAPES, damaged, hidden, observation)["class_mean"]
+    plain = baselines.recoveries(SHAPES, damaged, hidden, observation)["class_mean"]()
     torch.testing.assert_close(plain, SHAPES.mean(0).expand(4, -1, -1, -1, -1))
     where = hidden if noise is None else torch.ones_like(hidden)
     solid = likeliest(found["blurred_visible"], where)
@@ -112,8 +117,8 @@ def test_baselines_of_damaged_shapes(noise):
 
 def test_baselines_of_block_means():
     coarse = F.avg_pool3d(SHAPES[:4], 3)
-    found = baselines.refinements(SHAPES, coarse)
+    found = made(baselines.refinements(SHAPES, coarse))
     assert torch.equal(found["nearest_shape"], SHAPES[:4]), "it was learned from"
     torch.testing.assert_close(F.avg_pool3d(found["nearest"], 3), coarse)
-    flat = baselines.refinements(SHAPES, torch.full_like(coarse, 0.25))
+    flat = made(baselines.refinements(SHAPES, torch.full_like(coarse, 0.25)))
     assert all((flat[name] - 0.25).abs().max() < 1e-5 for name in ("nearest", "trilinear", "cubic"))
