@@ -102,22 +102,22 @@ MODALITIES = {
             "synthesis, samples in one part": (
                 "voxel_synthesis",
                 ["02_learn.size=null", "02_learn.pretrained={energy}", "04_learn.pretrained={energy}",
-                 "synthesize.num=24", "select.whole=0", "export.num=8"],
+                 "synthesize.num=24", "select.whole=0", "export.limit=8"],
                 "samples.in_one_part",
             ),
             "composition (own - 0.01 * light), samples in one part": (
                 "voxel_compose",
                 ["compose.expr=own - 0.01 * light", "compose.size=null", "learn.pretrained={energy}",
                  "compose.experts={{own: {energy}, light: score:brightness}}", "synthesize.num=8", "select.whole=0",
-                 "export.num=8"],
+                 "export.limit=8"],
                 "samples.in_one_part",
             ),
             "interpolation, frames in one part": (
-                "voxel_interpolation", ["learn.pretrained={energy}", "export.num=8"], "path.in_one_part",
+                "voxel_interpolation", ["learn.pretrained={energy}", "export.limit=8"], "path.in_one_part",
             ),
         },
         score="iou",
-        more=["export.num=8"],
+        more=["export.limit=8"],
     ),
     "clips": Modality(
         source="load_clips.clips",

@@ -50,7 +50,7 @@ def main() -> None:
     )
     for number, (task, (pipeline, settings)) in enumerate(TASKS.items()):
         rows = [
-            _run(arguments, f"task_{number}_{name}", pipeline, [*settings, f"learn.pretrained={run}", "export.num=8"])
+            _run(arguments, f"task_{number}_{name}", pipeline, [*settings, f"learn.pretrained={run}", "export.limit=8"])
             for name, run in (("amortised", told), ("conditioned", encoder))
         ]
         best = rows[0]["best_baseline"]

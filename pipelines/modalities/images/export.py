@@ -34,19 +34,19 @@ class Export:
     takes: ClassVar[tuple[str, ...]] = products.TAKES
     gives: ClassVar[tuple[str, ...]] = ("summary",)
 
-    num: int = 64
+    limit: int = 64
     """Pictures to write as files, at most."""
 
     shown: int = 10
     """Pictures in the sheet of a recovery."""
 
     def __post_init__(self) -> None:
-        if self.num < 0 or self.shown < 1:
-            raise ValueError(f"num must not be negative and shown 1 or more, got {self.num} and {self.shown}")
+        if self.limit < 0 or self.shown < 1:
+            raise ValueError(f"limit must not be negative and shown 1 or more, got {self.limit} and {self.shown}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         report = Report(products.title(values, MODALITY))
-        products.write(report, values, MODALITY, run, self.num, self.shown, COLUMNS)
+        products.write(report, values, MODALITY, run, self.limit, self.shown, COLUMNS)
         told = [values["summary"]] if "summary" in values else []
         if products.title(values, MODALITY).startswith("Synthesis"):
             if values["data"].single:
@@ -59,7 +59,7 @@ class Export:
 
     def _samples(self, report: Report, values: dict[str, Any], run: Run) -> None:
         """Of new pictures."""
-        MODALITY.write(values["samples"][: self.num], run.root / "samples", "sample", values["source"])
+        MODALITY.write(values["samples"][: self.limit], run.root / "samples", "sample", values["source"])
         products.synthesis(report, values, MODALITY, JUDGED)
         kinds = {"data": values["data"].x("validation", slice(100))}
         kinds |= values.get("shown") or {"samples": values["samples"][:100]}

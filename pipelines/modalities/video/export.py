@@ -30,7 +30,7 @@ class Export:
     takes: ClassVar[tuple[str, ...]] = products.TAKES
     gives: ClassVar[tuple[str, ...]] = ("summary",)
 
-    num: int = 16
+    limit: int = 16
     """Clips to write as files, at most."""
 
     shown: int = 3
@@ -40,9 +40,9 @@ class Export:
     """Frames that the sheet of a single clip shows."""
 
     def __post_init__(self) -> None:
-        if self.num < 0 or self.shown < 1 or self.frames < 1:
-            got = f"{self.num}, {self.shown} and {self.frames}"
-            raise ValueError(f"num must not be negative, shown and frames 1 or more, got {got}")
+        if self.limit < 0 or self.shown < 1 or self.frames < 1:
+            got = f"{self.limit}, {self.shown} and {self.frames}"
+            raise ValueError(f"limit must not be negative, shown and frames 1 or more, got {got}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         report = Report(products.title(values, MODALITY))
@@ -50,7 +50,7 @@ class Export:
         if "recovered" in values and values["data"].single:
             self._recovered(report, values, run)
             rest = {name: value for name, value in values.items() if name != "recovered"}
-        products.write(report, rest, MODALITY, run, self.num, self.shown, COLUMNS)
+        products.write(report, rest, MODALITY, run, self.limit, self.shown, COLUMNS)
         if products.title(values, MODALITY).startswith("Synthesis"):
             self._samples(report, values, run)
         products.finish(report, values, run)
@@ -90,14 +90,14 @@ class Export:
     def _samples(self, report: Report, values: dict[str, Any], run: Run) -> None:
         """Of new clips."""
         data, samples = values["data"], values["samples"]
-        MODALITY.write(samples[: self.num], run.root / "samples", "sample", values["source"])
+        MODALITY.write(samples[: self.limit], run.root / "samples", "sample", values["source"])
         products.synthesis(report, values, MODALITY, COMPARED)
         real = data.x("train" if data.single else "validation", slice(self.shown))
         rows: dict[str, Tensor] = {f"data {k}": clip for k, clip in enumerate(real)}
         rows |= {f"sample {k}": clip for k, clip in enumerate(samples[: self.shown])}
         sheet = pictures.contact_sheet(rows, frames=self.frames)
         products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": "the data above the samples"})
-        for number in range(min(self.num, self.shown, len(samples))):
+        for number in range(min(self.limit, self.shown, len(samples))):
             report.video(run.root / "samples" / f"sample_{number:03d}.mp4", f"sample {number}")
         if data.single:
             for axis in ("spatial", "temporal"):

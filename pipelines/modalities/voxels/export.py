@@ -39,7 +39,7 @@ class Export:
     """Of the files shapes/shape_000.stl ...; stl, obj, ply, glb, off and 3mf are watertight meshes. npz holds `bits`,
     to be unpacked by numpy.unpackbits, and `shape`."""
 
-    num: int = 8
+    limit: int = 8
     """Shapes to write and show, at most."""
 
     keep: int | str = "largest"
@@ -64,8 +64,8 @@ class Export:
     """Pictures of the turntable."""
 
     def __post_init__(self) -> None:
-        if self.num < 1 or self.views < 1:
-            raise ValueError(f"num and views must be 1 or more, got {self.num} and {self.views}")
+        if self.limit < 1 or self.views < 1:
+            raise ValueError(f"limit and views must be 1 or more, got {self.limit} and {self.views}")
         if self.keep != "largest" and not (str(self.keep).isdecimal() and int(self.keep) > 0):
             raise ValueError(f"keep must be largest or a number of voxels, got {self.keep!r}")
         if self.faces is not None and (self.faces < 20 or self.format in ("binvox", "npz")):
@@ -76,7 +76,7 @@ class Export:
             raise ValueError(f"millimetres must be positive, got {self.millimetres}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        solids = shapes_of(values)[: self.num] > 0
+        solids = shapes_of(values)[: self.limit] > 0
         written = self._write(solids, values, run)
         first = next((k for k, solid in enumerate(solids) if solid.any()), None)
         if first is not None:
@@ -116,7 +116,7 @@ class Export:
         self, values: Mapping[str, Any], solids: Tensor, written: Sequence[Mapping[str, Any]], run: Run
     ) -> None:
         report = Report(products.title(values, MODALITY))
-        rows, num = _told(report, values, run, self.num)
+        rows, num = _told(report, values, run, self.limit)
         sheet = MODALITY.sheet(rows, num)
         products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": f"{', '.join(rows)}: a row each"})
         for number, solid in enumerate(solids[:VIEWED]):
