@@ -308,7 +308,10 @@ def plain(value: Any, kind: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value))
         fields = [field.name for field in dataclasses.fields(value) if field.init]
-        body = {name: plain(getattr(value, name), hints[name]) for name in fields}
+        tensors = {name for name in fields if "torch.Tensor" in str(hints[name])}  # no settings, and None in a stage
+        body = {name: plain(getattr(value, name), hints[name]) for name in fields if name not in tensors}
+        if any(getattr(value, name) is not None for name in tensors):
+            raise ConfigError(f"{type(value).__name__} cannot be a setting: it holds a tensor")
         members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
         return body if sum(map(dataclasses.is_dataclass, members)) == 1 else {snake(type(value).__name__): body}
     if isinstance(value, (list, tuple)):

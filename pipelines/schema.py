@@ -228,10 +228,10 @@ class Class:
 
 
 def _is_setting(node: ast.AnnAssign) -> bool:
-    kind = node.annotation.value if isinstance(node.annotation, ast.Subscript) else node.annotation
+    names = {_last_name(part) for part in ast.walk(node.annotation)}
     options = node.value.keywords if isinstance(node.value, ast.Call) and _last_name(node.value.func) == "field" else []
     is_derived = any((option.arg, ast.unparse(option.value)) == ("init", "False") for option in options)
-    return not is_derived and _last_name(kind) != "ClassVar"
+    return not is_derived and not {"ClassVar", "Tensor"} & names  # tensors are given in Python
 
 
 def _default(node: ast.expr) -> ast.expr:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, zeros
 
 from pipelines import config, run_folder, schema, trees
 from pipelines.config import Config, ConfigError
@@ -33,6 +34,8 @@ Objective = MLE | ScoreMatching
 class Sampler:
     steps: int = 10
     annealed: bool = False
+    scale: Tensor | None = None
+    """Given in Python alone."""
 
 
 @dataclass(frozen=True)
@@ -392,6 +395,15 @@ def test_what_a_dataclass_refuses_names_its_field():
 def test_settings_that_contradict_each_other_are_refused(overrides):
     with pytest.raises(ConfigError, match="is contradicted by a later setting"):
         load("stages: [learn, compose]", *overrides)
+
+
+def test_a_tensor_is_no_setting():
+    without, with_ = (Config(Settings(), (Learn(sampler=Sampler(scale=scale)),)) for scale in (None, zeros(3)))
+    assert "scale" not in config.dump(without)
+    with pytest.raises(ConfigError, match=r"^Sampler cannot be a setting: it holds a tensor$"):
+        config.dump(with_)
+    with pytest.raises(ConfigError, match="unknown field"):
+        plan("stages: [learn]", "learn.sampler.scale=1")
 
 
 def test_what_yaml_cannot_say_is_not_dumped():
