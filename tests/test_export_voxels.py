@@ -52,7 +52,7 @@ def exported(values: dict[str, Any], folder: Path, **settings) -> dict[str, Any]
 
 
 def test_meshes_are_watertight_and_the_report_shows_them(tmp_path):
-    given = exported(made(), tmp_path, num=2)
+    given = exported(made(), tmp_path, limit=2)
     files = sorted((tmp_path / "shapes").glob("*"))
     assert [file.name for file in files] == ["shape_000.stl", "shape_001.stl"]
     assert [entry["file"] for entry in given["written"]] == [f"shapes/{file.name}" for file in files]
@@ -66,8 +66,8 @@ def test_meshes_are_watertight_and_the_report_shows_them(tmp_path):
 
 
 def test_an_export_with_other_settings_leaves_none_of_the_old_files(tmp_path):
-    exported(made(), tmp_path, num=2)
-    exported(made(), tmp_path, num=1, format="glb", millimetres=80)
+    exported(made(), tmp_path, limit=2)
+    exported(made(), tmp_path, limit=1, format="glb", millimetres=80)
     files = list((tmp_path / "shapes").glob("*"))
     assert [file.name for file in files] == ["shape_000.glb"]
     assert 0.04 < trimesh.load(files[0]).extents.max() <= 0.081  # metres
@@ -99,10 +99,13 @@ def test_a_part_that_was_seen_is_written_though_it_hangs_in_the_air(is_seen, tmp
 
 def test_paths_are_written_step_by_step(tmp_path):
     paths = chairs(6).view(2, 3, 1, SIDE, SIDE, SIDE)
-    exported(made(paths=paths, cross_fades=paths, summary="a line"), tmp_path, num=5, format="npz", keep=1)
-    names = sorted(file.stem for file in (tmp_path / "shapes").glob("*"))
-    assert names == ["path_00_000", "path_00_001", "path_00_002", "path_01_000", "path_01_001"]
+    values = made(paths=paths, cross_fades=paths, summary="a line")
+    exported(values, tmp_path, format="npz", keep=1)
+    assert len(list((tmp_path / "shapes").glob("path_*"))) == 6
     assert torch.equal(voxels.read(tmp_path / "shapes" / "path_01_001.npz"), paths[1, 1, 0] > 0)
+    exported(values, tmp_path, limit=1, format="npz", keep=1)
+    names = sorted(file.stem for file in (tmp_path / "shapes").glob("*"))
+    assert names == ["path_00_000", "path_00_001", "path_00_002"]
 
 
 def test_block_means_are_refined_to_the_likeliest_voxels(tmp_path):
@@ -115,7 +118,7 @@ def test_block_means_are_refined_to_the_likeliest_voxels(tmp_path):
 
 
 def test_what_could_not_be_met_is_told(tmp_path):
-    given = exported(made(summary="so good"), tmp_path, num=1, format="obj", faces=20)
+    given = exported(made(summary="so good"), tmp_path, limit=1, format="obj", faces=20)
     assert given["summary"].startswith("so good\n") and "with about 20 it would not stay watertight" in given["summary"]
     assert "with about 20 it would not stay watertight" in (tmp_path / "report.html").read_text()
 
@@ -145,7 +148,7 @@ def test_nothing_to_write_is_told(tmp_path):
         ({"keep": "some"}, "keep must be"),
         ({"keep": 0}, "keep must be"),
         ({"smoothing": -1}, "smoothing must lie"),
-        ({"num": 0}, "num and views must be"),
+        ({"limit": 0}, "limit and views must be"),
     ],
 )
 def test_bad_settings_are_refused(settings, told):

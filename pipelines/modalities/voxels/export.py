@@ -40,7 +40,7 @@ class Export:
     to be unpacked by numpy.unpackbits, and `shape`."""
 
     limit: int = 8
-    """Shapes to write and show, at most."""
+    """Shapes to write and show, or paths of shapes, at most."""
 
     keep: int | str = "largest"
     """Parts to keep: the largest one, or all of at least so many voxels; of recovered shapes also what was seen."""
@@ -76,7 +76,7 @@ class Export:
             raise ValueError(f"millimetres must be positive, got {self.millimetres}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        solids = shapes_of(values)[: self.limit] > 0
+        solids = shapes_of(values, self.limit) > 0
         written = self._write(solids, values, run)
         first = next((k for k, solid in enumerate(solids) if solid.any()), None)
         if first is not None:
@@ -134,17 +134,17 @@ class Export:
         products.finish(report, values, run)
 
 
-def shapes_of(values: Mapping[str, Any]) -> Tensor:
-    """The shapes to write, decided, [n, 1, N, N, N]: of paths, those recovered, made again, or new."""
+def shapes_of(values: Mapping[str, Any], limit: int) -> Tensor:
+    """The first shapes to write, decided, [n, 1, N, N, N]: of so many paths all, those recovered, made again, or new."""
     if "paths" in values:
-        return values["paths"].flatten(0, 1)
+        return values["paths"][:limit].flatten(0, 1)
     if "recovered" in values:
-        return MODALITY.decided(values["recovered"].float(), values["observation"], values["measured"])
+        return MODALITY.decided(values["recovered"].float(), values["observation"], values["measured"])[:limit]
     if "reconstructions" in values:
-        return values["reconstructions"]
+        return values["reconstructions"][:limit]
     if "samples" not in values:
         raise InputError("export: nothing was recovered or made; put it after such a stage")
-    return values["samples"]
+    return values["samples"][:limit]
 
 
 def _seen(values: Mapping[str, Any], solids: Tensor) -> Tensor | None:
