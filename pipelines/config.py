@@ -136,13 +136,13 @@ def _address(path: list[str], settings: Class, stages: dict[str, Class]) -> list
     head = numbered.get(path[0], path[0])  # the name of its folder, which the progress of a run shows
     if head in settings.fields or head in stages:
         return [head, *path[1:]]
-    repeated = {snake(cls.name) for tag, cls in stages.items() if tag != snake(cls.name)}  # addressed by number
-    found = [tag for tag, cls in stages.items() if head in cls.fields and head not in repeated]
+    called = [[tag, *path[1:]] for tag, cls in stages.items() if snake(cls.name) == head]  # twice: once is in stages
+    found = called or [[tag, *path] for tag, cls in stages.items() if head in cls.fields]
     if len(found) > 1:
-        candidates = " or ".join(".".join([tag, *path]) for tag in found)
-        raise ConfigError(f"'{head}' is a field of several stages; did you mean {candidates}?")
+        candidates = " or ".join(map(".".join, found))
+        raise ConfigError(f"'{head}' is {'' if called else 'a field of '}several stages; did you mean {candidates}?")
     if found:
-        return [*found, *path]
+        return found[0]
     problem, known = "unknown stage" if path[1:] else "unknown setting", [*settings.fields, *stages]
     short = {field: f"{tag}.{field}" for tag, cls in stages.items() for field in cls.fields}
     if not difflib.get_close_matches(head, known) and (close := difflib.get_close_matches(head, short, n=1)):

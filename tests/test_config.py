@@ -256,7 +256,7 @@ def test_a_field_of_only_one_stage_needs_no_stage(stages, short, long):
 def test_stages_and_settings_of_the_run_come_before_fields_of_their_name():
     assert load("stages: [clash]", "seed=3", "load=a") == Config(Settings(seed=3), (Clash(load="a"),))
     assert load("stages: [load, clash]", "load.video=a").stages == (Load("a"), Clash())
-    with pytest.raises(ConfigError, match="unknown stage 'load'; did you mean 02_load"):
+    with pytest.raises(ConfigError, match=r"'load' is several stages; did you mean 01_load\.video or 02_load\.video\?"):
         load("stages: [load, load, clash]", "load.video=a")
 
 
