@@ -16,6 +16,10 @@ class Drawn(NamedTuple):
     x: Tensor
     label: Tensor | None
 
+    def own(self, rows: slice) -> Drawn:
+        """Some of them."""
+        return Drawn(self.rows[rows], self.x[rows], None if self.label is None else self.label[rows])
+
 
 @dataclass(frozen=True)
 class Start:

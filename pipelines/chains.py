@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies.diagnostics import Monitor
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 TOGETHER = 2**22
 """Numbers of x that are sampled at once; what is more goes one batch after another, to bound the memory."""

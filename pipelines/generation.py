@@ -21,7 +21,7 @@ from energies.sampling import LevelSampler
 from energies.schedule import RETURN
 from pipelines.chains import TOGETHER, sample_chains
 from pipelines.examples import Examples
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 GUIDANCE = 1.5  # of samples of a class, where nothing else is said
 CONDITIONAL = Schedule(16, 4.0, 0.08, 1, 0.35, spacing="geometric", predictor="euler")

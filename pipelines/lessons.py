@@ -15,6 +15,7 @@ from energies.observation import Hidden, Observation
 from energies.references import Context, DataEstimator, LocalReference
 from energies.references.dataset import levels
 from pipelines.stage import Run
+from pipelines.training import share_of
 
 Observe = Callable[[Tensor, torch.Generator], tuple[Observation, Tensor]]
 UNLABELLED = 0.15  # share of what is learned from without its label
@@ -40,11 +41,6 @@ def forgotten(labels: Tensor, rng: torch.Generator) -> Tensor:
     return torch.where(torch.rand(labels.shape, generator=rng, device=rng.device) < UNLABELLED, -1, labels)
 
 
-def share(batch: int, run: Run) -> int:
-    """Of the examples of a step, those of one process."""
-    return -(-batch // run.accelerator.num_processes)
-
-
 class Task(NamedTuple):
     """A way to see x in part: how often it comes, and (x, rng) -> (observation, what is seen)."""
 
@@ -68,14 +64,14 @@ def sees(observation: Observation) -> Observe:
 
 
 class Lessons:
-    """The lesson of every step; it depends on the number of the step and the process alone.
+    """The lesson of every step; it depends on the number of the step alone. Each process has its rows of it.
 
     ROUND tasks take turns, and the contexts of ROUND batches of a task are made at once: the reference is read once for
     all. A reference that holds x knows it, so every x is seen by the reference of the other folds.
 
     Args:
         x: [n, *event].
-        batch: of them a step, on this process.
+        batch: of them a step, of all processes together.
         tasks: by name.
         reference: from what it shall remember; None: there is none, only details are learned.
         folds: how many.
@@ -110,7 +106,7 @@ class Lessons:
 
     @torch.autocast("cpu", enabled=False)
     def _make(self, number: int) -> list[tuple[Context, Batch]]:
-        rng = self.run.generator("lessons", number, self.run.accelerator.process_index)
+        rng, share = self.run.generator("lessons", number, 0), share_of(self.batch, self.run)
 
         def draw(num: int) -> int:
             return int(torch.randint(num, (), generator=rng))
@@ -118,10 +114,12 @@ class Lessons:
         fold, task = draw(len(self.folds)), self.tasks[draw(len(self.tasks))]
         rows = torch.randint(len(self.folds[fold]), (ROUND * self.batch,), generator=rng)
         x = self.varied(self.folds[fold][rows], rng)
-        context = self.references[fold].context(*task.observe(x, rng))
+        observation, y = task.observe(x, rng)
+        own = torch.arange(len(x)).view(ROUND, -1)[:, share.rows].flatten()  # contexts are dear: those of others never
+        context = self.references[fold].context(observation.rows(own, x.ndim), y[own])
         device = self.run.accelerator.device
-        parts = [part.to(device).split(self.batch) for part in (x, *context.tensors())]
+        parts = [part.to(device).chunk(ROUND) for part in (x[own], *context.tensors())]
         lessons: list[tuple[Context, Batch]] = []
         for truth, estimate, scale, hidden, others in zip(*parts, strict=True):
-            lessons.append((Context(estimate, scale, hidden, others), Batch(truth, hidden)))
+            lessons.append((Context(estimate, scale, hidden, others), Batch(truth, hidden, part=share)))
         return lessons

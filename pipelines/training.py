@@ -1,8 +1,9 @@
-"""The training loop over Accelerate: every process draws its own examples, gradients are averaged.
+"""The training loop over Accelerate: every process learns from its rows of a step's batch, gradients are averaged.
 
-Everything random of a step is seeded by the run's seed, the step and the process, so that nothing but weights,
-optimizer and chains has to be kept for a resumed run to equal an uninterrupted one bit for bit. Learning that diverges
-goes back to its last healthy checkpoint and on from there with smaller steps.
+Everything random of a step is seeded by the run's seed and the step, and is the same on every process, which takes its
+rows of it: several processes learn as one does, to rounding. So nothing but weights, optimizer and chains has to be
+kept for a resumed run to equal an uninterrupted one bit for bit. Learning that diverges goes back to its last healthy
+checkpoint and on from there with smaller steps.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from data.errors import InputError
+from energies.conditional import ConditionalEnergy
 from energies.energy import Energy
 from energies.health import Health
 from energies.objectives import Batch, Metrics
+from energies.objectives.share import Share
 from pipelines import checkpoint
 from pipelines.muon import Muon
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 E = TypeVar("E", bound=Energy)
 Loss = Callable[[Any, Batch, torch.Generator], tuple[Tensor, Metrics]]
@@ -103,25 +107,29 @@ def train(energy: E, objective: Loss, draw: Draw[E], training: Training, run: Ru
     Args:
         energy: trained in place; its first weights must be the same on every process.
         objective: the loss.
-        draw: what to learn from in a step of that number: the energy bound to its context, and a batch.
+        draw: what to learn from in a step of that number: the energy bound to its context, and the batch of all
+            processes, drawn by the rng, which is the same on all of them. Where rows are dear it may give those of
+            this process alone, told by `Batch.part` (`share_of`).
         training: steps, learning rate, batch and optimizer.
         run: gives randomness, processes, logs, progress and the folder of the checkpoint.
-        chains: persistent tensors that objectives write into; kept in the checkpoint, one set a process.
+        chains: persistent tensors that objectives write into, the same on all processes; kept in the checkpoint.
 
     Raises:
         InputError: learning diverged once more than it may go back.
     """
     device = run.accelerator.device
     energy.to(device)
+    _share_out(chains, run)
     learner = Learner(energy, training, run, chains)
     start = learner.resume()
     steps = iter(run.progress(range(start, training.steps), training.steps - start, "learning"))
     step = start
     while step < training.steps:
-        rng = run.generator("train", step, run.accelerator.process_index, device=device)
+        rng = run.generator("train", step, 0, device=device)
         with run.accelerator.autocast():
-            loss, metrics = objective(*draw(energy, step, rng), rng)
-        norm, problem = learner.step(step, loss, metrics)
+            bound, batch = own_rows(*draw(energy, step, rng), run)
+            loss, metrics = objective(bound, batch, rng)
+        norm, problem, metrics = learner.step(step, loss, metrics, batch.share.weight)
         run.log(step=step, gradient_norm=norm, weight_norm=learner.weight_norm(), **metrics)
         if problem is not None:
             step = learner.go_back(step, problem)
@@ -134,6 +142,36 @@ def train(energy: E, objective: Loss, draw: Draw[E], training: Training, run: Ru
     result = copy.deepcopy(energy).cpu()
     result.load_state_dict(learner.average, strict=False)
     return result
+
+
+def share_of(total: int, run: Run) -> Share:
+    """The rows of a batch of `total` that this process learns from."""
+
+    def add(x: Tensor) -> Tensor:
+        reduced = run.accelerator.reduce(x, "sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    return Share(total, run.accelerator.process_index, run.accelerator.num_processes, add)
+
+
+def own_rows(energy: Energy, batch: Batch, run: Run) -> tuple[Energy, Batch]:
+    """The rows of this process, and the energy told of them, of those of all."""
+    if batch.part is not None or run.accelerator.num_processes == 1:
+        return energy, batch
+    share = share_of(len(batch.x), run)
+    if isinstance(energy, ConditionalEnergy) and len(energy.context.estimate) == share.total:
+        energy = energy.told(energy.context.rows(share.rows))
+    return energy, batch.split(share)
+
+
+def _share_out(chains: dict[str, Tensor], run: Run) -> None:
+    """The main process's chains, for all processes."""
+    if run.accelerator.num_processes > 1:
+        from accelerate.utils import broadcast  # slow
+
+        for chain in chains.values():
+            chain.copy_(broadcast(chain.clone()))
 
 
 class Learner:
@@ -150,27 +188,26 @@ class Learner:
         self.rollbacks = 0
         self.healthy = self._state(0)
 
-    def step(self, number: int, loss: Tensor, metrics: Metrics) -> tuple[float, str | None]:
-        """Move the weights; the norm of the gradient, and why learning has diverged, if it has."""
+    def step(self, number: int, loss: Tensor, metrics: Metrics, weight: float) -> tuple[float, str | None, Metrics]:
+        """Move the weights by the loss of this process, of some weight among all of them.
+
+        Returns the norm of the gradient, why learning has diverged, if it has, and the metrics of all processes.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.rate(number) * SLOWER**self.rollbacks
         self.optimizer.zero_grad()
         loss.backward()
-        norm = self._average_gradients()
+        if self.run.accelerator.num_processes > 1:
+            metrics = self._average(metrics, weight)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.training.optimizer.clip))
         problem = self.health.problem(norm, metrics)
-        bad = torch.tensor(float(problem is not None), device=loss.device)
-        if self.run.accelerator.num_processes > 1:  # all go back, or none
-            reduced = self.run.accelerator.reduce(bad, "sum")
-            assert isinstance(reduced, Tensor)
-            bad = reduced
-        if self.health.diverged(bool(bad)):
-            return norm, problem or "another process diverged"
+        if self.health.diverged(problem is not None):
+            return norm, problem, metrics
         if math.isfinite(norm):  # bf16 on CPU has bad steps now and then (FACTS); without them nothing is lost
             self.optimizer.step()
             decay = min(self.training.optimizer.average, (number + 1) / (number + 11))
-            for name, parameter in self.parameters.items():
-                self.average[name].lerp_(parameter.detach(), 1 - decay)
-        return norm, None
+            get_ema_multi_avg_fn(decay)(list(self.average.values()), list(self.parameters.values()), number)
+        return norm, None, metrics
 
     def weight_norm(self) -> float:
         """Of all weights together."""
@@ -184,7 +221,7 @@ class Learner:
                 "with smaller steps; lower the learning_rate of its optimizer"
             )
         tensors, meta = self.healthy
-        self._restore(tensors, meta, 0)
+        self._restore(tensors, meta)
         self.rollbacks += 1
         self.healthy[1]["rollbacks"] = self.rollbacks
         self.run.log(event="rolled back", reason=problem, diverged_at=step, to=meta["step"], times=self.rollbacks)
@@ -193,19 +230,14 @@ class Learner:
     def save(self, step: int) -> None:
         """A healthy state, to disk and to go back to."""
         self.healthy = self._state(step)
-        tensors, meta = dict(self.healthy[0]), self.healthy[1]
-        for name in self.chains:
-            everyone = self.run.accelerator.gather(tensors[f"chain.{name}"].contiguous())
-            assert isinstance(everyone, Tensor)
-            tensors[f"chain.{name}"] = everyone
-        self.run.on_main(lambda: checkpoint.save(self.run.folder / "checkpoint", tensors, meta))
+        self.run.on_main(lambda: checkpoint.save(self.run.folder / "checkpoint", *self.healthy))
 
     def resume(self) -> int:
         """Take everything from the last checkpoint, if there is one; the step to go on with."""
         found = checkpoint.load(self.run.folder / "checkpoint")
-        if found is None or found[1]["processes"] != self.run.accelerator.num_processes:
+        if found is None:
             return 0
-        self._restore(*found, self.run.accelerator.process_index)
+        self._restore(*found)
         self.healthy = self._state(int(found[1]["step"]))
         return int(found[1]["step"])
 
@@ -216,17 +248,10 @@ class Learner:
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value.clone()
-        tensors |= {f"chain.{name}": chain[None].clone() for name, chain in self.chains.items()}
-        meta = {
-            "step": step,
-            "processes": self.run.accelerator.num_processes,
-            "rollbacks": self.rollbacks,
-            "means": dict(self.health.means),
-        }
-        return tensors, meta
+        tensors |= {f"chain.{name}": chain.clone() for name, chain in self.chains.items()}
+        return tensors, {"step": step, "rollbacks": self.rollbacks, "means": dict(self.health.means)}
 
-    def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], row: int) -> None:
-        """row: of the chains, which are kept for every process."""
+    def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         for name, parameter in self.parameters.items():
             parameter.data.copy_(tensors[f"weight.{name}"])
             self.average[name].copy_(tensors[f"average.{name}"])
@@ -240,17 +265,18 @@ class Learner:
         for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
         for name, chain in self.chains.items():
-            chain.copy_(tensors[f"chain.{name}"][row])
+            chain.copy_(tensors[f"chain.{name}"])
         self.health = Health(dict(meta["means"]))
         self.rollbacks = int(meta["rollbacks"])
 
-    def _average_gradients(self) -> float:
-        """Average gradients over the processes and clip them; their norm. No DDP: it breaks on double backward."""
+    def _average(self, metrics: Metrics, weight: float) -> Metrics:
+        """Average gradients, in place, and metrics over the processes. No DDP: it breaks on double backward."""
         parameters = list(self.parameters.values())
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        if self.run.accelerator.num_processes > 1:
-            flat = self.run.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-            assert isinstance(flat, Tensor)
-            for parameter, part in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-                parameter.grad = part.view_as(parameter)
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.training.optimizer.clip))
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+        numbers = torch.tensor(list(metrics.values()), device=parts[0].device)
+        reduced = self.run.accelerator.reduce(torch.cat([*parts, numbers]) * weight, "sum")
+        assert isinstance(reduced, Tensor)
+        *gradients, numbers = reduced.split([*(len(part) for part in parts), len(numbers)])
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        return dict(zip(metrics, numbers.tolist(), strict=True))

@@ -1,13 +1,9 @@
-"""Training: an interrupted run equals an uninterrupted one, and processes learn as one."""
+"""Training: an interrupted run equals an uninterrupted one."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,10 +15,8 @@ from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Denoising, MaximumLikelihood
 from pipelines import checkpoint
 from pipelines.pipeline import Run
-from pipelines.stages.video.recover import Recover
 from pipelines.training import Optimizer, Training, train
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = Training(7, 0.01, 1, Optimizer(warmup=2, average=0.9, checkpoint_every=2))
 
 
@@ -136,58 +130,3 @@ def test_the_result_is_the_average_of_the_weights(tmp_path):
 def test_impossible_settings_are_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         replace(SETTINGS if hasattr(SETTINGS, next(iter(setting))) else SETTINGS.optimizer, **setting)
-
-
-SCRIPT = """
-import sys, torch
-from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
-from test_training import Denoise, Likelihood, learn, run_in
-from pipelines.run import leave, main
-out = Path(sys.argv[3])
-for kind in (Denoise, Likelihood):
-    rank = run_in(out).accelerator.process_index
-    torch.save(learn(kind(0), out / kind.__name__), out / f"{kind.__name__}_{rank}.pt")
-leave(main(sys.argv[4:]))
-"""
-TINY = [
-    "load.size=16", "load.frames=8", "learn.optimizer.steps=3", "learn.optimizer.checkpoint_every=2",
-    "learn.energy.refine.widths=[8, 8]", "recover.chains=3", "recover.schedule.levels=2", "compute=float32",
-]  # fmt: skip
-
-
-@pytest.mark.skipif(find_spec("torch.distributed.run") is None, reason="this PyTorch has no torchrun")
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no distributed package")
-def test_two_processes_learn_as_one_and_share_the_chains(tmp_path):
-    """Over gloo: the weights agree and are not those of one process; chain k is the same however many processes."""
-    (tmp_path / "two.py").write_text(SCRIPT)
-    env = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "two.py"]
-    arguments = [str(ROOT), str(ROOT / "tests"), str(tmp_path), "video_recovery", "out=pipeline", *TINY]
-    result = subprocess.run(
-        [*launcher, *arguments], cwd=tmp_path, env=env | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("results are in") == 1, "only one of them speaks"
-    for kind in (Denoise, Likelihood):
-        first, second = (torch.load(tmp_path / f"{kind.__name__}_{rank}.pt") for rank in (0, 1))
-        weights = [name for name in first if not name.startswith("chain.")]
-        assert all(torch.equal(first[name], second[name]) for name in weights)
-        chains = [name for name in first if name in ("chain.imputed", "chain.x")]
-        assert all(not torch.equal(first[name], second[name]) for name in chains)
-        alone = learn(kind(0), tmp_path / f"alone_{kind.__name__}")
-        assert not all(torch.equal(first[name], alone[name]) for name in weights), "both took part"
-
-    root = tmp_path / "pipeline"
-    folders = sorted(path for path in root.iterdir() if path.name[:2].isdigit())
-    assert [folder.name[3:] for folder in folders][:4] == ["load", "hide", "learn", "recover"]
-    values = {}
-    for folder in folders:
-        given = checkpoint.load_values(folder)
-        assert given is not None
-        values |= given
-    stage = Recover(chains=3, schedule=replace(Recover().schedule, levels=2))
-    again = stage(values, Run(root, root / "04_recover", compute="float32"))
-    torch.testing.assert_close(again["samples"], values["samples"], rtol=0, atol=1e-5)
-    assert len(values["samples"]) == 3 and not torch.equal(values["samples"][0], values["samples"][1])

@@ -59,23 +59,26 @@ class EnergyMatching:
         return Chain(round(4 / self.time), step, self.temperature**0.5, spread=1.0, bound=BOUND, calm=4)
 
     def __call__(self, energy: EncoderEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
-        data = batch.x
+        data, share = batch.x, batch.share
         ours = labelled(energy, batch.label)
-        noise = energy.mean + torch.randn(data.shape, generator=rng, device=rng.device)
-        noise = noise[_pairs(noise, data)]
-        t = torch.rand((len(data), *[1] * (data.ndim - 1)), generator=rng, device=rng.device)
+        every = share.whole(data)
+        noise = energy.mean + torch.randn(every.shape, generator=rng, device=rng.device)
+        noise = noise[_pairs(noise, every)][share.rows]
+        t = share.uniform(data.new_empty(len(data), *[1] * (data.ndim - 1)), rng)
         _, slope = gradient(ours, torch.lerp(noise, data, t).requires_grad_(), create_graph=True)
         loss = (slope + data - noise).square().mean()
         metrics = {"flow_loss": loss.item()}
         if batch.progress < self.warm_up or not self.weight:
             return loss, metrics
         assert batch.chains is not None
-        drawn = batch.chains.draw(min(self.negatives, len(batch.chains)), self.restart, rng)
-        theirs = labelled(energy, drawn.label)
+        chains = share.of(min(self.negatives, len(batch.chains)))
+        drawn = batch.chains.draw(chains.total, self.restart, rng)
+        own = drawn.own(chains.rows)
+        theirs = labelled(energy, own.label)
         langevin = Langevin((2 * self.time) ** 0.5, self.temperature**0.5)
-        samples = advance(langevin, Bounded(theirs, -BOUND, BOUND), drawn.x, self.steps, rng)
-        batch.chains.put(drawn, samples)
-        gap = (ours(data).mean() - theirs(samples).mean()) / data[0].numel()
+        samples = advance(langevin, Bounded(theirs, -BOUND, BOUND), own.x, self.steps, chains.stream(rng))
+        batch.chains.put(drawn, chains.whole(samples))
+        gap = (ours(data).mean() - share.mean(theirs(samples), chains)) / data[0].numel()
         return loss + self.weight * gap / self.temperature, metrics | {"energy_gap": gap.item()}
 
 

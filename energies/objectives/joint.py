@@ -49,18 +49,20 @@ class Joint:
         assert batch.label is not None
         known = batch.label >= 0
         x, noisy = batch.x[known], isinstance(self.generative, ScoreMatching)
-        sigma = torch.randn((len(x), *[1] * (x.ndim - 1)), generator=rng, device=rng.device)
+        share, mine = batch.share, batch.share.chosen(known)
+        sigma = mine.normal(x.new_empty(len(x), *[1] * (x.ndim - 1)), rng)
         sigma = self.level * (self.spread * sigma).exp()
         if noisy:
-            x = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
+            x = x + sigma * mine.normal(x, rng)
         logits = (energy.at(sigma) if noisy else energy).logits(x)
         labels = batch.label[known]
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing, reduction="sum") / max(len(labels), 1)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing, reduction="sum")
+        loss = share.ratio(loss, known.sum()) if mine.total else loss
         metrics = {"class_loss": loss.item()}
         if not self.weight:
             return loss, metrics
         # Half of what is generated is of x alone; chains always are, as published.
-        forget = torch.rand(len(batch.x), generator=rng, device=rng.device) < 0.5
+        forget = share.uniform(batch.x.new_empty(len(batch.x)), rng) < 0.5
         batch = replace(batch, label=torch.where(forget, -1, batch.label) if noisy else None)
         generative, found = self.generative(energy, batch, rng)  # type: ignore[operator]
         return loss + self.weight * generative, metrics | found

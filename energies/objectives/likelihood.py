@@ -15,7 +15,7 @@ from energies.generators import Chain, tempered
 from energies.objectives.batch import Batch, Metrics, labelled
 from energies.observation import Hidden
 from energies.samplers.langevin import Langevin
-from energies.samplers.state import Sampler
+from energies.samplers.state import Rng, Sampler
 from energies.sampling import LevelSampler, sample
 
 
@@ -85,32 +85,32 @@ class MaximumLikelihood:
 
     def __call__(self, energy: Energy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         assert batch.chains is not None
-        data = batch.x
+        data, share = batch.x, batch.share
         if batch.hidden is not None and batch.imputed is not None:
             seen = Conditioned(self._law(energy), Hidden(batch.hidden), batch.x)
-            batch.imputed.copy_(advance(self.kernel(), seen, batch.imputed, self.steps, rng))
-            data = batch.imputed
-        num = min(self.negatives or len(data), len(batch.chains))
-        drawn = batch.chains.draw(num, self.restart, rng)
-        theirs = labelled(energy, drawn.label)
-        samples = advance(self.kernel(), self._law(theirs), drawn.x, self.steps, rng)
-        batch.chains.put(drawn, samples)
-        widened = data
-        if self.data_noise:
-            widened = data + self.data_noise * torch.randn(data.shape, generator=rng, device=rng.device)
+            data = advance(self.kernel(), seen, batch.imputed[share.rows], self.steps, share.stream(rng))
+            batch.imputed.copy_(share.whole(data))
+        chains = share.of(min(self.negatives or share.total, len(batch.chains)))
+        drawn = batch.chains.draw(chains.total, self.restart, rng)
+        own = drawn.own(chains.rows)
+        theirs = labelled(energy, own.label)
+        samples = advance(self.kernel(), self._law(theirs), own.x, self.steps, chains.stream(rng))
+        batch.chains.put(drawn, chains.whole(samples))
+        widened = data + self.data_noise * share.normal(data, rng) if self.data_noise else data
         low, high = labelled(energy, batch.label)(widened), theirs(samples)
-        gap = (low.mean() - high.mean()) / data[0].numel()
-        loss = gap + self.energy_weight * (low.square().mean() + high.square().mean()) / data[0].numel()
+        gap = (low.mean() - share.mean(high, chains)) / data[0].numel()
+        squares = low.square().mean() + share.mean(high.square(), chains)
+        loss = gap + self.energy_weight * squares / data[0].numel()
         metrics = {
             "energy_gap": gap.item(),
-            "saturation": float(saturation(samples).mean() - saturation(data).mean()),
+            "saturation": float(share.mean(saturation(samples), chains) - saturation(data).mean()),
             "buffer_age": float(batch.chains.age.float().mean()),
             "restarts": float(batch.chains.restarts),
         }
         return loss, metrics
 
 
-def advance(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+def advance(sampler: Sampler, energy: Energy, x: Tensor, steps: int, rng: Rng) -> Tensor:
     """Chains from x [B, *event], moved on."""
     for state, _ in sample(sampler, energy, x, steps, rng):
         x = state.x

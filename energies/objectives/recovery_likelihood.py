@@ -32,12 +32,9 @@ class RecoveryLikelihood:
         before, level = pairs[int(torch.randint(len(pairs), (), generator=rng, device=rng.device))]
         energy = labelled(energy, batch.label)
 
-        def noise() -> Tensor:
-            return torch.randn(batch.x.shape, generator=rng, device=rng.device)
-
-        data = batch.x + level * noise()
-        noisier = data + (before**2 - level**2) ** 0.5 * noise()
-        *_, samples = self.stepwise.step(energy, noisier, level, before, rng)
+        data = batch.x + level * batch.share.normal(batch.x, rng)
+        noisier = data + (before**2 - level**2) ** 0.5 * batch.share.normal(data, rng)
+        *_, samples = self.stepwise.step(energy, noisier, level, before, batch.share.stream(rng))
         here = energy.at(level)
         gap = (here(data) - here(samples)).mean() / data[0].numel()
         # A wide law moves its energies less for the same error: all levels count alike.

@@ -41,14 +41,14 @@ class Denoising:
         if infinite:
             error = (energy.posterior_mean() - batch.x) * known
             # Relative to the estimate's expected error, so that hard places count as they do in the final error.
-            loss = error.square().sum() / (energy.scale.square() * known).expand_as(error).sum()
+            loss = batch.share.ratio(error.square().sum(), (energy.scale.square() * known).expand_as(error).sum())
             return loss, {"mean_loss": loss.item()}
-        shape = (len(batch.x), *[1] * (batch.x.ndim - 1))
-        tau = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
-        noise = torch.randn(batch.x.shape, generator=rng, device=rng.device)
+        one = batch.x.new_empty(len(batch.x), *[1] * (batch.x.ndim - 1))
+        tau = self.level * (self.spread * batch.share.normal(one, rng)).exp()
+        noise = batch.share.normal(batch.x, rng)
         with torch.no_grad():  # hidden values whose truth is unknown are imputed by their mean
             clean = torch.where(known, batch.x, energy.posterior_mean())
         noisy = (clean + tau * energy.scale * noise).requires_grad_()
         error = (energy.at(tau).denoise(noisy, create_graph=True) - clean) / energy.scale * known
-        loss = (error.square() * (1 + tau**-2)).sum() / known.expand_as(error).sum()
+        loss = batch.share.ratio((error.square() * (1 + tau**-2)).sum(), known.expand_as(error).sum())
         return loss, {"noise_loss": loss.item()}

@@ -38,9 +38,9 @@ class ScoreMatching:
 
     def __call__(self, energy: Family, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
         x = batch.x
-        shape = (len(x), *[1] * (x.ndim - 1))
-        sigma = self.level * (self.spread * torch.randn(shape, generator=rng, device=rng.device)).exp()
-        noisy = x + sigma * torch.randn(x.shape, generator=rng, device=rng.device)
+        one = x.new_empty(len(x), *[1] * (x.ndim - 1))
+        sigma = self.level * (self.spread * batch.share.normal(one, rng)).exp()
+        noisy = x + sigma * batch.share.normal(x, rng)
         energy = labelled(energy, batch.label)
         target = x if batch.references is None else expected(x, batch.label, batch.references, noisy, sigma)
         error = energy.at(sigma).denoise(noisy.requires_grad_(), create_graph=True) - target

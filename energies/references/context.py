@@ -34,6 +34,10 @@ class Context:
     def to(self, device: torch.device | str) -> Context:
         return Context(*(tensor.to(device) for tensor in self.tensors()))
 
+    def rows(self, index: slice) -> Context:
+        """Of some x of the batch."""
+        return Context(*(tensor[index] for tensor in self.tensors()))
+
     def features(self) -> Tensor:
         """What the network sees of it: [B, C + 2 + K C, *size]."""
         hidden = self.hidden.float()

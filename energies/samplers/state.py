@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -9,7 +10,18 @@ from torch import Tensor
 
 from energies.energy import Energy, gradient
 
-Rng = torch.Generator | list[torch.Generator]
+
+class Rows(NamedTuple):
+    """A stream for a batch of `total` samples, of which only those from `first` to before `last` are here: they get the
+    same numbers as in the whole batch."""
+
+    stream: torch.Generator
+    first: int
+    last: int
+    total: int
+
+
+Rng = torch.Generator | list[torch.Generator] | Rows
 """One stream for the whole batch, or one a sample: then sample k does not depend on the batch it is in."""
 
 
@@ -86,23 +98,26 @@ def exactly(energy: Energy, state: State) -> State:
 
 def normal(like: Tensor, rng: Rng) -> Tensor:
     """Standard normal noise of the shape of `like` [B, *event]."""
-    if isinstance(rng, torch.Generator):
-        return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=like.device)
-    _check(like, rng)
-    return torch.stack([torch.randn(like.shape[1:], generator=g, dtype=like.dtype, device=like.device) for g in rng])
+    return _drawn(torch.randn, like, rng)
 
 
 def uniform(like: Tensor, rng: Rng) -> Tensor:
     """Uniform numbers in [0, 1) of the shape of `like` [B, *event]."""
+    return _drawn(torch.rand, like, rng)
+
+
+def _drawn(draw: Callable[..., Tensor], like: Tensor, rng: Rng) -> Tensor:
+    def numbers(shape: Sequence[int], stream: torch.Generator) -> Tensor:
+        return draw(shape, generator=stream, dtype=like.dtype, device=like.device)
+
     if isinstance(rng, torch.Generator):
-        return torch.rand(like.shape, generator=rng, dtype=like.dtype, device=like.device)
-    _check(like, rng)
-    return torch.stack([torch.rand(like.shape[1:], generator=g, dtype=like.dtype, device=like.device) for g in rng])
-
-
-def _check(like: Tensor, rng: list[torch.Generator]) -> None:
-    if len(rng) != len(like):
-        raise ValueError(f"{len(rng)} random streams for {len(like)} samples")
+        return numbers(like.shape, rng)
+    num = rng.last - rng.first if isinstance(rng, Rows) else len(rng)
+    if num != len(like):
+        raise ValueError(f"{num} random streams for {len(like)} samples")
+    if isinstance(rng, Rows):
+        return numbers((rng.total, *like.shape[1:]), rng.stream)[rng.first : rng.last]
+    return torch.stack([numbers(like.shape[1:], stream) for stream in rng])
 
 
 def rms(v: Tensor) -> Tensor:

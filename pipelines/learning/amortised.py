@@ -14,7 +14,7 @@ from energies.references import DataEstimator
 from pipelines.examples import Examples
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
-from pipelines.lessons import Lessons, Task, share
+from pipelines.lessons import Lessons, Task
 from pipelines.modalities.base import Modality
 from pipelines.stage import Run
 from pipelines.training import train
@@ -73,7 +73,7 @@ def learn(data: Examples, recipe: Recipe, folds: int, modality: Modality, run: R
         x = modality.varied(x, rng)
         return x if rank else torch.stack([crop(one, recipe.sides(data.shape[1:]), rng) for one in x])
 
-    lessons = Lessons(x, share(recipe.batch, run), tasks, reference if rank else None, folds, run, varied)
+    lessons = Lessons(x, recipe.batch, tasks, reference if rank else None, folds, run, varied)
 
     def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
         context, batch = lessons[step]

@@ -19,7 +19,6 @@ from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, ConvNet, Encoder
 from pipelines.learning.single import of_size
-from pipelines.lessons import share
 from pipelines.stage import Run
 from pipelines.training import train
 
@@ -101,7 +100,7 @@ def _amortised(
         raise InputError("too little is seen to learn from one part of it and judge by another; hide less")
     reference = ClipReference.of(context)
     energy = ConditionalEnergy(reference, len(damaged.clip), settings.widths, settings.depths, recipe.stride)
-    device, batch = run.accelerator.device, share(recipe.batch, run)
+    device, batch = run.accelerator.device, recipe.batch
 
     def crop(rng: torch.Generator) -> list[Tensor]:
         """Context, truth and where it is known, of a crop that may be mirrored."""

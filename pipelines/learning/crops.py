@@ -14,7 +14,6 @@ from pipelines.learning.dataset import built, chains_of
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
 from pipelines.learning.single import scene
-from pipelines.lessons import share
 from pipelines.stage import Run
 from pipelines.training import train
 
@@ -33,7 +32,7 @@ def learn(x: Tensor, recipe: Recipe, run: Run) -> Energy:
     if isinstance(recipe.energy, Amortised):
         return _of_scene(x, recipe, run)
     device, sides = run.accelerator.device, list(map(min, recipe.sides(x.shape[1:]), x.shape[1:]))
-    energy, batch = _built(x, sides, recipe), share(recipe.batch, run)
+    energy, batch = _built(x, sides, recipe), recipe.batch
     x = x.to(device)
     buffer = chains_of(energy, recipe, x[(slice(None), *(slice(side) for side in sides))], None, run)
 
@@ -62,7 +61,7 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> ConditionalEnergy:
     whole = scene(x, x.shape[1])
     energy = ConditionalEnergy(ClipReference.of(whole), len(x), settings.widths, settings.depths, recipe.stride)
     everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
-    device, batch = run.accelerator.device, share(recipe.batch, run)
+    device, batch = run.accelerator.device, recipe.batch
 
     def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
         windows = [window(everywhere, recipe.sides(x.shape[1:]), rng) for _ in range(batch)]

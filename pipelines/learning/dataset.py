@@ -16,7 +16,7 @@ from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, Recove
 from pipelines.examples import Examples, Part, block_means
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import ConvNet, Encoder, Residual
-from pipelines.lessons import SAMPLED, UNLABELLED, forgotten, share
+from pipelines.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.stage import Run
 from pipelines.training import train
 
@@ -47,7 +47,7 @@ def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varie
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
     vary = varied if isinstance(recipe.energy, Encoder) else lambda x, rng: x
-    batch = share(recipe.batch, run)
+    batch = recipe.batch
 
     def drawn(num: int, weights: Tensor | None, rng: torch.Generator) -> Tensor:
         """Rows, as often each or by weights."""
@@ -94,11 +94,11 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
 
 
 def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
-    """The replay buffer of this process, of x of the shape of one, `like`, for objectives that keep chains."""
+    """The replay buffer, of x of the shape of one, `like`, for objectives that keep chains."""
     if not isinstance(recipe.objective, MaximumLikelihood | EnergyMatching):
         return None
     device, num = run.accelerator.device, recipe.chains
-    rng = run.generator("chains", run.accelerator.process_index, device=device)
+    rng = run.generator("chains", 0, device=device)
     label = None
     if labels is not None:
         rows = torch.randint(len(labels), (num,), generator=rng, device=device)

@@ -17,7 +17,7 @@ from pipelines.examples import Examples
 from pipelines.learning.dataset import num_levels
 from pipelines.learning.recipe import JointRecipe
 from pipelines.learning.settings import RATES, Weights
-from pipelines.lessons import SAMPLED, share
+from pipelines.lessons import SAMPLED
 from pipelines.modalities import modality_of
 from pipelines.results import pretrained
 from pipelines.settings import check_network
@@ -142,11 +142,11 @@ class LearnJoint:
         energy = _built(data, recipe, sampled).to(device)
         chains = None
         if isinstance(objective.generative, MaximumLikelihood) and objective.weight:
-            rng = run.generator("chains", run.accelerator.process_index, device=device)
+            rng = run.generator("chains", 0, device=device)
             start = objective.generative.generator().start(energy)
             chains = ReplayBuffer.of_noise(self.chains, sampled[0].to(device), rng, start=start)
         del sampled
-        vary, batch = modality_of(data.modality).varied, share(recipe.batch, run)
+        vary, batch = modality_of(data.modality).varied, recipe.batch
 
         def draw(energy: JointEnergy, step: int, rng: torch.Generator) -> tuple[JointEnergy, Batch]:
             rows = torch.randint(len(labels), (batch,), generator=rng, device=rng.device).cpu()
