@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from data.errors import InputError
 from energies import JointEnergy, NoisyClassifier
 from pipelines.measures.certainty import calibration, detection
-from pipelines.pipeline import Run
-from pipelines.stages.images import outliers
-from pipelines.stages.images.attack import accuracy, pgd
-from pipelines.stages.images.outliers import made, windows
-from pipelines.stages.joint import probabilities
+from pipelines.measures.classes import probabilities
+from pipelines.modalities.images.strangers import made, windows
+from pipelines.stage import Run
+from pipelines.stages import score as scoring
+from pipelines.stages.attack import accuracy, pgd
 
 # ----------------------------------------------------------------------------------------- calibration
 
@@ -101,15 +101,15 @@ balls = pytest.mark.parametrize(("norm", "size"), BALLS)
 
 def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_reference(tmp_path):
     logits = torch.tensor([[2.0, 0.0, 1.0], [7.0, 5.0, 6.0]])
-    found = outliers._margins(logits)
+    found = scoring._margins(logits)
     assert found[0] == pytest.approx(1 - math.log(math.e**2 + 1 + math.e)) and found[1] == pytest.approx(
         float(found[0])
     )
-    torch.testing.assert_close(outliers._energies(logits), -logits.logsumexp(1))
+    torch.testing.assert_close(scoring._energies(logits), -logits.logsumexp(1))
     energy, run = JointEnergy(classifier(), 4), Run(tmp_path, tmp_path)
     reference, x = torch.rand(60, 1, 6, 6, generator=seeded(1)), torch.rand(9, 1, 6, 6, generator=seeded(2))
-    for of in (outliers._margins, outliers._energies):
-        score = outliers._summed(of, energy, (0.5,), reference, run)
+    for of in (scoring._margins, scoring._energies):
+        score = scoring._summed(of, energy, (0.5,), reference, run)
         assert abs(score(reference).mean()) < 1e-4 and score(reference).std() == pytest.approx(1, abs=1e-4)
         own = of(energy.logits(reference)).detach()
         torch.testing.assert_close(

@@ -13,7 +13,7 @@ from data.scenes import MISFIT, misfit
 from pipelines import expression
 from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
 from pipelines.measures.judge import Classifier, share_of
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 Labels = Mapping[str, Tensor]
 Data: TypeAlias = "tuple[Tensor, Labels]"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.pipeline import Run
+from pipelines.stage import Run
 
 TOGETHER = 500  # pictures judged at once
 NEIGHBOURS = 3  # of the manifolds of precision and recall

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.measures import metrics as measure
-from pipelines.pipeline import Run
 from pipelines.report import Report
+from pipelines.stage import Run
 
 BEST: dict[str, Literal["min", "max"]] = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
 
