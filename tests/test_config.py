@@ -86,7 +86,14 @@ class Clash:
     size: int = 0
 
 
-Stage = Load | Hide | Learn | Compose | Clash
+@dataclass(frozen=True)
+class Deep(Sampler):
+    """It has the fields of another dataclass, and a default that differs from those of its parts."""
+
+    inner: Learn = Learn(sampler=Sampler(steps=7))
+
+
+Stage = Load | Hide | Learn | Compose | Clash | Deep
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,8 @@ def test_maps_that_are_dumped_load_to_the_same_in_their_order(experts, weights, 
         ),
         (one("learn", "objective=score_matching"), Learn(ScoreMatching())),
         (one("learn", "sampler.annealed=true"), Learn(sampler=Sampler(99, True))),
+        (one("deep", "steps=3", "inner.names=[]"), Deep(3, inner=Learn(sampler=Sampler(7), names=[]))),
+        (one("deep", "inner.sampler.annealed=true"), Deep(inner=Learn(sampler=Sampler(7, True)))),
         (one("learn", "extra.steps=1"), Learn(extra=MLE(steps=1))),
         (load("stages: [load]", "load.size=1", "seed=7").settings, Settings(seed=7)),
         (
