@@ -59,7 +59,7 @@ class Seen:
 
     def rows(self, rows: Sequence[int]) -> Seen:
         """Of these x."""
-        observation = self.observation.rows(torch.tensor(rows), 1 + len(self.shape))
+        observation = self.observation.rows(torch.tensor(rows, dtype=torch.long), 1 + len(self.shape))
         return Seen(observation, _rows(self.y, rows), len(rows), self.shape)
 
 

@@ -18,6 +18,7 @@ from pipelines.modalities.voxels import Export
 from pipelines.stage import Run
 
 SIDE = 12
+SAMPLING = {"summary": {"kind": "annealed"}, "lines": [], "curves": {}, "chains": 1}
 
 
 def chairs(num: int) -> torch.Tensor:
@@ -39,7 +40,8 @@ def recovered(mask: torch.Tensor) -> dict[str, Any]:
     return made(
         targets=truth.to(torch.int8), measured=hidden.observe(truth).to(torch.int8), observation=hidden,
         truth_known=True, recovered=truth, samples=truth[:1], spread=None,
-        ways={"amortised": {"mean": truth, "seconds": 1.0}}, rivals={"name": "class_mean", "x": -truth},
+        ways={"amortised": {"mean": truth, "seconds": 1.0}}, sampling=SAMPLING,
+        rivals={"name": "class_mean", "x": -truth},
     )  # fmt: skip
 
 

@@ -19,6 +19,9 @@ from pipelines.modalities.base import Modality
 from pipelines.posterior import WAYS
 from pipelines.stage import Run
 
+WORDS = WAYS | {"prior": "the same of the energy that recover.prior names"}
+"""The ways that stand beside each other."""
+
 Rival = tuple[str, Tensor] | None
 """Name and x of the best simple method."""
 
@@ -72,20 +75,23 @@ def summary(found: Mapping[str, Any], modality: Modality) -> list[str]:
                 f"{held_out['recovery']:.2f} dB."
             )
         return [line]
-    rows = {"recovery": found["recovery"]}
-    rows |= {} if found["one_sample"] is None else {"one sample": found["one_sample"]}
-    rows |= {f"by this energy, {name}": way for name, way in ways.items() if len(ways) > 1 or "shrinkage" in way}
-    rows |= {"initial estimate": found["initial_estimate"]} if "initial_estimate" in found else {}
-    rows |= found.get("baselines", {})
-    numbers = [name for name in found["recovery"] if name != "num"]
-    lines = tables.table({name: {n: row[n] for n in numbers} for name, row in rows.items()})
+    lines = tables.table(compared(found))
     told = ", ".join(f"{name} in {seconds:.1f} s" for name, seconds in found["seconds"].items())
     mixed = ", mixed with the initial estimate as held-out pixels say" if "initial_estimate" in found else ""
-    lines.append(f"the recovery is {found['way']}: {WAYS[found['way']]}{mixed} ({told})")
-    return lines + _gains(found, modality)
+    lines.append(f"the recovery is {found['way']}: {WORDS[found['way']]}{mixed} ({told})")
+    return lines + gains(found, modality)
 
 
-def _gains(found: Mapping[str, Any], modality: Modality) -> list[str]:
+def compared(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores by name, of a recovery whose truth is known, and of what stands beside it."""
+    ways = found["ways"]
+    scored = {"recovery": found["recovery"], "one sample": found["one_sample"]}
+    scored |= {f"by this energy, {name}": way for name, way in ways.items() if len(ways) > 1 or "shrinkage" in way}
+    scored |= {"initial estimate": found.get("initial_estimate")} | found.get("baselines", {})
+    return {name: {kind: row[kind] for kind in found["recovery"]} for name, row in scored.items() if row is not None}
+
+
+def gains(found: Mapping[str, Any], modality: Modality) -> list[str]:
     """How much better it is than the best simple method, or WORSE."""
     key, unit, lines = gain_key(modality), modality.score_unit, []
     if "best_baseline" in found:

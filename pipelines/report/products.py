@@ -12,9 +12,8 @@ from torch import Tensor
 
 from data import images
 from pipelines.measures import tables
-from pipelines.measures.recovery import gain_key
+from pipelines.measures.recovery import WORDS, compared, gains
 from pipelines.modalities.base import Modality
-from pipelines.posterior import WAYS
 from pipelines.report import Report
 from pipelines.report.report import Best
 from pipelines.report.reporting import details, long_chains
@@ -114,7 +113,7 @@ def recovery_rows(values: Mapping[str, Any], modality: Modality) -> dict[str, Te
     rows["recovered"] = modality.decided(values["recovered"].float(), observation, y)
     samples = values["samples"]
     if len(samples):
-        rows["one sample"] = samples[:: -(-len(samples) // len(values["targets"]))]
+        rows["one sample"] = samples[:: values["sampling"]["chains"]]
     return rows
 
 
@@ -127,26 +126,16 @@ def recovery(report: Report, values: Mapping[str, Any], modality: Modality) -> N
     if found["hidden_share"] is not None:
         report.text(f"{found['hidden_share']:.1%} of the elements were hidden.")
     if found["truth_known"]:
-        for line in _gains(found, modality):
+        for line in gains(found, modality):
             report.text(line)
-        _scores(report, _scored(found))
+        _scores(report, compared(found))
     else:
         report.text("The truth is unknown, so nothing is scored.")
-    told = "; ".join(f"{name}: {WAYS[name]} ({seconds:.1f} s)" for name, seconds in found["seconds"].items())
+    told = "; ".join(f"{name}: {WORDS[name]} ({seconds:.1f} s)" for name, seconds in found["seconds"].items())
     report.text(f"The recovery is {found['way']}. {told}.")
     held_out = found["ways"][found["way"]].get("held_out")
     if held_out is not None:
         _gate(report, held_out, found["ways"][found["way"]])
-
-
-def _scored(found: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    ways = found["ways"]
-    rows = {"recovery": found["recovery"]}
-    rows |= {f"by this energy, {name}": way for name, way in ways.items() if len(ways) > 1 or "shrinkage" in way}
-    rows["one posterior sample"] = found["one_sample"]
-    rows |= {"initial estimate": found["initial_estimate"]} if "initial_estimate" in found else {}
-    numbers = [name for name in found["recovery"] if name != "num"]
-    return {name: {n: row[n] for n in numbers} for name, row in (rows | found.get("baselines", {})).items()}
 
 
 def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str = "on what was hidden") -> None:
@@ -155,20 +144,6 @@ def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str
     heads = {name: UNITS.get(name, tables.column(name).title) for name in names}
     lines = [[tables.words(name), *(row[n] for n in names)] for name, row in rows.items()]
     report.table([corner, *heads.values()], lines, best={heads[n]: BEST[n] for n in names if n in BEST})
-
-
-def _gains(found: Mapping[str, Any], modality: Modality) -> list[str]:
-    key, unit, lines = gain_key(modality), modality.score_unit, []
-    form = "+.2f" if unit else "+.3f"
-    if "best_baseline" in found:
-        name = tables.words(found["best_baseline"])
-        lines.append(f"The recovery is {format(found[key], form)}{unit} against the best baseline ({name}).")
-    if "initial_estimate" in found:
-        gain = format(found[f"initial_estimate_{key}"], form)
-        lines.append(f"It is {gain}{unit} against its own initial estimate.")
-    if "coverage_90" in found:
-        lines.append(f"{found['coverage_90']:.1%} of the hidden values lie within the 90 % band.")
-    return lines
 
 
 def _gate(report: Report, held_out: Mapping[str, Any], way: Mapping[str, Any]) -> None:

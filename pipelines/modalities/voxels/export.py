@@ -135,7 +135,7 @@ class Export:
 
 
 def shapes_of(values: Mapping[str, Any], limit: int) -> Tensor:
-    """The first shapes to write, decided, [n, 1, N, N, N]: of so many paths all, those recovered, made again, or new."""
+    """The first shapes to write, decided, [n, 1, N, N, N]; of paths, all of so many."""
     if "paths" in values:
         return values["paths"][:limit].flatten(0, 1)
     if "recovered" in values:
