@@ -1,74 +1,13 @@
-"""What the reports of the pipelines say, from their values and logs."""
+"""What every report says of the run: how its chains and its learning went, and its configuration."""
 
 from __future__ import annotations
 
 import json
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from pipelines.measures import metrics as measure
 from pipelines.report import Report
 from pipelines.stage import Run
-
-BEST: dict[str, Literal["min", "max"]] = {"PSNR, dB": "max", "MAE, 0-255": "min", "SSIM": "max"}
-
-
-WAYS = {
-    "amortised": "the posterior mean that a network, told what is seen, gives in one pass",
-    "conditioned": "the mean of chains of an energy of whole clips, which are held to what is seen",
-}
-
-
-def recovery_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Report:
-    """Of a damaged clip's recovery."""
-    report, found = Report("Video recovery"), values["metrics"]
-    if found["truth_known"]:
-        scored = {"recovery (mean)": found["recovery"]} | found["ways"]
-        scored |= {"one posterior sample": found["single_sample"], "first fill": found["fill"]} | found["baselines"]
-        rows = [[name.replace("_", " "), s["psnr"], s["mae"], s["ssim"]] for name, s in scored.items()]
-        report.text(
-            f"{found['hidden_share']:.1%} of the pixels were hidden. The recovery is {found['gain_db']:+.2f} dB "
-            f"against the best baseline ({found['best_baseline'].replace('_', ' ')}) and "
-            f"{found['fill_gain_db']:+.2f} dB against its own first fill. {found['coverage_90']:.1%} of the hidden "
-            "values lie within the 90 % band."
-        )
-        report.table(["on hidden pixels", *BEST], rows, best=BEST)
-    else:
-        report.text(f"{found['hidden_share']:.1%} of the pixels are hidden; the truth there is unknown and not scored.")
-    told = "; ".join(f"{name}: {WAYS[name]} ({way['seconds']:.1f} s)" for name, way in found["ways"].items())
-    report.text(f"{told}. The recovery is the {found['way']} mean, mixed with the first fill as held-out pixels say.")
-    held_out, trust = found["held_out"], found["trust"]
-    report.text(
-        f"On {held_out['pixels']} held-out seen pixels: first fill {held_out['fill']:.2f} dB, recovery "
-        f"{held_out['recovery']:.2f} dB. The guard took {trust['reference']:.0%} of what the energy's reference "
-        f"changes in the fill, and {trust['network']:.0%} of what its network changes in that."
-    )
-    report.video(run.root / "comparison.mp4", "truth or input, what was hidden, the best baseline, the recovery")
-    report.image(sheet, "frames with hidden pixels; the last rows show one posterior sample and the standard deviation")
-    details(report, run, values["recovery_info"]["sampling"])
-    return report
-
-
-def synthesis_report(run: Run, values: dict[str, Any], sheet: np.ndarray) -> Report:
-    """Of new clips beside the one that was learned."""
-    report = Report("Video synthesis")
-    found = values["metrics"]
-    names = [name for name, value in found["data"].items() if not isinstance(value, list)]
-    rows = [[name.replace("_", " "), *(s[key] for key in names)] for name, s in found.items()]
-    report.text("Mean absolute differences of neighbouring pixels and of neighbouring frames, 0-255.")
-    report.table(["clip", *names], rows)
-    report.image(sheet, "the data above the samples")
-    for number in range(len(values["samples"])):
-        report.video(run.root / f"sample_{number}.mp4", f"sample {number}")
-    for axis in ("spatial", "temporal"):
-        curves = {"data": measure.spectrum(values["clip"])[axis]}
-        curves |= {f"sample {i}": measure.spectrum(s)[axis] for i, s in enumerate(values["samples"])}
-        report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
-    details(report, run, values["sampling"])
-    return report
-
 
 def long_chains(report: Report, found: dict[str, Any]) -> None:
     """What chains of ten times the steps came to; `long_run_ratio` is None where they diverged, and absent where there
