@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.report import Report
 from pipelines.stage import Run
 
+
 def long_chains(report: Report, found: dict[str, Any]) -> None:
     """What chains of ten times the steps came to; `long_run_ratio` is None where they diverged, and absent where there
     were none."""
