@@ -9,8 +9,18 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies import Energy, Family, Hidden, Schedule
-from energies.samplers import Langevin
+from energies import Energy, Family, Hidden, Ising, Schedule
+from energies.samplers import (
+    HMC,
+    MALA,
+    Gibbs,
+    GibbsWithGradients,
+    Langevin,
+    ParallelTempering,
+    RandomWalk,
+    Underdamped,
+)
+from energies.samplers.state import Rows
 from energies.sampling import anneal, sample
 
 CHAINS = 20_000
@@ -134,3 +144,29 @@ def test_annealing_leaves_alone_what_is_seen():
 def test_langevin_refuses_impossible_settings(setting):
     with pytest.raises(ValueError, match="step_size must be positive and noise not negative"):
         Langevin(**setting)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Langevin(0.4),
+        MALA(0.4),
+        HMC(0.3, 3),
+        RandomWalk(0.5),
+        Underdamped(0.3),
+        ParallelTempering(MALA(0.4), (1.0, 0.5, 0.2)),
+        Gibbs(),
+        GibbsWithGradients(),
+        ParallelTempering(Gibbs(), (1.0, 0.5)),  # type: ignore[arg-type]
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_some_rows_of_a_batch_go_as_they_do_in_the_whole(sampler):
+    """Processes that share a batch draw from one stream, each the numbers of its rows."""
+    binary = "Gibbs" in repr(sampler)
+    energy = Ising(2, 3) if binary else Normal(0.3, torch.tensor([0.5, 1.0]))
+    x = torch.randn(6, *((2, 3) if binary else (2,)), generator=seeded(0))
+    x = x.sign() if binary else x
+    whole = last(sampler, energy, x, 5, seeded(1))
+    some = last(sampler, energy, x[2:5], 5, Rows(seeded(1), 2, 5, 6))  # type: ignore[arg-type]
+    torch.testing.assert_close(some, whole[2:5])

@@ -96,7 +96,7 @@ def _solve(a: Tensor, b: Tensor) -> Tensor:
 
 
 def combined(tries: Tensor, weights: Tensor, clip: Tensor, hidden: Tensor) -> Tensor:
-    """The clip [C, T, H, W] with weighted estimates [K, C, T, H, W] where it is hidden; weights as of `coefficients`."""
+    """The clip [C, T, H, W], where hidden a weighted sum of estimates [K, C, T, H, W]; weights as of `coefficients`."""
     weights = weights if weights.shape[1:] == (1, 1, 1) else _enlarge(weights, hidden)
     stacked = torch.einsum("kcthw,kthw->cthw", tries, weights.expand(-1, *hidden.shape))
     return torch.where(hidden, stacked.clamp(-1, 1), clip)

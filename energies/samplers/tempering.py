@@ -19,7 +19,7 @@ from energies.samplers.hmc import HMC
 from energies.samplers.langevin import Langevin
 from energies.samplers.mala import MALA
 from energies.samplers.random_walk import RandomWalk
-from energies.samplers.state import Info, Rng, Sampler, State, each, uniform
+from energies.samplers.state import Info, Rng, Rows, Sampler, State, each, uniform
 
 
 class TemperedState(NamedTuple):
@@ -140,7 +140,7 @@ class ParallelTempering:
         return self._cold(self.sampler.init(Tempered(energy, self.betas), replicas), 0)
 
     def step(self, energy: Energy, state: TemperedState, rng: Rng) -> tuple[TemperedState, Info]:
-        streams = rng if isinstance(rng, torch.Generator) else [g for g in rng for _ in self.betas]
+        streams = _of_replicas(rng, len(self.betas))
         replicas, info = self._moving(state.x).step(Tempered(energy, self.betas), state.replicas, streams)
         if replicas.momentum is not None:
             raise TypeError(f"{type(self.sampler).__name__} keeps a momentum; replicas cannot exchange it")
@@ -181,3 +181,10 @@ class ParallelTempering:
             own = own.repeat_interleave(len(self.betas), 0)
         scale = hotter if own is None else own * hotter
         return dataclasses.replace(self.sampler, scale=scale)
+
+
+def _of_replicas(rng: Rng, num: int) -> Rng:
+    """Randomness for `num` replicas of each sample, side by side."""
+    if isinstance(rng, Rows):
+        return Rows(rng.stream, rng.first * num, rng.last * num, rng.total * num)
+    return rng if isinstance(rng, torch.Generator) else [stream for stream in rng for _ in range(num)]
