@@ -80,11 +80,9 @@ class Export:
         side = textures.side_of(photograph, samples[0])
         lines = {tables.words(name): textures.ring_power(x, side) for name, x in shown.items()}
         report.curves(lines, "radially averaged power", "cycles per pixel", "power", log=True, log_x=True)
-        size, loaded, file = (
-            f"{w}x{h}" for h, w in (samples.shape[2:], photograph.shape[1:], values["source"]["pixels"])
-        )
-        whole = "" if loaded == file else f" of {file} (load.size)"
-        return f"the texture has {size} pixels; {loaded} of the photograph{whole} were loaded and learned from"
+        loaded, file = (f"{w}x{h}" for h, w in (photograph.shape[1:], values["source"]["pixels"]))
+        shrunk = "" if loaded == file else f" (its file has {file}; load.size says how many are taken)"
+        return f"the texture has {width}x{height} pixels; the photograph was loaded with {loaded}{shrunk}"
 
 
 def _statistics(report: Report, found: dict[str, Any]) -> None:
