@@ -95,9 +95,9 @@ class Video(Modality):
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
         """Each clip a row of its frames, those of a number below each other."""
-        shown = min(num, *(len(x) for x in rows.values()))
-        named = {f"{name} {k}" if shown > 1 else name: x[k] for k in range(shown) for name, x in rows.items()}
-        return pictures.contact_sheet(named)
+        shown = min(num, max(map(len, rows.values())))
+        pairs = [(k, name, x) for k in range(shown) for name, x in rows.items() if k < len(x)]
+        return pictures.contact_sheet({f"{name} {k}" if shown > 1 else name: x[k] for k, name, x in pairs})
 
     def grid(self, x: Tensor, columns: int) -> np.ndarray:
         """Each clip a strip of its frames."""
