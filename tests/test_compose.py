@@ -23,43 +23,45 @@ from energies import family as families
 from energies.diagnostics import Monitor
 from energies.matching import MomentMatching
 from energies.sampling import anneal
-from pipelines import checkpoint, expression, run
+from pipelines import balancing, checkpoint, experts, expression, posterior, run
 from pipelines.composing import Composer, priors
+from pipelines.examples import Examples
 from pipelines.generation import generate
-from pipelines.measures import attributes
+from pipelines.learning.settings import Encoder
+from pipelines.measures import attributes, composition
 from pipelines.measures.attributes import Attributes, is_scene
 from pipelines.measures.judge import Classifier
-from pipelines.pipeline import Run
-from pipelines.stages import experts as experts_module
-from pipelines.stages import posterior
-from pipelines.stages.images import Compose, Learn, Recover, evaluate_composition
-from pipelines.stages.video import Compose as OfClips
-from pipelines.stages.voxels import Compose as OfShapes
-from pipelines.stages.voxels import evaluate_composition as of_shapes
-from pipelines.stages.voxels.load import Load
+from pipelines.modalities.voxels import modality as voxels
+from pipelines.pipeline import Pipeline
+from pipelines.stage import Run
+from pipelines.stages import compose
+from pipelines.stages.compose import Compose
+from pipelines.stages.learn import Learn
+from pipelines.stages.recover import Recover
 from pipelines.trees import ConfigError
+from tests.tiny import known
 
 SHAPES, COLOURS, SIZES = ("circle", "square", "triangle", "cross"), ("red", "green", "blue"), ("small", "big")
 LEVEL, STRENGTH = 0.7, 1.5
 TINY = [
-    "load.count=80", "load.size=12", "compose.optimizer.steps=2", "compose.generator.levels=3",
-    "compose.generator.steps=1", "compose.balance=6", "evaluate_composition.baselines=4",
-    "evaluate_composition.cells=1", "compute=float32",
+    "load.count=80", "load.size=12", "compose.steps=2", "compose.generator.levels=3", "compose.generator.steps=1",
+    "compose.balance=6", "evaluate.rivals=4", "evaluate.cells=1", "compute=float32",
 ]  # fmt: skip
 TINY_VOXELS = [
     "load.count=60", "load.size=16", "compose.size=8", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]",
-    "compose.optimizer.steps=2", "compose.generator.levels=3", "compose.balance=4", "synthesize.num=3",
-    "synthesize.generator.schedule.levels=3", "synthesize.generator.schedule.steps=1", "learn.energy.shapes.widths=[8]",
-    "learn.energy.shapes.depths=[1]", "learn.energy.shapes.rank=0", "learn.optimizer.steps=2", "learn.batch=2",
-    "super_resolve.polish=1", "export.views=2", "export.num=2", "compute=float32",
+    "compose.steps=2", "compose.generator.levels=3", "compose.balance=4", "synthesize.num=3",
+    "synthesize.generator.schedule.levels=3", "synthesize.generator.schedule.steps=1",
+    "learn.energy.amortised.widths=[8]", "learn.energy.amortised.depths=[1]", "learn.energy.amortised.rank=0",
+    "learn.steps=2", "learn.batch=2", "refine.remask=1", "export.views=2", "export.limit=2", "compute=float32",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_judge():
     """Classifiers of less learning: what is tested is not how well they judge."""
-    before = [(module, module.JUDGED_BY, module.JUDGED_FOR) for module in (evaluate_composition, of_shapes)]
-    for module, *_ in before:
+    modules = (composition, voxels)
+    before = [(module, module.JUDGED_BY, module.JUDGED_FOR) for module in modules]
+    for module in modules:
         module.JUDGED_BY, module.JUDGED_FOR = 120, 4
     yield
     for module, by, steps in before:
@@ -80,7 +82,7 @@ def refusal(capsys, *arguments: str) -> str:
     """The one line that a run ends with."""
     capsys.readouterr()
     assert run.main(list(arguments)) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(("[", "running on", "this takes"))]
     assert len(lines) == 1 and lines[0].startswith("error: "), lines
     return lines[0]
 
@@ -268,7 +270,8 @@ def test_parts_that_do_not_overlap_are_balanced_by_how_deep_they_lie_beside_the_
     """The second lies four times as far from the middle of the prior."""
     prior, parts = Family([0.0, 0.0], 2.0), [Family([1.5, 0.0], 0.1), Family([-6.0, 0.0], 0.1)]
     wholes = [WeightedSum([prior, part], [1.0, 1.0]) for part in parts]
-    found = Compose(balance=100).balancing(Run(tmp_path, tmp_path))(any_of(*parts), wholes, None)
+    balance = balancing.balancing(100, Compose().generator, Run(tmp_path, tmp_path))
+    found = balance(any_of(*parts), wholes, None)
     assert found.levels is not None
     for offsets, level in zip(found.offsets, found.levels, strict=True):
         log_z = torch.tensor([_log_z(prior, part, level) for part in parts])
@@ -411,7 +414,7 @@ def given(learned, tmp_path_factory) -> Path:
     experts = [f"experts.{name}={learned / 'experts' / name}" for name in ("shape", "colour")]
     arguments = [
         *TINY, *experts, "experts.bright=score:brightness", f"expr={EXPR}", "num=4", "load.count=30",
-        "baselines=0", "cells=0", f"out={out}",
+        "rivals=0", "cells=0", f"out={out}",
     ]  # fmt: skip
     arguments = [a for a in arguments if a not in ("load.count=80", *TINY[-3:-1])]
     assert run.main(["compose", *arguments]) == 0
@@ -428,11 +431,11 @@ def same_energy(folder: Path, wanted: Energy, level: float) -> Energy:
 
 def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
     found = metrics_of(learned)
-    assert found.keys() == {"expr", "classifiers", "samples", "baselines", "grid", "sampling"}
+    assert found.keys() == {"expr", "classifiers", "asked", "rivals", "grid", "sampling"}
     columns = {"num", "all_hold", "shape.circle", "colour.red", "valid", "hold_and_valid"}
-    assert found["samples"].keys() == columns and found["samples"]["num"] == 6
-    assert set(found["baselines"]) == {"without_langevin_steps", "sum_of_energies"}
-    assert all(row.keys() == columns and row["num"] == 4 for row in found["baselines"].values())
+    assert found["asked"].keys() == columns and found["asked"]["num"] == 6
+    assert set(found["rivals"]) == {"without_langevin_steps", "sum_of_energies"}
+    assert all(row.keys() == columns and row["num"] == 4 for row in found["rivals"].values())
     assert set(found["classifiers"]) == {"shape", "colour", "size", "place"}
     assert len(list((learned / "samples").glob("*.png"))) == 6
     for name in ("samples.png", "grid.png", "report.html", "config.yaml", "log.jsonl"):
@@ -446,35 +449,27 @@ def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
 def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(learned):
     s, c = (energies.load(learned / "experts" / name) for name in ("shape", "colour"))
     assert s.classes == SHAPES and c.classes == (*COLOURS, "yellow", "magenta")
-    x = values_of(learned / "01_load")["images"]["train"]
+    x = values_of(learned / "01_load")["data"].x()
     for energy in (s, c):
-        torch.testing.assert_close(energy.mean, x.float().mean(0) / 127.5 - 1)
+        torch.testing.assert_close(energy.mean, x.mean(0))
     by = Composer({"shape": s, "colour": c}, 2.0, ("shape", "colour"))
     same_energy(learned / "energy", by.compose(expression.parse("shape.circle + colour.red")), 0.4)
 
 
 def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
-    images = values_of(learned / "01_load")["images"]
-    own = images["attributes"]["colour"]
-    only = {"train": images["train"], "classes": own["classes"], "train_labels": own["train"]}
-    optimizer = replace(Compose().optimizer, steps=2)
+    data: Examples = values_of(learned / "01_load")["data"]
+    own = data.attributes["colour"]
+    only = Examples("images", data.shape, data.train, data.validation, tuple(own["classes"]), own["train"])
+    learn = Learn(energy=Encoder(), steps=2, references=Compose().references, conditional=True)
     found = []
-    for name, learn in (
-        (
-            "a",
-            lambda run: Compose(optimizer=optimizer).learned(images["attributes"]["colour"], {"images": images}, run),
-        ),
-        (
-            "b",
-            lambda run: Learn(optimizer=optimizer, references=Compose().references, conditional=True)(
-                {"images": only}, run
-            )["energy"],
-        ),
+    for name, made in (
+        ("a", lambda run: Compose(steps=2)._learned(own, data, run)),
+        ("b", lambda run: learn({"data": only}, run)["energy"]),
     ):
         (tmp_path / name).mkdir()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            found.append(learn(Run(tmp_path, tmp_path / name, 1, "float32")).state_dict())
+            found.append(made(Run(tmp_path, tmp_path / name, 1, "float32")).state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[1])
 
 
@@ -485,7 +480,7 @@ def test_nothing_is_left_of_not_the_only_label():
 
 def test_a_class_that_nothing_shows_is_no_class_to_learn():
     own = {"classes": ["none", "some", "odd"], "train": torch.tensor([1, -1, 1, 2]), "validation": torch.tensor([0, 2])}
-    found = experts_module.seen(own)
+    found = experts.seen(own)
     assert found["classes"] == ["some", "odd"]
     assert found["train"].tolist() == [0, -1, 0, 1] and found["validation"].tolist() == [-1, 1]
 
@@ -506,7 +501,7 @@ def test_an_expert_of_one_label_is_refused_before_another_is_learned(tmp_path, c
 
 def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):
     grid = metrics_of(learned)["grid"]
-    labels = values_of(learned / "01_load")["images"]["attributes"]
+    labels = values_of(learned / "01_load")["data"].attributes
     pairs = set(zip(labels["shape"]["train"].tolist(), labels["colour"]["train"].tolist(), strict=True))
     assert grid["names"] == ["shape", "colour"] and grid["rows"] == list(SHAPES) and len(grid["columns"]) == 5
     counts = torch.tensor(grid["learned"])
@@ -547,7 +542,7 @@ def test_experts_that_are_given_are_not_learned_again(learned, given):
         "colour", "energy", "shape"
     ]  # fmt: skip
     found = metrics_of(given)
-    assert found["samples"]["num"] == 4 and found["baselines"] == {} and "grid" not in found
+    assert found["asked"]["num"] == 4 and found["rivals"] == {} and "grid" not in found
     assert not (given / "grid.png").exists() and "Every pair" not in (given / "report.html").read_text()
 
 
@@ -572,17 +567,17 @@ def test_a_mixture_is_saved_as_balanced_at_every_level(given):
 
 
 def test_what_is_held_out_is_not_seen(learned):
-    images = values_of(learned / "01_load")["images"]
+    data: Examples = values_of(learned / "01_load")["data"]
     out = {tuple(scene.values()) for scene in held_out(0.5)}
     assert len(out) == len(combinations()) // 2
-    assert list(images["attributes"]) == ["shape", "colour", "size", "place"]
+    assert list(data.attributes) == ["shape", "colour", "size", "place"]
     for part in ("train", "validation"):
-        columns = [[own["classes"][k] for k in own[part].tolist()] for own in images["attributes"].values()]
-        assert {len(column) for column in columns} == {len(images[part])}
+        columns = [[own["classes"][k] for k in own[part].tolist()] for own in data.attributes.values()]
+        assert {len(column) for column in columns} == {len(data.x(part))}
         assert not out & set(zip(*columns, strict=True)), part
-        labels = {name: own[part] for name, own in images["attributes"].items()}
-        assert is_scene(images[part].float() / 127.5 - 1, labels).all(), "labels are those of their pictures"
-    assert 25 < len(images["train"]) < 55, "about half of 80, less a tenth"
+        labels = {name: own[part] for name, own in data.attributes.items()}
+        assert is_scene(data.x(part), labels).all(), "labels are those of their pictures"
+    assert 25 < len(data.train) < 55, "about half of 80, less a tenth"
 
 
 @pytest.mark.parametrize(
@@ -621,7 +616,7 @@ def test_a_run_fills_holes_under_a_composed_prior(learned, tmp_path):
     assert torch.equal(filled["samples"][~hidden], hide["targets"][~hidden]), "bit by bit"
     assert (filled["samples"] != hide["targets"])[hidden].float().mean() > 0.9
     assert filled["samples"].abs().max() <= 1
-    assert metrics_of(tmp_path)["samples"]["num"] == 4 and (tmp_path / "report.html").stat().st_size > 0
+    assert metrics_of(tmp_path)["asked"]["num"] == 4 and (tmp_path / "report.html").stat().st_size > 0
 
 
 def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Schedule | None = None) -> Tensor:
@@ -633,10 +628,11 @@ def inpainted(folder: Path, num: int, seed: int = 0, y: float = 0.3, way: Schedu
         "observation": Hidden(mask[:num]),
         "energy": composer().compose(expression.parse("shape.circle + colour.red")),
         "generator": way or Schedule(4, 3.0, 0.05, 2),
+        "targets": measured[:num],
+        "data": Examples("images", (3, 4, 4), measured, measured[:0]),
     }
-    found = Recover(samples=num, mean=MomentMatching(2, chains=1))(values, Run(folder, folder, seed, "float32"))[
-        "samples"
-    ]
+    stage = Recover(samples=num, mean=MomentMatching(2, chains=1))
+    found = stage(known(stage, values), Run(folder, folder, seed, "float32"))["samples"]
     assert torch.equal(torch.where(mask[:num], 0.0, found), values["measured"])
     return torch.where(mask[:num], found, 0.0)
 
@@ -649,19 +645,25 @@ def test_holes_and_balancing_take_the_steps_that_samples_take(tmp_path, monkeypa
         asked.append(schedule)
         return anneal(family, schedule, *arguments, **settings)
 
-    for module in (experts_module, posterior):
+    for module in (balancing, posterior):
         monkeypatch.setattr(module, "anneal", told)
     parts = [Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 1.0)]
-    Compose(balance=2, generator=way).balancing(Run(tmp_path, tmp_path))(
+    balancing.balancing(2, way, Run(tmp_path, tmp_path))(
         any_of(*parts), [WeightedSum([part], [1.0]) for part in parts], None
     )
     inpainted(tmp_path, 1, way=way)
     assert asked == [way, way, replace(way, down_to=0.0)], "holes are told what is seen at all"
 
 
-def test_compositions_of_pictures_clips_and_shapes_are_sampled_as_each_was_measured():
-    for stage, strength, down_to in ((Compose, 2.0, 0.5), (OfClips, 1.5, 0.0), (OfShapes, 1.5, 0.0)):
-        assert stage().strength == strength and stage().generator.down_to == down_to
+@pytest.mark.parametrize(
+    ("name", "strength", "down_to"), [("compose", 2.0, 0.5), ("video_compose", 1.5, 0.0), ("voxel_compose", 1.5, 0.0)]
+)
+def test_compositions_are_sampled_as_each_modality_was_measured(name, strength, down_to, monkeypatch):
+    made = []
+    monkeypatch.setattr(Pipeline, "run", lambda self, *settings: made.extend(self.stages))
+    assert run.main([name]) == 0
+    [stage] = [stage for stage in made if isinstance(stage, Compose)]
+    assert stage.strength == strength and stage.generator.down_to == down_to
 
 
 def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):
@@ -781,7 +783,7 @@ def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
 def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
     expr = "expr=kind.table + drawers.some - 0.5 * legs.splayed"
     assert run.main(["voxel_compose", *TINY_VOXELS, expr, f"out={tmp_path}"]) == 0
-    assert values_of(tmp_path / "03_synthesize")["coarse"].shape == (3, 1, 8, 8, 8)
+    assert values_of(tmp_path / "03_synthesize")["samples"].shape == (3, 1, 8, 8, 8)
     assert {path.name for path in (tmp_path / "experts").iterdir()} == {"kind", "drawers", "legs"}
     experts = {name: energies.load(tmp_path / "experts" / name) for name in ("kind", "drawers", "legs")}
     by = Composer(experts, 1.5, tuple(experts)).compose(expression.parse(expr.removeprefix("expr=")))
@@ -789,27 +791,18 @@ def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
     files = sorted((tmp_path / "shapes").glob("*.stl"))
     assert len(files) == 2
     found = metrics_of(tmp_path)
-    assert set(found["classifiers"]) == {"kind", "drawers", "legs"} and found["samples"]["coverage"] >= 0
+    assert set(found["classifiers"]) == {"kind", "drawers", "legs"}
     assert {"all_hold", "kind.table", "drawers.some", "not legs.splayed"} < set(found["asked"])
     assert found["asked"]["hold_and_in_one_part"] <= found["asked"]["all_hold"]
-    assert "shapes that are what was asked for" in (tmp_path / "report.html").read_text()
     for file in files:
         mesh = trimesh.load_mesh(file)
         assert mesh.is_watertight and mesh.volume > 0
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
-def test_classifiers_of_shapes_learn_from_no_more_voxels_than_they_may(monkeypatch, tmp_path):
-    monkeypatch.setattr(of_shapes, "VOXELS", 10 * 8**3)
-    shapes = Load("procedural", 8, 40)({}, Run(tmp_path, tmp_path))["shapes"]
-    x, labels = of_shapes._labelled(shapes, "train", 8)
-    assert len(x) == 10 and {len(column) for column in labels.values()} == {10}
-    assert len(of_shapes._labelled(shapes, "train", 4)[0]) > 10, "coarser ones are smaller"
-
-
 def test_coarse_shapes_must_divide_the_shapes(tmp_path, capsys):
     line = refusal(capsys, "voxel_compose", "load.count=60", "load.size=16", "compose.size=12", f"out={tmp_path}")
-    assert "compose.size=12 does not divide the 16 voxels" in line and not (tmp_path / "experts").exists()
+    assert "compose.size=12 does not divide the 16 elements" in line and not (tmp_path / "experts").exists()
 
 
 # --------------------------------------------------------------------------------------------- refusals
@@ -827,13 +820,13 @@ def learns_nothing(out: Path) -> bool:
         (["expr=shape.circle +"], "at character 15"),
         (["expr="], "expr"),
         (["compose.strength=0"], "strength must be positive"),
-        (["compose.balance=-1"], "balance not negative"),
+        (["compose.balance=-1"], "balance must not be negative"),
         (["compose.references=-1"], "references must not be negative"),
         (["load.held_out=0.9"], "held_out must lie in [0, 0.5]"),
         (["load.held_out=-0.1"], "held_out must lie in [0, 0.5]"),
         (["load.images=digits", "load.held_out=0.1"], "be 0 but for scenes"),
-        (["evaluate_composition.baselines=-1"], "must not be negative"),
-        (["export_composition.pictures=-1"], "pictures must not be negative"),
+        (["evaluate.rivals=-1"], "must not be negative"),
+        (["export.limit=-1"], "limit must not be negative"),
     ],
     ids=str,
 )
@@ -860,6 +853,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_starts(arguments, w
         (["expr=shape.circle - bright", "experts.bright=score:brightness", "prior=bright"], "compose.prior"),
         (["expr=shape.circle - not bright", "experts.bright=score:brightness"], "'not bright' has no meaning"),
         (["expr=shape | colour.red"], "asks for nothing"),
+        (["expr=shape.circle + shape.cross"], "nothing"),
     ],
     ids=str,
 )
@@ -870,7 +864,7 @@ def test_what_cannot_be_composed_is_refused_before_anything_is_learned(arguments
     for name, folder in folders.items():
         arguments = [argument.replace(name, str(tmp_path / folder)) for argument in arguments]
     out = tmp_path / "out"
-    line = refusal(capsys, "compose", "load.count=20", "load.size=12", "optimizer.steps=1", *arguments, f"out={out}")
+    line = refusal(capsys, "compose", "load.count=20", "load.size=12", "compose.steps=1", *arguments, f"out={out}")
     assert words in line and learns_nothing(out)
 
 
@@ -883,14 +877,14 @@ def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(le
     arguments = [*TINY, *experts, "expr=shape.0 + colour.red", "num=3", f"out={tmp_path / 'out'}"]
     assert run.main(["compose", *arguments]) == 0
     found = metrics_of(tmp_path / "out")
-    assert "colour.red" in found["samples"] and "shape.0" not in found["samples"] and "grid" not in found
-    assert found["samples"]["all_hold"] == found["samples"]["colour.red"]
-    assert np.isfinite(found["samples"]["valid"])
+    assert "colour.red" in found["asked"] and "shape.0" not in found["asked"] and "grid" not in found
+    assert found["asked"]["all_hold"] == found["asked"]["colour.red"]
+    assert np.isfinite(found["asked"]["valid"])
     told, untold = (
-        evaluate_composition._summary(found),
-        found | {"samples": {"num": 3, "all_hold": 1.0}, "baselines": {}},
+        "\n".join(composition.summary(found)),
+        found | {"asked": {"num": 3, "all_hold": 1.0}, "rivals": {}},
     )
-    assert "nothing was asked" not in told and "nothing was asked" in evaluate_composition._summary(untold)
+    assert "nothing was asked" not in told and "nothing was asked" in "\n".join(composition.summary(untold))
 
 
 def test_experts_are_there_for_another_run_before_mixtures_are_balanced(tmp_path, monkeypatch):
@@ -899,7 +893,7 @@ def test_experts_are_there_for_another_run_before_mixtures_are_balanced(tmp_path
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experts_module.ComposeExperts, "balancing", stopped)
+    monkeypatch.setattr(compose, "balancing", stopped)
     out = tmp_path / "out"
     assert run.main(["compose", *TINY, "expr=shape.circle + not colour.red", f"out={out}"]) == 130
     assert [energies.load(out / "experts" / n).classes[0] for n in ("shape", "colour")] == ["circle", "red"]
@@ -921,7 +915,6 @@ def test_an_expert_learned_in_part_is_kept_when_a_later_setting_changes(tmp_path
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("compose.experts.sahpe=runs/shape", "sahpe is not in expr"),
         ("compose.expr=shape.circle + (light | shape.cross)", "nothing tells how much it counts"),
     ],
 )

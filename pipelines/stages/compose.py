@@ -85,11 +85,11 @@ class Compose:
         node = expression.parse(self.expr)
         if problem := expression.contradiction(node):
             raise ValueError(f"expr: {problem}")
-        if not self.strength > 0 or self.balance < 0 or self.references < 0:
-            raise ValueError(
-                f"strength must be positive, balance and references not negative; got {self.strength}, {self.balance} "
-                f"and {self.references}"
-            )
+        if not self.strength > 0:
+            raise ValueError(f"strength must be positive, got {self.strength}")
+        for name in ("balance", "references"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def files(self) -> tuple[str, ...]:
         return tuple(file for folder in self._asked().values() for file in weight_files(folder))
