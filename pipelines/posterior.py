@@ -27,7 +27,7 @@ from energies.samplers.masked import MaskedSampling
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal
 from pipelines.chains import sample_chains
-from pipelines.generation import share
+from pipelines.generation import num_steps, share
 from pipelines.masked import masked_samples, of_details, of_two_values
 from pipelines.stage import Run
 
@@ -254,7 +254,8 @@ def _steps(
 ) -> Iterable[Tensor]:
     settings: Any = {"sampler": how.sampler, "warm_up": how.warm_up, "monitor": monitor, "compute": run.compute}
     if not isinstance(how.generator, Schedule):
-        return how.generator.generate(given, noise, streams, **settings)
+        steps = how.generator.generate(given, noise, streams, **settings)
+        return run.progress(steps, num_steps(how.generator), "steps")
     high = how.generator.noise_levels()[0]
     chain = anneal(given, how.generator, given.start(noise, high), streams, **settings)
     return (x for _, x in run.progress(chain, how.generator.levels, "noise levels"))
