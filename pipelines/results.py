@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import energies
 from data.errors import InputError
 from energies import ConditionalEnergy, Energy, Family
 from pipelines import checkpoint
+
+WEIGHTS = "model.safetensors"
 
 
 def emptied(folder: Path, *names: str) -> Path:
@@ -47,7 +52,7 @@ def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrai
 
 def weights_of(folder: str | None) -> tuple[str, ...]:
     """The file that an energy's weights are in, of a run's folder or the energy's."""
-    return (str(inner(Path(folder)) / "model.safetensors"),) if folder else ()
+    return (str(inner(Path(folder)) / WEIGHTS),) if folder else ()
 
 
 def inner(folder: Path) -> Path:
@@ -56,12 +61,27 @@ def inner(folder: Path) -> Path:
 
 
 def save_energy(energy: Any, root: Path, name: str = "energy") -> None:
-    """root/name, replaced as a whole."""
+    """root/name, replaced as a whole. Weights that a stage's folder in root holds already take no further room."""
     fresh = root / f".{name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     energy.save_pretrained(fresh)
+    _link(fresh / WEIGHTS, root.rglob(WEIGHTS))
     shutil.rmtree(root / name, ignore_errors=True)
     fresh.rename(root / name)
+
+
+def _link(path: Path, others: Iterable[Path]) -> None:
+    """Make a file the same one as another of the same content, if there is one. No file of a run is changed in place,
+    but replaced, so that the other stays as it is."""
+    size = path.stat().st_size
+    for other in others:
+        if other != path and other.stat().st_size == size and filecmp.cmp(other, path, shallow=False):
+            new = path.with_name(f".{path.name}.link")
+            new.unlink(missing_ok=True)
+            with suppress(OSError):  # a file system without links keeps two files
+                os.link(other, new)
+                new.replace(path)
+            return
 
 
 def save_metrics(found: dict[str, Any], root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     num = len(recover["samples"])
     assert num == 8 and torch.equal(recover["samples"][seen[:num]], truth[:num][seen[:num]])
     assert set(recover["samples"].unique().tolist()) == {-1.0, 1.0}
+
+
+def test_weights_are_on_disk_once(recovered):
+    places = [recovered / "03_learn" / "energy", recovered / "energy"]
+    assert os.path.samefile(*(place / "model.safetensors" for place in places))
 
 
 def test_a_learned_energy_serves_other_tasks(recovered, tmp_path):

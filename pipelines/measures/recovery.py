@@ -78,6 +78,7 @@ def summary(found: Mapping[str, Any], modality: Modality) -> list[str]:
     lines = tables.table(compared(found))
     told = ", ".join(f"{name} in {seconds:.1f} s" for name, seconds in found["seconds"].items())
     mixed = ", mixed with the initial estimate as held-out pixels say" if "initial_estimate" in found else ""
+    told += f"; {found['total_seconds']:.0f} s with learning"
     lines.append(f"the recovery is {found['way']}: {WORDS[found['way']]}{mixed} ({told})")
     return lines + gains(found, modality)
 
@@ -203,9 +204,9 @@ def _hidden_share(observation: Observation) -> float | None:
 
 
 def _seconds(run: Run) -> float:
-    """Time that learning and recovery took, over all the commands that worked on this run."""
+    """Time that learning, composing and recovery took, over all the commands that worked on this run."""
     path = run.root / "log.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     records = [json.loads(line) for line in lines]
-    stages = ("learn", "recover")
+    stages = ("learn", "compose", "recover")
     return sum(r["seconds"] for r in records if r.get("event") == "finished" and r["stage"].endswith(stages))
