@@ -111,7 +111,9 @@ def _amortised(
 
     def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
         parts = zip(*(crop(rng) for _ in range(batch)), strict=True)
-        estimate, scale, hidden, others, x, known = (torch.cat(part).to(device) for part in parts)
+        estimate, scale, hidden, others, x, known = (
+            (part[0] if batch == 1 else torch.cat(part)).to(device) for part in parts
+        )
         return energy.told(Context(estimate, scale, hidden, others)), Batch(x, known)
 
     return train(energy, recipe.objective, draw, recipe.training, run, {})
