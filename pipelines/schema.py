@@ -26,11 +26,18 @@ def classes(source: Source, module: str, name: str) -> dict[str, Class]:
 
 
 def own_stages(modules: Iterable[Module]) -> list[Class]:
-    """The public classes with needs, gives and a call, in modules of one's own."""
+    """The stages in modules of one's own: those of the union `Stage` where a module has one, as that of a modality,
+    else the public classes with needs, gives and a call."""
     found: dict[tuple[str, str], Class] = {}
-    for module, node in ((thing.module, thing.node) for own in modules for thing in own.own()):
-        if isinstance(node, ast.ClassDef) and node.name[0] != "_":
-            found[module.name, node.name] = Class(module, node)
+    for own in modules:
+        union = own.find("Stage")
+        if isinstance(union, Definition) and isinstance(union.node, ast.expr):
+            members = Expression(union.module, union.node).members()
+            found |= {(cls.module.name, cls.name): cls for cls in members if isinstance(cls, Class)}
+            continue
+        for module, node in ((thing.module, thing.node) for thing in own.own()):
+            if isinstance(node, ast.ClassDef) and node.name[0] != "_":
+                found[module.name, node.name] = Class(module, node)
     return [cls for cls in found.values() if all(map(cls.states, ("needs", "gives", "__call__")))]
 
 

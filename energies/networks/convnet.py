@@ -48,7 +48,9 @@ class Conv3d(nn.Conv3d):
         return out.unflatten(2, size)
 
 
-CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: Conv3d}
+CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: Conv3d}
+LAYOUTS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
+"""Of x with so many axes of size, where convolutions are fast."""
 
 
 class Layer(NamedTuple):

@@ -1,4 +1,4 @@
-"""Our default for data sets: a scalar ConvNet energy, of clean x or at every noise level, in two or three dimensions.
+"""Our default for data sets: a scalar ConvNet energy, of clean x or at every noise level, in one to three dimensions.
 
 With z = x - mean, s the spread of the data about it and sigma the noise level,
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.family import Family
-from energies.networks.convnet import CONVOLUTIONS, unshuffle
+from energies.networks.convnet import CONVOLUTIONS, LAYOUTS, unshuffle
 
 FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
 EMBEDDED = 64
@@ -31,7 +31,7 @@ class EncoderEnergy(Family):
     """E(x; sigma) or E(x), by label where there are classes.
 
     Args:
-        shape: of one x, channels first: [C, H, W] or [C, T, H, W].
+        shape: of one x, channels first: [C, T], [C, H, W] or [C, T, H, W].
         widths: channels of the levels, from the finest, which is coarser than x by the stride already.
         depths: residual blocks of the levels.
         stride: how much coarser each level is than the one above, along every axis; None: 2.
@@ -59,7 +59,7 @@ class EncoderEnergy(Family):
         dims = len(shape) - 1
         if dims not in CONVOLUTIONS or len(widths) != len(depths) or not widths:
             raise ValueError(
-                f"x is [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
+                f"x is [C, T], [C, H, W] or [C, T, H, W], as many widths as depths; got {shape}, {widths}, {depths}"
             )
         self.event_shape = tuple(shape)
         self.heads = heads
@@ -138,7 +138,7 @@ class EncoderEnergy(Family):
 
     def _responses(self, u: Tensor, condition: Tensor) -> list[Tensor]:
         h = F.pad(u, self._padding) if any(self._padding) else u
-        layout = torch.channels_last if u.ndim == 4 else torch.channels_last_3d
+        layout = LAYOUTS[u.ndim - 2]
         responses = []
         for level in self._levels():
             h = level(unshuffle(h, self._stride).contiguous(memory_format=layout), condition)
@@ -161,7 +161,7 @@ class _Level(nn.Module):
     """Residual blocks at one resolution, each shifted and scaled by the condition, and what the energy reads there."""
 
     def __init__(
-        self, c_in: int, width: int, depth: int, conv: type[nn.Conv2d] | type[nn.Conv3d], heads: int,
+        self, c_in: int, width: int, depth: int, conv: type[nn.Conv1d | nn.Conv2d | nn.Conv3d], heads: int,
         places: float | None,
     ) -> None:  # fmt: skip
         super().__init__()

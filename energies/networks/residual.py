@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.family import Family
-from energies.networks.convnet import CONVOLUTIONS
+from energies.networks.convnet import CONVOLUTIONS, LAYOUTS
 
 
 class ResidualEnergy(Family):
-    """E(x) = w . pooled responses, of clean x in two or three dimensions; no Gaussian reference holds it.
+    """E(x) = w . pooled responses, of clean x in one to three dimensions; no Gaussian reference holds it.
 
     Args:
         shape: of one x, channels first.
@@ -27,7 +27,7 @@ class ResidualEnergy(Family):
         super().__init__(num_classes)
         dims = len(shape) - 1
         if dims not in CONVOLUTIONS:
-            raise ValueError(f"x must be [C, H, W] or [C, T, H, W], got the shape {list(shape)}")
+            raise ValueError(f"x must be [C, T], [C, H, W] or [C, T, H, W], got the shape {list(shape)}")
         self.event_shape = tuple(shape)
         self.gain = gain
         widths = [width, 2 * width, 4 * width]
@@ -40,8 +40,7 @@ class ResidualEnergy(Family):
     def features(self, x: Tensor) -> Tensor:
         """Pooled responses of the last level to x [B, *shape]: [B, F]."""
         label = self.codes(x)
-        layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-        h = F.silu(self.enter(x.contiguous(memory_format=layout)))
+        h = F.silu(self.enter(x.contiguous(memory_format=LAYOUTS[x.ndim - 2])))
         for block in self.blocks:
             h = block(h, label)
         return F.silu(h).flatten(2).mean(2)
@@ -53,7 +52,7 @@ class ResidualEnergy(Family):
 class Normed(nn.Module):
     """A layer divided by its largest singular value, as power iteration estimates it (Miyato et al. 2018)."""
 
-    def __init__(self, layer: nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear) -> None:
         super().__init__()
         self.layer = layer
         self.left: Tensor
@@ -91,7 +90,7 @@ class _Block(nn.Module):
         self.a = Normed(conv(c_in, width, 3, padding=1))
         self.b = Normed(conv(width, width, 3, padding=1))
         self.pass_by = Normed(conv(c_in, width, 1))
-        self.pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[dims]
+        self.pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[dims]
         self.modulate = nn.Embedding(num_classes + 1, 2 * width)
         nn.init.zeros_(self.modulate.weight)
 

@@ -47,7 +47,8 @@ class Modality(ABC):
 
     def recipes(self) -> Recipes:
         """How energies of it are learned, where nothing else is said: what `learning.py` beside it has."""
-        return importlib.import_module(f"pipelines.modalities.{self.name}.learning").RECIPES
+        package = type(self).__module__.rpartition(".")[0]
+        return importlib.import_module(f"{package}.learning").RECIPES
 
     def varied(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """x [n, *shape], or what is as good to learn from, drawn at random: mirror images of shapes."""
