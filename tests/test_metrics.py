@@ -92,20 +92,6 @@ def test_scores_refuse_what_they_cannot_mean():
         metrics.score(torch.where(hidden, math.nan, truth), truth, hidden)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.9])
-def test_coverage_of_a_true_gaussian_is_the_level(level):
-    shape = (3, 10, 50, 60)
-    mean = torch.randn(shape, generator=rng(1))
-    std = 0.1 + torch.rand(shape, generator=rng(2))
-    truth = mean + std * torch.randn(shape, generator=rng(3))
-    hidden = torch.rand(shape[1:], generator=rng(4)) < 0.5
-    truth = torch.where(hidden, truth, mean + 100)  # known pixels must not count
-    count = 3 * int(hidden.sum())
-    error = 4 * math.sqrt(level * (1 - level) / count)  # 4 standard errors
-    assert metrics.coverage(mean, std, truth, hidden, level) == pytest.approx(level, abs=error)
-    assert metrics.coverage(mean, std / 2, truth, hidden, level) < level - 0.1
-
-
 def test_statistics_of_a_ramp():
     t, y, x = torch.meshgrid(torch.arange(3), torch.arange(4), torch.arange(5), indexing="ij")
     levels = torch.stack([3 * x + 2 * y + 5 * t, torch.full_like(x, 40), 255 - 6 * x]).float()

@@ -7,7 +7,6 @@ more memory than a short one. All tensors of a call are on one device.
 """
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -61,18 +60,6 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
         win_size=min(11, side - 1 + side % 2),  # of the size check alone: the Gaussian is 11 wide in any case
     )
     return torch.from_numpy(np.asarray(found[1]))  # its mean, and the map
-
-
-def coverage(mean: Tensor, std: Tensor, truth: Tensor, hidden: Tensor, level: float = 0.9) -> float:
-    """Share of hidden values in the central Gaussian band of probability `level`, in (0, 1).
-
-    Calibrated uncertainty gives `level` itself; less is overconfident, more is timid. mean, std,
-    truth: [3, T, H, W]. ValueError as in `score`.
-    """
-    _check(hidden, mean=mean, std=std, truth=truth)
-    half_width = NormalDist().inv_cdf((1 + level) / 2) * std[:, hidden].double()
-    inside = (truth[:, hidden].double() - mean[:, hidden].double()).abs() <= half_width
-    return inside.double().mean().item()
 
 
 def statistics(clip: Tensor) -> dict[str, float | list[float] | None]:

@@ -127,7 +127,7 @@ def recovery(report: Report, values: Mapping[str, Any], modality: Modality) -> N
         report.text(f"{found['hidden_share']:.1%} of the elements were hidden.")
     if found["truth_known"]:
         for line in gains(found, modality):
-            report.text(line)
+            report.text(f"{line}.")
         _scores(report, compared(found))
     else:
         report.text("The truth is unknown, so nothing is scored.")
