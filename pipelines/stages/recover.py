@@ -98,12 +98,18 @@ class Recover:
         energy = values["energy"].to(run.accelerator.device).eval()
         if other is not None:
             other = other.to(run.accelerator.device).eval()
-        if values.get("gate") is not None:
-            return self._by_gate(energy, values["generator"], other, values, run)
+        recovered = self._each if values.get("gate") is None else self._by_gate
+        return recovered(energy, values["generator"], other, values, run)
+
+    def _each(
+        self, energy: Energy, generator: Generator, other: Energy | None, values: dict[str, Any], run: Run
+    ) -> dict[str, Any]:
+        """Of many x, each by itself."""
+        data: Examples = values["data"]
         modality = modality_of(data.modality)
         seen, drawn_of = self._seen(energy, values)
         symmetric = modality.mean_of_symmetric(seen.observation)
-        how = self._how(self.generator or posterior_schedule(values["generator"]))
+        how = self._how(self.generator or posterior_schedule(generator))
         monitor = Monitor(temperature=_temperature(how.generator))
         first = expected(energy, seen, how, run, symmetric)
         samples = drawn(energy, drawn_of, self.chains or 1, how, run, monitor)

@@ -131,15 +131,7 @@ class Synthesize:
         labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
         guidance = guidance_of(self.guidance, energy, labels)
         monitor = _monitor(data, generator)
-        if of_two_values(energy) and self.generator is None:
-            soft = self._masked(energy, num, run)
-        else:
-            whole = energy.free() if isinstance(energy, ConditionalEnergy) else energy
-            purpose = "texture" if data.single and not _is_clip(data) else "synthesize"
-            soft = generate(
-                whole, generator, num, labels, run, purpose, guidance=guidance, sampler=self.sampler,
-                warm_up=self.warm_up, monitor=monitor,
-            )  # fmt: skip
+        soft = self._drawn(energy, generator, num, labels, guidance, monitor, data, run)
         if data.single:
             soft = self._cut(soft, data)
         samples = modality_of(data.modality).made(soft, energy)
@@ -151,6 +143,20 @@ class Synthesize:
             "guidance": guidance,
             "sampling": findings(monitor),
         }
+
+    def _drawn(
+        self, energy: Energy, generator: Generator, num: int, labels: Tensor | None, guidance: float, monitor: Monitor,
+        data: Examples, run: Run,
+    ) -> Tensor:  # fmt: skip
+        """Samples [num, *event], not decided."""
+        if of_two_values(energy) and self.generator is None:
+            return self._masked(energy, num, run)
+        whole = energy.free() if isinstance(energy, ConditionalEnergy) else energy
+        purpose = "texture" if data.single and not _is_clip(data) else "synthesize"
+        return generate(
+            whole, generator, num, labels, run, purpose, guidance=guidance, sampler=self.sampler, warm_up=self.warm_up,
+            monitor=monitor,
+        )  # fmt: skip
 
     def _masked(self, energy: ConditionalEnergy, num: int, run: Run) -> Tensor:
         if self.sampler is not None:
