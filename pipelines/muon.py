@@ -21,6 +21,9 @@ class Muon(torch.optim.Optimizer):
     rest: learning rate of Adam for the others, as a share of `lr`.
     momentum: of the matrices.
     betas: of Adam.
+    index, num: of the process, and of all that move the same parameters by the same gradients: each makes some of the
+        matrices orthogonal, for all.
+    add: sums a tensor over them.
     """
 
     def __init__(
@@ -30,23 +33,43 @@ class Muon(torch.optim.Optimizer):
         rest: float = 0.15,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
+        *,
+        index: int = 0,
+        num: int = 1,
+        add: Callable[[Tensor], Tensor] = lambda x: x,
     ) -> None:
+        self.index, self.num, self.add = index, num, add
         super().__init__(parameters, {"lr": lr, "rest": rest, "momentum": momentum, "betas": betas})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    (self._matrix if p.ndim >= 2 else self._vector)(p, self.state[p], group)
+        moved = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        matrices = [(p, group) for p, group in moved if p.ndim >= 2]
+        directions = [self._direction(p, self.state[p], group) for p, group in matrices]
+        for (p, group), update in zip(matrices, self._orthogonal(directions), strict=True):
+            rows, columns = update.shape
+            p.add_(update.view_as(p), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+        for p, group in moved:
+            if p.ndim < 2:
+                self._vector(p, self.state[p], group)
 
-    def _matrix(self, p: nn.Parameter, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+    def _direction(self, p: nn.Parameter, state: dict[str, Tensor], group: dict[str, Any]) -> Tensor:
+        """Where a matrix goes, with Nesterov's momentum: [first axis, all others]."""
         assert p.grad is not None
         average = state.setdefault("momentum", torch.zeros_like(p))
         average.mul_(group["momentum"]).add_(p.grad)
-        update = orthogonal((p.grad + group["momentum"] * average).flatten(1))
-        rows, columns = update.shape
-        p.add_(update.view_as(p), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+        return (p.grad + group["momentum"] * average).flatten(1)
+
+    def _orthogonal(self, matrices: list[Tensor]) -> list[Tensor]:
+        if self.num == 1:
+            return [orthogonal(matrix) for matrix in matrices]
+        owners = shared_out([matrix.numel() * min(matrix.shape) for matrix in matrices], self.num)
+        own = [
+            (orthogonal(matrix) if owner == self.index else torch.zeros_like(matrix)).flatten()
+            for matrix, owner in zip(matrices, owners, strict=True)
+        ]
+        together = self.add(torch.cat(own)).split([matrix.numel() for matrix in matrices])
+        return [part.view_as(matrix) for part, matrix in zip(together, matrices, strict=True)]
 
     def _vector(self, p: nn.Parameter, state: dict[str, Tensor], group: dict[str, Any]) -> None:
         assert p.grad is not None
@@ -60,6 +83,16 @@ class Muon(torch.optim.Optimizer):
             for name, beta in zip(("mean", "square"), group["betas"], strict=True)
         )
         p.sub_(group["lr"] * group["rest"] * mean / (square.sqrt() + 1e-8))
+
+
+def shared_out(costs: list[int], num: int) -> list[int]:
+    """Which of `num` workers does which piece of work, so that all have about as much: the dearest first, to whoever
+    has least."""
+    loads, owners = [0] * num, [0] * len(costs)
+    for piece in sorted(range(len(costs)), key=lambda piece: -costs[piece]):
+        owners[piece] = loads.index(min(loads))
+        loads[owners[piece]] += costs[piece]
+    return owners
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:

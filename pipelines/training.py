@@ -89,10 +89,13 @@ class Training:
         rise = min(1.0, (step + 1) / max(self.optimizer.warmup, 1))
         return self.learning_rate * rise * (0.05 + 0.95 * (1 + math.cos(math.pi * step / self.steps)) / 2)
 
-    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        if self.optimizer.method == "muon":
+    def build(self, parameters: list[torch.nn.Parameter], share: Share | None = None) -> torch.optim.Optimizer:
+        """The optimizer of parameters, which are the same on all processes of a share."""
+        if self.optimizer.method == "adam":
+            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98))
+        if share is None:
             return Muon(parameters, self.learning_rate)
-        return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98))
+        return Muon(parameters, self.learning_rate, index=share.index, num=share.num, add=share.add)
 
 
 def _positive(settings: Any, *names: str) -> None:
@@ -182,7 +185,7 @@ class Learner:
         self.parameters = dict(energy.named_parameters())
         # Those that learning may move; whole numbers are data that the energy remembers.
         self.buffers = {name: buffer for name, buffer in energy.named_buffers() if buffer.is_floating_point()}
-        self.optimizer = training.build(list(self.parameters.values()))
+        self.optimizer = training.build(list(self.parameters.values()), share_of(training.batch, run))
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.health = Health()
         self.rollbacks = 0

@@ -7,7 +7,7 @@ import torch
 from conftest import seeded
 from torch import nn
 
-from pipelines.muon import Muon, orthogonal
+from pipelines.muon import Muon, orthogonal, shared_out
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 30), (30, 6), (1, 9), (5, 1)])
@@ -98,3 +98,25 @@ def test_least_squares():
     assert losses[-1] < 1e-4 * losses[0]
     torch.testing.assert_close(layer.weight.detach(), truth, atol=0.05, rtol=0)
     torch.testing.assert_close(layer.bias.detach(), offset, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(("costs", "num"), [([5, 4, 3, 3, 3], 2), ([1] * 7, 3), ([9], 2), ([], 2)])
+def test_work_is_shared_out_evenly(costs, num):
+    owners = shared_out(costs, num)
+    loads = [sum(cost for cost, owner in zip(costs, owners, strict=True) if owner == k) for k in range(num)]
+    assert len(owners) == len(costs) and max(loads) - min(loads) <= max(costs, default=0)
+
+
+def test_one_of_several_moves_what_is_its_own_and_leaves_the_rest_to_the_others():
+    matrices = [torch.randn(4, 6, generator=seeded(k)) for k in range(3)]
+    moves = []
+    for index in (0, 1):
+        parameters = [nn.Parameter(torch.zeros(4, 6)) for _ in matrices]
+        optimizer = Muon(parameters, lr=1.0, index=index, num=2)  # its sum has nothing from the other
+        for parameter, matrix in zip(parameters, matrices, strict=True):
+            parameter.grad = matrix.clone()
+        optimizer.step()
+        moves.append([parameter.detach() for parameter in parameters])
+    for matrix, first, second in zip(matrices, *moves, strict=True):
+        assert bool(first.any()) != bool(second.any())
+        torch.testing.assert_close(first + second, -orthogonal(matrix))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -68,14 +68,26 @@ def encoder(shape: tuple[int, ...], **settings: Any) -> EncoderEnergy:
 
 
 def learned(
-    energy: Energy, objective: Any, draw: Any, run: Run, chains: dict[str, Tensor], rows: int = ROWS
+    energy: Energy,
+    objective: Any,
+    draw: Any,
+    run: Run,
+    chains: dict[str, Tensor],
+    rows: int = ROWS,
+    method: Literal["adam", "muon"] = "adam",
 ) -> Learned:
-    training = Training(STEPS, 0.01, rows, Optimizer(warmup=1, average=0.5, checkpoint_every=2))
+    training = Training(STEPS, 0.01, rows, Optimizer(method, warmup=1, average=0.5, checkpoint_every=2))
     result = train(energy, objective, draw, training, run, chains)
     return result.state_dict() | {f"chain.{name}": chain for name, chain in chains.items()}
 
 
-def whole(shape: tuple[int, ...], objective: Any, rows: int = ROWS, build: Callable[..., Energy] = encoder) -> Any:
+def whole(
+    shape: tuple[int, ...],
+    objective: Any,
+    rows: int = ROWS,
+    build: Callable[..., Energy] = encoder,
+    method: Literal["adam", "muon"] = "adam",
+) -> Any:
     """Learning of a whole x, with labels that are known in part, references and chains."""
 
     def learn(run: Run) -> Learned:
@@ -90,7 +102,7 @@ def whole(shape: tuple[int, ...], objective: Any, rows: int = ROWS, build: Calla
             others = References(x[:8]) if matches else None
             return energy, Batch(x[drawn], label=label, chains=buffer, progress=step / STEPS, references=others)
 
-        return learned(energy, objective, draw, run, buffer.tensors(), rows)
+        return learned(energy, objective, draw, run, buffer.tensors(), rows, method)
 
     return learn
 
@@ -172,6 +184,7 @@ TASKS: dict[str, Callable[[Run], Learned]] = {
     "recovery likelihood": whole(SIDES["image"], RecoveryLikelihood(Stepwise(steps=2))),
     "joint": whole(SIDES["image"], Joint(), build=joint),
     "one row": whole(SIDES["image"], ScoreMatching(), rows=1),
+    "muon": whole(SIDES["image"], ScoreMatching(), method="muon"),
     "lessons": lessons,
     "imputing": imputing,
 }
