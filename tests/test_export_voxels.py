@@ -45,10 +45,10 @@ def recovered(mask: torch.Tensor) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def exported(values: dict[str, Any], folder: Path, **settings) -> dict[str, Any]:
+def exported(values: dict[str, Any], folder: Path, **settings: Any) -> dict[str, Any]:
     (folder / "config.yaml").write_text("{}")
     (folder / "log.jsonl").touch()
-    given = Export(**({"views": 2} | settings))(values, Run(folder, folder))
+    given = Export(views=2, **settings)(values, Run(folder, folder))
     assert set(given) == set(Export.gives)
     return given
 

@@ -28,7 +28,7 @@ def data() -> Examples:
     return Examples("voxels", (1, SIDE, SIDE, SIDE), to_bits(solid[:3]), to_bits(solid[3:]))
 
 
-def hidden(data: Examples, folder: Path, **settings) -> dict[str, Any]:
+def hidden(data: Examples, folder: Path, **settings: Any) -> dict[str, Any]:
     values = {"data": data, "source": {"name": "procedural", "up": None, "pad": False}}
     return Hide(**settings)(values, Run(folder, folder))
 
@@ -90,7 +90,7 @@ def test_an_own_shape_and_mask_hide_what_nobody_knows(data, tmp_path):
     values = hidden(data, tmp_path, **own)
     assert not values["truth_known"] and torch.equal(values["observation"].mask[0, 0], torch.from_numpy(mask))
     assert torch.equal(values["measured"][0, 0, 8:] > 0, torch.from_numpy(np.array(solid[8:])))
-    assert Hide(**own).files() == tuple(own.values())
+    assert Hide(shape=own["shape"], mask=own["mask"]).files() == tuple(own.values())
 
 
 @pytest.mark.parametrize("size", [SIDE, SIDE // 4])
