@@ -84,7 +84,8 @@ DATA = {"images": pictures(shape=(1, 16, 16)), "video": clips(), "voxels": shape
 
 
 def learned(data: Examples, folder: Path, **settings: Any) -> dict[str, Any]:
-    return Learn(**{"steps": 2, "batch": 4, "chains": 5} | settings)({"data": data}, here(folder))
+    own: dict[str, Any] = {"steps": 2, "batch": 4, "chains": 5} | settings
+    return Learn(**own)({"data": data}, here(folder))
 
 
 # ---------------------------------------------------------------------------- energies and objectives

@@ -75,7 +75,7 @@ def here(folder: Path) -> Run:
 
 def learned(modality: str, folder: Path, **settings: Any) -> dict[str, Any]:
     """The values that later stages read."""
-    own = {"widths": (8, 8), "depths": (1, 1), "steps": 20, "batch": 12} | settings
+    own: dict[str, Any] = {"widths": (8, 8), "depths": (1, 1), "steps": 20, "batch": 12} | settings
     values = {"data": DATA[modality], "source": {}}
     return values | LearnJoint(**own)(values, here(folder))
 

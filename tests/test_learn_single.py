@@ -53,7 +53,8 @@ def damage(x: Tensor, share: float = 0.3) -> dict[str, Any]:
 
 
 def learned(values: dict[str, Any], folder: Path, **settings: Any) -> dict[str, Any]:
-    return Learn(**{"steps": 2} | settings)(values, here(folder))
+    own: dict[str, Any] = {"steps": 2} | settings
+    return Learn(**own)(values, here(folder))
 
 
 def weights(energy: Energy) -> Tensor:
@@ -151,9 +152,8 @@ def test_the_frames_of_a_scene_are_one_picture_and_more_of_them_change_nothing(s
 def test_what_is_hidden_of_a_damaged_clip_is_never_read(energy, objective, tmp_path):
     """Other values under the mask give the same energy and gate, bit for bit."""
     x = movie()
-    found = []
+    found, values = [], damage(x)
     for number, truth in enumerate((x, torch.full_like(x, 0.77))):
-        values = damage(x)
         other = torch.where(values["observation"].mask[0], truth, x)
         values["data"] = alone(other)
         torch.manual_seed(0)
@@ -178,6 +178,7 @@ def test_the_truth_that_judges_is_never_learned_from(tmp_path):
 
     class Told(Denoising):
         def __call__(self, energy, batch, rng):
+            assert batch.known is not None
             known.append(batch.known)
             return super().__call__(energy, batch, rng)
 

@@ -12,6 +12,8 @@ MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
 SCENE = Schedule(24, 8.0, 0.06, 1, 0.35, spacing="geometric", predictor="euler")
 """In units of how much each pixel varies about its mean."""
+TEXTURE = Schedule(levels=24, high=5.0, steps=3)
+"""Of what is learned from crops, which reach no further."""
 DAMAGED = Schedule(6, 2.0, 0.1, 1, 0.5, spacing="geometric", predictor="euler")
 """In units of the expected error of the initial estimate."""
 
@@ -35,7 +37,8 @@ RECIPES = Recipes(
                 Optimizer("muon", 15, 1.0, 0.99), SCENE, crop=(12, 64),
             ),
             Recipe(
-                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, chains=8, crop=(12, 64)
+                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, TEXTURE, chains=8,
+                crop=(12, 64),
             ),
             Recipe(
                 ConvNet("st", 0.5), MaximumLikelihood(step_size=0.07), 150, 0.0003, 2, Optimizer("adam", 15, 1.0, 0.95),
