@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from energies import Average, Blur, Grey, Hidden, Noisy, Observation
-from energies.references import DataEstimator
+from energies.references import DataEstimator, LocalReference
 from energies.references.dataset import most_alike
 
 PICTURES = torch.rand(30, 3, 6, 6, generator=seeded(0)) * 2 - 1
@@ -78,3 +78,10 @@ def test_the_scale_is_how_far_the_estimates_differ() -> None:
     context = DataEstimator(PICTURES, 5, 0.3, binary=False).context(Hidden(hidden), torch.where(hidden, 0.0, y))
     apart = (context.others - context.estimate[:, None]).square().mean((1, 2))
     torch.testing.assert_close(context.scale[:, 0] ** 2, apart + 0.1**2)
+
+
+def test_details_do_not_see_what_is_hidden() -> None:
+    hidden, y = mask((16, 16, 16), 2), torch.ones(2, 1, 16, 16, 16)
+    contexts = [LocalReference().context(Hidden(hidden), torch.where(hidden, v, y)) for v in (0.0, 9.0)]
+    for one, other in zip(*(context.tensors() for context in contexts), strict=True):
+        assert torch.equal(one, other)

@@ -311,6 +311,14 @@ def test_an_energy_that_knows_the_shapes_to_judge_by_is_refused(recovered, tmp_p
     assert "that are to be judged by" in capsys.readouterr().err
 
 
+def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsys):
+    settings = ["load.count=40", "load.size=18", *NETWORK, "learn.steps=2", "learn.batch=1", "hide.num=2", *SHOWN]
+    settings += ["recover.samples=1", "recover.masked.sweeps=0"]
+    assert run.main(["voxel_recovery", *settings, f"out={tmp_path / 'a'}"]) == 0
+    assert run.main(["voxel_recovery", *settings, "learn.size=9", f"out={tmp_path / 'b'}"]) == 2
+    assert "recover: x is 1x18x18x18, the energy of 1x9x9x9" in capsys.readouterr().err
+
+
 def test_a_damaged_energy_is_told(recovered, tmp_path, capsys):
     folder = tmp_path / "energy"
     shutil.copytree(recovered / "energy", folder)
