@@ -261,15 +261,6 @@ def test_a_run_writes_samples_a_report_and_numbers(digits):
         assert (digits / name).stat().st_size > 0
 
 
-def test_the_same_seed_gives_the_same_samples_and_another_one_others(digits, tmp_path):
-    for name, seed in (("same", 0), ("other", 1)):
-        arguments = [*NEW, "evaluate.curve=0", f"seed={seed}"]
-        assert main(["image_synthesis", *arguments, f"out={tmp_path / name}"]) == 0
-    first, same, other = (values_of(out)["samples"] for out in (digits, tmp_path / "same", tmp_path / "other"))
-    assert torch.equal(first, same) and not torch.equal(first, other)
-    assert "curve" not in metrics_of(tmp_path / "same") and not (tmp_path / "same/ten_times_the_steps.png").exists()
-
-
 # -------------------------------------------------------------------------------------- textures
 
 

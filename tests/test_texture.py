@@ -1,35 +1,19 @@
-"""Textures: made ones, how alike two are, an energy of any size, and the pipeline from a photograph to a bigger one."""
+"""Textures: made ones, how alike two are, and an energy of any size."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 import torch
 from conftest import seeded
 
-from data import images
 from data.errors import InputError
 from data.textures import KINDS, texture
-from energies import EncoderEnergy, Schedule, gradient, load
-from energies.objectives import MaximumLikelihood
+from energies import EncoderEnergy, gradient, load
+from pipelines.examples import Examples
 from pipelines.measures import textures as likeness
-from pipelines.pipeline import Pipeline, Run
-from pipelines.stages.images.export_texture import ExportTexture
-from pipelines.stages.images.texture import (
-    ConvNet,
-    Encoder,
-    LearnTexture,
-    LoadTexture,
-    SynthesizeTexture,
-    crops,
-    of_size,
-    over_windows,
-)
-from pipelines.training import Optimizer
-
-TINY = Encoder((4, 8), (1, 1), optimizer=Optimizer(2))
+from pipelines.stage import Run
 
 
 def energy_of(shape: list[int]) -> EncoderEnergy:
@@ -84,25 +68,6 @@ def test_a_resized_energy_is_saved_with_its_size(tmp_path):
     torch.testing.assert_close(back(x), energy(x))
 
 
-@pytest.mark.parametrize("learned", [Encoder((4, 8), (1, 1)), ConvNet()], ids=["encoder", "conv_net"])
-def test_a_learned_energy_takes_any_size(learned):
-    photograph = texture("bricks", 32)
-    energy: torch.nn.Module = learned.build(16, photograph)
-    wide = of_size(energy, 20, 36)
-    if isinstance(wide, EncoderEnergy):
-        assert wide.spread == pytest.approx(float((photograph - photograph.mean((1, 2), True)).square().mean().sqrt()))
-        wide = wide.at(0.3)
-    assert wide(torch.zeros(2, 3, 20, 36)).shape == (2,) and wide.event_shape == (3, 20, 36)
-
-
-def test_crops_are_places_of_the_photograph_and_every_one_comes_up():
-    x = torch.arange(30.0).reshape(1, 5, 6)
-    found = crops(x, 3, 500, seeded(0))
-    assert found.shape == (500, 1, 3, 3)
-    assert set(found[:, 0, 0, 0].int().tolist()) == {6 * row + column for row in range(3) for column in range(4)}
-    torch.testing.assert_close(found - found[:, :, :1, :1], (x[:, :3, :3] - x[:, :1, :1]).expand(500, -1, -1, -1))
-
-
 def test_correlations_and_power_are_those_of_known_textures():
     x = torch.arange(64.0)
     waves = 0.5 * torch.sin(2 * math.pi * x / 8).expand(1, 64, 64)
@@ -143,85 +108,13 @@ def test_tiles_repeat_the_photograph():
     torch.testing.assert_close(wide[:, 7, 5], x[:, 2, 1])
 
 
-@pytest.mark.parametrize("windows", [None, 8])
-@pytest.mark.parametrize(
-    "energy",
-    [TINY, ConvNet(0.5, MaximumLikelihood(2, sampling_steps=4), Optimizer(2), 2)],
-    ids=["encoder", "conv_net"],
-)
-def test_the_pipeline_writes_all_it_promises(tmp_path, energy, windows):
-    quick = Schedule(3, steps=1) if isinstance(energy, Encoder) else None
-    stages = [
-        LoadTexture(size=32, channels=1),
-        LearnTexture(energy, crop=16, batch=2),
-        SynthesizeTexture(height=37, margin=8, windows=windows, generator=quick),
-        ExportTexture(),
-    ]
-    values = Pipeline(stages).run(tmp_path / "run", seed=1)
-    root = tmp_path / "run"
-    assert values["texture"].shape == (1, 37, 64)
-    assert images.read(root / "texture.png", channels=1).shape == (1, 37, 64)
-    found = json.loads((root / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert set(found["differences"]) == {
-        "texture", "tiled_photograph", "random_phase_noise", "photographs_own_halves",
-    }  # fmt: skip
-    assert (root / "photograph.png").is_file() and "radially averaged power" in (root / "report.html").read_text()
-    assert tuple(load(root / "energy").event_shape) == (1, 16, 16)
-
-
-def test_a_product_over_windows_goes_on_at_its_edge():
-    energy = TINY.build(16, torch.rand(1, 32, 32, generator=seeded(0))).eval()
-    whole = over_windows(energy, 30, 48, 8)
-    assert whole.event_shape == (1, 32, 48), "a little more than asked for"
-    x = torch.randn(1, 1, 32, 48, generator=seeded(1))
-    found = [float(whole.at(0.5)(x.roll(shift, (2, 3))).detach()) for shift in ((0, 0), (8, 16), (24, 40))]
-    assert found == pytest.approx([found[0]] * 3, rel=1e-4), "no window is the first or the last"
-    with pytest.raises(InputError, match="windows=5: does not divide a crop of 16"):
-        over_windows(energy, 30, 48, 5)
-    with pytest.raises(InputError, match=r"windows=16: .* that overlap"):
-        over_windows(energy, 30, 48, 16)
-    with pytest.raises(InputError, match="48x12 pixels are fewer than a window has, 16x16"):
-        over_windows(energy, 12, 48, 8)
-
-
-def loaded(tmp_path, **settings):
-    run = Run(tmp_path, tmp_path)
-    return LoadTexture(**settings)({}, run)
-
-
-def test_bad_photographs_are_told_with_the_setting(tmp_path):
-    images.write(tmp_path / "tiny.png", torch.rand(3, 20, 90))
-    images.write(tmp_path / "small.png", torch.rand(3, 50, 90))
-    images.write(tmp_path / "flat.png", torch.zeros(3, 64, 64))
-    for settings, words in (
-        ({"photograph": str(tmp_path / "none.png")}, r"load_texture.photograph: .*none.png"),
-        ({"photograph": str(tmp_path / "tiny.png")}, r"load_texture.photograph=.*90x20"),
-        ({"photograph": str(tmp_path / "small.png"), "size": 64}, r"load_texture.size=64: .*set 50"),
-        ({"photograph": str(tmp_path / "flat.png"), "size": 64}, r"load_texture.photograph=.*one colour"),
-        ({"size": None}, r"load_texture.size=null"),
-    ):
-        with pytest.raises(InputError, match=words) as told:
-            loaded(tmp_path, **settings)
-        assert "\n" not in str(told.value)
-    assert loaded(tmp_path, photograph=str(tmp_path / "small.png"), size=None)["photograph"].shape == (3, 50, 90)
-    with pytest.raises(InputError, match=r"learn_texture.crop=64: .*48x48"):
-        LearnTexture()({"photograph": torch.zeros(3, 48, 48)}, Run(tmp_path, tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("stage", "settings"),
-    [
-        (LoadTexture, {"size": 8}),
-        (LoadTexture, {"channels": 2}),
-        (LearnTexture, {"crop": 8}),
-        (LearnTexture, {"batch": 0}),
-        (SynthesizeTexture, {"height": 4}),
-        (SynthesizeTexture, {"margin": -1}),
-        (SynthesizeTexture, {"windows": 2}),
-        (Encoder, {"widths": (4,), "depths": (1, 1)}),
-        (ConvNet, {"sigma": 0.0}),
-    ],
-)
-def test_settings_out_of_range_are_refused(stage, settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        stage(**settings)
+def test_a_texture_is_judged_beside_what_it_has_to_be_better_than(tmp_path):
+    """The photograph again has all of it right; its halves say how near a texture need be."""
+    photograph = texture("bricks", 64)
+    data = Examples("images", (3, 64, 64), photograph[None], photograph[None][:0])
+    compare = likeness.OfTexture(data, Run(tmp_path, tmp_path))
+    found = compare.beside(likeness.tiled(photograph, 128, 96)[None], None, seeded(0))
+    assert list(found) == ["samples", "real", "tiled_photograph", "random_phase_noise"]
+    assert found["samples"] == compare(likeness.tiled(photograph, 128, 96)[None])
+    assert found["samples"]["patches"] < found["real"]["patches"] < found["random_phase_noise"]["patches"]
+    assert likeness.side_of(photograph, torch.zeros(3, 20, 90)) == 20 and likeness.side_of(photograph, photograph) == 32

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import energies
-from data import images, procedural, video
+from data import images, moving, procedural, video
 from energies import ConditionalEnergy, Schedule
 from pipelines import checkpoint
 from pipelines.learning.settings import Amortised
@@ -248,6 +248,40 @@ def test_the_same_energy_recovers_clips_however_they_are_seen(way, learned, tmp_
     found = json.loads((out / "metrics.json").read_text())
     assert found["way"] == "conditioned" and found["truth_known"] and found["recovery"]["psnr"] > 5
     assert (out / "contact_sheet.png").exists() and (out / "recovered" / "clip_001.mp4").exists()
+
+
+COMPOSED = [
+    "load.size=12", "load.frames=4", "compose.steps=2", "compose.generator.levels=3", "compose.generator.steps=1",
+    "compose.balance=4", "synthesize.num=3", "evaluate.cells=1", "evaluate.rivals=2", "compute=float32",
+]  # fmt: skip
+
+
+def test_a_motion_and_an_appearance_are_combined(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["video_compose", "load.count=80", *COMPOSED, f"out={out}"]) == 0
+    assert "motion.right" in capsys.readouterr().out
+    samples = given(out / "03_synthesize")["samples"]
+    assert samples.shape == (3, 3, 4, 12, 12) and samples.isfinite().all()
+    found = json.loads((out / "metrics.json").read_text())
+    assert set(found["asked"]) == {"num", "all_hold", "motion.right", "colour.red"}
+    assert set(found["rivals"]) == {"without_langevin_steps", "sum_of_energies"}
+    assert found["grid"]["rows"] == list(moving.ATTRIBUTES["motion"]) and len(found["grid"]["accuracy"][0]) == 5
+    height, width = images.read(out / "grid.png", channels=3).shape[1:]
+    assert (out / "samples.png").exists() and width > 2 * height, "five columns of strips, four rows"
+    assert video.read(out / "samples" / "sample_000.mp4")[0].shape == (3, 4, 12, 12)
+    again = [f"experts.motion={out / 'experts' / 'motion'}", "expr=motion.up | motion.down", "load.count=80"]
+    assert main(["video_compose", *COMPOSED, *again, f"out={tmp_path / 'again'}"]) == 0
+
+
+def test_an_own_label_of_clips_is_learned(tmp_path):
+    x, labels = moving.clips(12, 16, 9, seed=1)
+    for number, clip in enumerate(x):
+        kind = tmp_path / "own" / ("along" if labels["motion"][number] < 2 else "upright")
+        kind.mkdir(parents=True, exist_ok=True)
+        video.write(kind / f"{number}.mp4", clip, 12.0)
+    own = [f"load.clips={tmp_path / 'own'}", "expr=kind.along", f"out={tmp_path / 'run'}"]
+    assert main(["video_compose", *COMPOSED, *own]) == 0
+    assert "kind.along" in json.loads((tmp_path / "run" / "metrics.json").read_text())["asked"]
 
 
 # --------------------------------------------------------------------------------------- refusals
