@@ -5,7 +5,7 @@ python tools/benchmark_composition.py --runs runs --num 64
 takes runs/shape, runs/colour, runs/size and runs/place, each learned by
 
 python -m pipelines.run image_synthesis load.images=scenes load.count=60000 load.held_out=0.1 load.label=shape \
-    learn.optimizer.steps=4400 learn.references=2048 compute=float32 seed=1 out=runs/shape
+    learn.steps=4400 learn.references=2048 compute=float32 seed=1 out=runs/shape
 
 (seeds 1 to 4: every expert has its own scenes; the same tenth of all combinations is kept from all of them), and, where
 it is there, runs/joint, which `--learn-joint` makes: one model of all combinations as labels. Prints a table.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,30 +29,33 @@ import energies
 from data.scenes import ATTRIBUTES, combinations, held_out, scenes
 from energies import Energy, Schedule, WeightedSum
 from pipelines import expression
+from pipelines.balancing import balancing
 from pipelines.composing import Composer
+from pipelines.examples import Examples, to_levels
 from pipelines.expression import parse
 from pipelines.generation import generate
+from pipelines.learning import dataset
 from pipelines.measures.attributes import is_scene
-from pipelines.pipeline import Run
-from pipelines.stages.images import Compose, Learn
-from pipelines.stages.images.evaluate_composition import judge_of
-from pipelines.stages.images.load import to_bytes
-from pipelines.training import Optimizer
+from pipelines.measures.composition import attributes_of_scenes
+from pipelines.modalities import modality_of
+from pipelines.stage import Run
+from pipelines.stages.compose import Compose
 
 STAGE = Compose()
 GENERATOR = STAGE.generator
-LEARNING = Optimizer(4400, 0.02, 30, 1.0, 0.995, 100, "muon")  # of the model of joint labels, as of each expert
+STEPS = 4400  # in which the model of joint labels learns, as each expert does
+SHAPE = (3, 24, 24)
 SEEN = [c for c in combinations() if c not in held_out(0.1)]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--num", type=int, default=64)
     parser.add_argument("--rows", nargs="*", default=[], help="how the names of those to make begin; none: all")
     parser.add_argument("--strength", type=float, default=STAGE.strength)
     parser.add_argument("--learn-joint", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.learn_joint:
         learn_joint(arguments.runs / "joint")
         return
@@ -67,9 +71,9 @@ class Bench:
         folder = runs / "judge"
         folder.mkdir(parents=True, exist_ok=True)
         known = {name: {"classes": list(values)} for name, values in ATTRIBUTES.items()}
-        images = {"attributes": known, "train": torch.zeros(1, 3, 24, 24)}
         self.run = Run(folder, folder, compute="float32")
-        self.judge = judge_of(images, "scenes", parse("shape"), self.run)
+        none = torch.zeros(0, *SHAPE)
+        self.judge = attributes_of_scenes(Examples("images", SHAPE, none, none, attributes=known), self.run)
 
     def table(self) -> None:
         print("classifiers:", ", ".join(f"{n} {a:.3f}" for n, a in self.judge.accuracy.items()), flush=True)
@@ -124,7 +128,7 @@ class Bench:
         node = parse(text)
         names = tuple(expression.names(node))
         own = {name: self.experts[name] for name in names}
-        energy = Composer(own, self.strength, names, STAGE.balancing(self.run)).compose(node)
+        energy = Composer(own, self.strength, names, balancing(STAGE.balance, GENERATOR, self.run)).compose(node)
         start = time.monotonic()
         x = generate(energy, GENERATOR, self.num, None, self.run, row)
         seconds = (time.monotonic() - start) / self.num
@@ -165,7 +169,7 @@ class Bench:
     def draw(self, energy: Energy, generator: Schedule, seed: int = 0) -> tuple[Tensor, float]:
         start = time.monotonic()
         rng = torch.Generator().manual_seed(seed)
-        noise = torch.randn(self.num, 3, 24, 24, generator=rng)
+        noise = torch.randn(self.num, *SHAPE, generator=rng)
         *_, x = generator.generate(energy, noise, rng)  # type: ignore[arg-type]
         return x, (time.monotonic() - start) / self.num
 
@@ -184,15 +188,15 @@ def joined(labels: dict[str, Tensor]) -> Tensor:
     return code
 
 
-def learn_joint(folder: Path) -> None:
+def learn_joint(folder: Path, steps: int = STEPS) -> None:
     """One energy by class, the classes all combinations; those held out are in none of its pictures."""
-    x, labels = scenes(60_000, 24, 5, exclude=held_out(0.1))
-    classes = [" ".join(c.values()) for c in combinations()]
-    images = {"train": to_bytes(x), "train_labels": joined(labels), "classes": classes, "attributes": {}}
-    learn = Learn(optimizer=LEARNING, references=STAGE.references, conditional=True)
-    run = Run(folder, folder, compute="float32")
+    x, labels = scenes(60_000, SHAPE[1], 5, exclude=held_out(0.1))
+    classes = tuple(" ".join(c.values()) for c in combinations())
+    data = Examples("images", SHAPE, to_levels(x), to_levels(x[:0]), classes, joined(labels))
+    modality, run = modality_of("images"), Run(folder, folder, compute="float32")
     folder.mkdir(parents=True, exist_ok=True)
-    learn({"images": images}, run)["energy"].save_pretrained(folder)
+    recipe = replace(modality.recipes().ways["data"][0], steps=steps)  # `learn` refuses classes without examples
+    dataset.learn(data, recipe, True, STAGE.references, modality.varied, run).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ process of its own; finished runs are not done again. --told and --energy take r
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MUON = "{steps: 1200, learning_rate: 0.02, warmup: 30, clip: 1.0, average: 0.995, checkpoint_every: 100, method: muon}"
+from command import metrics_of
 
 
 @dataclass(frozen=True)
@@ -28,20 +26,20 @@ class Modality:
 
     Attributes:
         source: the setting that names the data.
+        data: what is loaded where nothing is said.
         learn: the pipeline that learns the energy to synthesise, and its settings.
         told: likewise the energy that is told what is seen; None: there is none.
         tasks: the pipeline and settings of each way to see x in part.
-        takes: the setting that takes a learned energy there.
         prior: the setting that takes a second one; None: it is run again.
         others: what else takes the energy: pipeline, settings with {energy}, and the number to print.
         score: the number of a recovery, and whether it is in dB.
     """
 
     source: str
+    data: str
     learn: tuple[str, list[str]]
     told: tuple[str, list[str]] | None
     tasks: dict[str, tuple[str, list[str]]]
-    takes: str
     prior: str | None
     others: dict[str, tuple[str, list[str], str]]
     score: str = "psnr"
@@ -51,22 +49,22 @@ class Modality:
 MODALITIES = {
     "images": Modality(
         source="load.images",
+        data="digits",
         learn=("image_synthesis", ["synthesize.num=1000"]),
-        told=("image_recovery", ["learn_recovery.tasks=[pixels, box, shrink, grey, blur, noise]", "hide.num=64"]),
+        told=("image_recovery", ["learn.tasks=[pixels, box, average, grey, blur, noise]", "hide.num=64"]),
         tasks={
             "half the pixels": ("image_recovery", ["hide.pixels=0.5"]),
             "a box of 12x12": ("image_recovery", ["hide.box=12"]),
-            "means of 2x2": ("image_recovery", ["hide.shrink=2"]),
-            "means of 4x4": ("image_recovery", ["hide.shrink=4"]),
+            "means of 2x2": ("image_recovery", ["hide.average=2"]),
+            "means of 4x4": ("image_recovery", ["hide.average=4"]),
             "blurred by 1.5 pixels": ("image_recovery", ["hide.blur=1.5"]),
             "noise of 0.5": ("image_recovery", ["hide.noise=0.5"]),
             "half the pixels, noise of 0.2": ("image_recovery", ["hide.pixels=0.5", "hide.noise=0.2"]),
         },
-        takes="learn_recovery.pretrained",
         prior="recover.prior",
         others={
             "synthesis, Frechet distance": (
-                "image_synthesis", ["learn.pretrained={energy}", "synthesize.num=1000", "evaluate_synthesis.curve=0"],
+                "image_synthesis", ["learn.pretrained={energy}", "synthesize.num=1000", "evaluate.curve=0"],
                 "samples.frechet",
             ),
             "interpolation, share of frames accepted": (
@@ -75,28 +73,28 @@ MODALITIES = {
             "reconstruction, PSNR": ("image_reconstruction", ["learn.pretrained={energy}"], "reconstruction.psnr"),
             "composition (label.3 | label.8), share that holds": (
                 "compose", ["compose.expr=label.3 | label.8", "compose.experts={{label: {energy}}}",
-                            "evaluate_composition.baselines=0", "evaluate_composition.cells=0"],
-                "samples.all_hold",
+                            "evaluate.rivals=0", "evaluate.cells=0"],
+                "asked.all_hold",
             ),
         },
         more=["hide.num=256"],
     ),
     "voxels": Modality(
         source="load.voxels",
+        data="procedural",
         learn=("voxel_interpolation", [
             "learn.energy=encoder", "learn.objective={score_matching: {level: 1.0}}", "learn.batch=24",
-            f"learn.optimizer={MUON}",
+            "learn.steps=1200", "learn.learning_rate=0.02", "learn.optimizer.average=0.995",
         ]),
         told=("voxel_recovery", ["hide.voxels=0.7"]),
         tasks={
             "70 % hidden": ("voxel_recovery", ["hide.voxels=0.7"]),
             "half hidden": ("voxel_recovery", ["hide.half=true"]),
             "16^3 box hidden": ("voxel_recovery", ["hide.box=16"]),
-            "8^3 -> 32^3": ("voxel_super_resolution", ["coarsen.size=8"]),
-            "16^3 -> 32^3": ("voxel_super_resolution", ["coarsen.size=16"]),
+            "8^3 -> 32^3": ("voxel_super_resolution", ["hide.average=4"]),
+            "16^3 -> 32^3": ("voxel_super_resolution", ["hide.average=2"]),
             "70 % hidden, noise of 0.5": ("voxel_recovery", ["hide.voxels=0.7", "hide.noise=0.5"]),
         },
-        takes="learn.pretrained",
         prior=None,
         others={
             "synthesis, samples in one part": (
@@ -120,43 +118,48 @@ MODALITIES = {
         more=["export.limit=8"],
     ),
     "clips": Modality(
-        source="load_clips.clips",
+        source="load.clips",
+        data="moving",
         learn=("clip_synthesis", []),
         told=None,
         tasks={
-            "half the pixels": ("clip_recovery", ["hide_clips.pixels=0.5"]),
-            "a box of 6x6 in all frames": ("clip_recovery", ["hide_clips.box=6"]),
-            "2 of 8 frames": ("clip_recovery", ["hide_clips.frames=2"]),
-            "means of 2x2": ("clip_recovery", ["hide_clips.shrink=2"]),
-            "grey": ("clip_recovery", ["hide_clips.grey=true"]),
-            "blurred by 1 pixel": ("clip_recovery", ["hide_clips.blur=1.0"]),
-            "noise of 0.3": ("clip_recovery", ["hide_clips.noise=0.3"]),
+            "half the pixels": ("clip_recovery", ["hide.pixels=0.5"]),
+            "a box of 6x6 in all frames": ("clip_recovery", ["hide.box=6"]),
+            "2 of 8 frames": ("clip_recovery", ["hide.frames=2"]),
+            "means of 2x2": ("clip_recovery", ["hide.average=2"]),
+            "grey": ("clip_recovery", ["hide.grey=true"]),
+            "blurred by 1 pixel": ("clip_recovery", ["hide.blur=1.0"]),
+            "noise of 0.3": ("clip_recovery", ["hide.noise=0.3"]),
         },
-        takes="learn_clips.pretrained",
         prior=None,
         others={
-            "composition (own - 0.01 * light), samples": (
+            "composition (own - 0.01 * light), difference of frames": (
                 "video_compose", ["compose.expr=own - 0.01 * light",
-                                  "compose.experts={{own: {energy}, light: score:brightness}}"],
-                "samples.num",
+                                  "compose.experts={{own: {energy}, light: score:brightness}}",
+                                  "evaluate.rivals=0", "evaluate.cells=0"],
+                "samples.temporal",
             ),
+            "interpolation, distance of frames to training": (
+                "video_interpolation", ["learn.pretrained={energy}"], "path.distance_to_training"
+            ),
+            "reconstruction, PSNR": ("video_reconstruction", ["learn.pretrained={energy}"], "reconstruction.psnr"),
         },
     ),
 }  # fmt: skip
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modality", choices=list(MODALITIES))
-    parser.add_argument("--data", help="what is loaded; none: the embedded data")
+    parser.add_argument("--data", help="what is loaded; none: embedded digits, furniture or moving shapes")
     parser.add_argument("--energy", help="a run that learned to synthesise; none: learn it")
     parser.add_argument("--told", help="a run that learned to be told what is seen; none: learn it")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_posterior"))
     parser.add_argument("--settings", nargs="*", default=[], help="of every run, as seed=1")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     modality = MODALITIES[arguments.modality]
     out = arguments.out / arguments.modality
-    given = [*([f"{modality.source}={arguments.data}"] if arguments.data else []), *arguments.settings]
+    given = [f"{modality.source}={arguments.data or modality.data}", *arguments.settings]
     energy = arguments.energy or _learned(out / "energy", modality.learn, given)
     told = arguments.told or (None if modality.told is None else _learned(out / "told", modality.told, given))
     print(f"| seen | best baseline | its {modality.score} | amortised (s) | conditioned (s) | difference |\n"
@@ -169,7 +172,8 @@ def main() -> None:
     if modality.others:
         print("\n| the same energy | |\n|---|---|")
     for number, (name, (pipeline, settings, key)) in enumerate(modality.others.items()):
-        metrics = _run(out / f"other_{number}", pipeline, [*(s.format(energy=energy) for s in settings), *given])
+        chosen = [setting.format(energy=energy) for setting in settings]
+        metrics = metrics_of(pipeline, [*chosen, *given], out / f"other_{number}")
         print(f"| {name} | {_at(metrics, key):.3f} |", flush=True)
 
 
@@ -178,15 +182,15 @@ def _recovered(
 ) -> list[str]:
     """Cells of a row."""
     if told is not None and modality.prior is not None:
-        both = _run(out, pipeline, [*settings, f"{modality.takes}={told}", f"{modality.prior}={energy}"])
+        both = metrics_of(pipeline, [*settings, f"learn.pretrained={told}", f"{modality.prior}={energy}"], out)
         ways, seconds = both.get("ways", {}), both["seconds"]
         if "prior" in ways:  # the told energy knows no such measurement, and was conditioned too
             ways, seconds = {"conditioned": ways["prior"]}, {"conditioned": seconds["prior"]}
     else:
-        both = _run(out.with_name(f"{out.name}_conditioned"), pipeline, [*settings, f"{modality.takes}={energy}"])
+        both = metrics_of(pipeline, [*settings, f"learn.pretrained={energy}"], out.with_name(f"{out.name}_conditioned"))
         ways, seconds = {"conditioned": both["recovery"]}, dict(both["seconds"])
         if told is not None:
-            other = _run(out.with_name(f"{out.name}_told"), pipeline, [*settings, f"{modality.takes}={told}"])
+            other = metrics_of(pipeline, [*settings, f"learn.pretrained={told}"], out.with_name(f"{out.name}_told"))
             if other["way"] == "amortised":
                 ways, seconds = ways | {"amortised": other["recovery"]}, seconds | other["seconds"]
     best, score = both["best_baseline"], modality.score
@@ -199,14 +203,8 @@ def _recovered(
 
 
 def _learned(out: Path, by: tuple[str, list[str]], given: list[str]) -> str:
-    _run(out, by[0], [*by[1], *given])
+    metrics_of(by[0], [*by[1], *given], out)
     return str(out)
-
-
-def _run(out: Path, pipeline: str, settings: list[str]) -> dict:
-    command = [sys.executable, "-m", "pipelines.run", pipeline, *settings, f"out={out}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads((out / "metrics.json").read_text())
 
 
 def _at(found: dict, key: str) -> float:

@@ -1,4 +1,4 @@
-"""Learn energies of shapes, use each for every task, and print the tables of the README.
+"""Learn energies of shapes, use each for every task, and print the tables of docs/results.md.
 
 Two energies stand beside the best simple method: one that is told what is seen, whose mean is amortised, and one that
 was learned to synthesise whole shapes and recovers by conditioning, with the seconds that their means take.
@@ -11,34 +11,34 @@ Every run is the command line's own, in a process of its own; finished runs are 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from command import metrics_of
 
 ENCODER = [
     "learn.energy=encoder", "learn.objective.score_matching.level=1.0", "learn.batch=24",
-    "learn.optimizer.steps=1500", "learn.optimizer.learning_rate=0.02", "learn.optimizer.average=0.995",
-    "learn.optimizer.method=muon",
+    "learn.steps=1500", "learn.learning_rate=0.02", "learn.optimizer.method=muon", "learn.optimizer.average=0.995",
 ]  # fmt: skip
 TASKS = {
     "70 % hidden": ("voxel_recovery", ["hide.voxels=0.7"]),
     "half hidden": ("voxel_recovery", ["hide.half=true"]),
     "16^3 box hidden": ("voxel_recovery", ["hide.box=16"]),
-    "8^3 -> 32^3": ("voxel_super_resolution", ["coarsen.size=8"]),
-    "16^3 -> 32^3": ("voxel_super_resolution", ["coarsen.size=16"]),
+    "8^3 -> 32^3": ("voxel_super_resolution", ["hide.average=4"]),
+    "16^3 -> 32^3": ("voxel_super_resolution", ["hide.average=2"]),
     "70 % hidden, noise 0.5": ("voxel_recovery", ["hide.voxels=0.7", "hide.noise=0.5"]),
 }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voxels", type=Path, default=Path("../shared/data/voxels/chair_32.npz"))
     parser.add_argument("--labelled", type=Path, default=Path("../shared/data/voxels/modelnet10_30_train.npz"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_voxels"))
     parser.add_argument("--encoder", type=Path, help="a run that learned whole shapes to synthesise; none: learn it")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("--settings", nargs="*", default=[], help="of every run, as compute=float32")
+    arguments = parser.parse_args(words)
     synthesis = _run(arguments, "synthesis", "voxel_synthesis", [])
     told = arguments.out / "synthesis"
     encoder = arguments.encoder or arguments.out / "encoder"
@@ -74,18 +74,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace, name: str, pipeline: str, settings: list[str]) -> dict:
     out = arguments.out / name
     source = [] if any(s.startswith("load.voxels=") for s in settings) else [f"load.voxels={arguments.voxels}"]
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.run",
-        pipeline,
-        *source,
-        *settings,
-        f"seed={arguments.seed}",
-        f"out={out}",
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads((out / "metrics.json").read_text())
+    return metrics_of(pipeline, [*source, *settings, f"seed={arguments.seed}", *arguments.settings], out)
 
 
 if __name__ == "__main__":

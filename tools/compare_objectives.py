@@ -1,4 +1,4 @@
-"""All ways to learn an energy of pictures side by side: the same network, the same minutes; prints the README's table.
+"""All ways to learn an energy of pictures side by side, the same network, the same minutes: a table of docs/results.md.
 
 python tools/compare_objectives.py --images ../shared/data/images/train-images-idx3-ubyte.gz --minutes 10
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-MUON = ["learn.optimizer.method=muon", "learn.optimizer.learning_rate=0.02"]
-ADAM = ["learn.optimizer.method=adam", "learn.optimizer.learning_rate=0.001"]
+from command import metrics_of
+
+MUON = ["learn.optimizer.method=muon", "learn.learning_rate=0.02"]
+ADAM = ["learn.optimizer.method=adam", "learn.learning_rate=0.001"]
 PERSISTENT = "{steps: 30, step_size: 0.3, noise: 0.03, limit: 0.1, restart: 0.05, bound: 1.0, negatives: 64}"
 SHORT = "{steps: 50, step_size: 0.3, noise: 0.03, limit: 0.1, restart: 1.0, bound: 1.0, negatives: 64}"
 RUNS = {
@@ -31,7 +32,7 @@ RUNS = {
 PROBE = 12  # steps that are timed
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", default="../shared/data/images/train-images-idx3-ubyte.gz")
     parser.add_argument("--minutes", type=float, default=10.0, help="of learning, each")
@@ -39,7 +40,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num", type=int, default=1000, help="samples that are judged")
     parser.add_argument("--only", default="", help="those whose name begins so")
-    arguments = parser.parse_args()
+    parser.add_argument("--settings", nargs="*", default=[], help="of every run, as compute=float32")
+    arguments = parser.parse_args(words)
     print("| objective | steps | Frechet | precision | recall | 10x steps / 1x | from data, long |")
     print("|---|---|---|---|---|---|---|")
     chosen = [(number, name) for number, name in enumerate(RUNS) if name.startswith(arguments.only)]
@@ -49,14 +51,14 @@ def main() -> None:
     for number, name in chosen:
         settings = RUNS[name]
         steps = _steps(arguments, number, settings)
-        found = _run(arguments, f"run_{number}", [*settings, f"learn.optimizer.steps={steps}"])
+        found = _run(arguments, f"run_{number}", [*settings, f"learn.steps={steps}"])
         ours = found["samples"]
         print(
             f"| {name} | {steps} | {ours['frechet']:.2f} | {ours['precision']:.3f} | {ours['recall']:.3f} | "
             f"{_number(found['long_run_ratio'])} | {_number(found.get('long_from_data', {}).get('frechet'))} |",
             flush=True,
         )
-    print(f"\nreal pictures: {found['training_pictures']['frechet']:.2f}; noise: {found['noise']['frechet']:.0f}")
+    print(f"\nreal pictures: {found['real']['frechet']:.2f}; noise: {found['noise']['frechet']:.0f}")
 
 
 def _number(value: float | None) -> str:
@@ -66,7 +68,7 @@ def _number(value: float | None) -> str:
 def _steps(arguments: argparse.Namespace, number: int, settings: list[str]) -> int:
     """Steps that fit into the minutes. Energy matching takes twice the time once the contrast has set in."""
     out = arguments.out / f"probe_{number}"
-    probe = [*settings, f"learn.optimizer.steps={PROBE}", "synthesize.num=32", "evaluate_synthesis.curve=0"]
+    probe = [*settings, f"learn.steps={PROBE}", "synthesize.num=32", "evaluate.curve=0"]
     _run(arguments, out.name, probe)
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     times = [record["time"] for record in records if "step" in record]
@@ -75,12 +77,10 @@ def _steps(arguments: argparse.Namespace, number: int, settings: list[str]) -> i
 
 def _run(arguments: argparse.Namespace, name: str, settings: list[str]) -> dict:
     out = arguments.out / name
-    fixed = [f"load.images={arguments.images}", f"seed={arguments.seed}", f"out={out}"]
+    fixed = [f"load.images={arguments.images}", f"seed={arguments.seed}"]
     if not any(setting.startswith("synthesize.num") for setting in settings):
         fixed.append(f"synthesize.num={arguments.num}")
-    command = [sys.executable, "-m", "pipelines.run", "image_synthesis", *fixed, *settings]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads((out / "metrics.json").read_text())
+    return metrics_of("image_synthesis", [*fixed, *settings, *arguments.settings], out)
 
 
 if __name__ == "__main__":
