@@ -150,10 +150,11 @@ def test_the_frames_of_a_scene_are_one_picture_and_more_of_them_change_nothing(s
     ("energy", "objective"), [(TOLD, None), (ConvNet(), SHORT), (SMALL, None)], ids=["amortised", "conv_net", "encoder"]
 )
 def test_what_is_hidden_of_a_damaged_clip_is_never_read(energy, objective, tmp_path):
-    """Other values under the mask give the same energy and gate, bit for bit."""
+    """Other values under the mask give the same energy and gate, bit for bit: also none at all, which no product with
+    a mask would hide."""
     x = movie()
     found, values = [], damage(x)
-    for number, truth in enumerate((x, torch.full_like(x, 0.77))):
+    for number, truth in enumerate((x, torch.full_like(x, torch.nan))):
         other = torch.where(values["observation"].mask[0], truth, x)
         values["data"] = alone(other)
         torch.manual_seed(0)
