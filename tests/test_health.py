@@ -109,7 +109,7 @@ def settings_of(steps: int = STEPS, learning_rate: float = 0.01, **optimizer: An
 class Learning:
     """A tiny energy that learns two-pixel stripes; `stop` interrupts it as Ctrl-C would."""
 
-    def __init__(self, objective=DENOISING, settings: Training = SETTINGS, weights: int = 0) -> None:
+    def __init__(self, objective: Any = DENOISING, settings: Training = SETTINGS, weights: int = 0) -> None:
         torch.manual_seed(weights)
         self.objective, self.settings = objective, settings
         self.energy = self.build()
