@@ -122,7 +122,7 @@ class Learning:
         self.stop: int | None = None
         self.drawn = 0
 
-    def build(self):
+    def build(self) -> Any:
         return EncoderEnergy((1, 4, 4), (8, 8), (1, 1), noisy=isinstance(self.objective, ScoreMatching))
 
     def draw(self, energy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
