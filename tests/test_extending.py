@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 
 import energies
 from energies import EncoderEnergy, Hidden, gradient
+from energies.sampling import sample
 from pipelines import checkpoint, modalities, run, schema
 from pipelines.modalities.base import Modality
 from pipelines.source import Source
@@ -166,3 +169,86 @@ def test_a_residual_energy_of_one_dimension_has_a_gradient_in_every_sample():
     x = torch.randn(2, 1, 16, generator=seeded())
     _, slope = gradient(energies.ResidualEnergy((1, 16), 4), x)
     assert slope.shape == x.shape and bool((slope != 0).all())
+
+
+# ------------------------------------------------------------------------------ docs/extending.md
+
+PAGE = (TESTS.parent / "docs/extending.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """What the examples of the page define, as a module my_parts."""
+    folder = tmp_path_factory.mktemp("page")
+    torch.manual_seed(0)
+    (folder / "my_parts.py").write_text("\n".join(blocks("python")))
+    mine, _ = blocks("yaml")
+    (folder / "mine.yaml").write_text(mine)
+    sys.path.insert(0, str(folder))
+    yield folder, importlib.import_module("my_parts")
+    sys.path.remove(str(folder))
+
+
+def test_the_observation_of_the_page_is_held_exactly(own):
+    _, parts = own
+    torch.testing.assert_close(parts.seen, parts.y.expand(8, 2), atol=1e-5, rtol=0)
+    x, y = torch.randn(3, 4, generator=seeded(0)), torch.randn(3, 2, generator=seeded(1))
+    pairs = parts.Pairs()
+    torch.testing.assert_close((pairs.observe(x) * y).sum(), (x * pairs.adjoint(y)).sum())
+
+
+def test_the_energy_of_the_page_is_stored_and_loaded(own, tmp_path):
+    _, parts = own
+    parts.both.save_pretrained(tmp_path)
+    x = torch.randn(5, 3, generator=seeded())
+    assert torch.equal(energies.load(tmp_path)(x), parts.both(x))
+    torch.testing.assert_close(parts.both(x), 2.5 * x.square().sum(1) / 2)
+
+
+def test_the_sampler_of_the_page_keeps_the_law_and_measurements(own):
+    _, parts = own
+    num = parts.x.numel()
+    assert abs(float(parts.x.mean())) < 5 * 0.5 / num**0.5
+    assert float(parts.x.square().mean()) == pytest.approx(0.25, abs=5 * 0.25 * (2 / num) ** 0.5)
+    y = torch.tensor([[1.0]])
+    posterior = parts.Spring(4.0).posterior(parts.Pairs(), y)
+    for state, _ in sample(parts.Barker(0.8), posterior, torch.zeros(4000, 2), 60, seeded(1)):
+        x = state.x
+    torch.testing.assert_close(x.sum(1), torch.ones(4000), atol=1e-4, rtol=0)
+    assert float((x[:, 0] - 0.5).square().mean()) == pytest.approx(0.125, abs=5 * 0.125 * (2 / 4000) ** 0.5)
+
+
+def test_the_objective_of_the_page_finds_the_precision_of_data(own):
+    _, parts = own
+    assert parts.spring.stiffness.item() == pytest.approx(4.0, rel=0.1)
+
+
+def test_the_stage_of_the_page_runs_in_a_pipeline(own):
+    folder, _ = own
+    few = ["load.count=60", "learn.steps=1", "learn.conditional=false", "synthesize.num=2", "compute=float32"]
+    tiny = [
+        "learn.energy.encoder.widths=[4]",
+        "learn.energy.encoder.depths=[1]",
+        "synthesize.generator.schedule.levels=2",
+    ]
+    assert run.main([str(folder / "mine.yaml"), *few, *tiny, f"out={folder / 'run'}"]) == 0
+    plain, brighter = (checkpoint.load_values(folder / "run" / name) for name in ("01_load", "02_brighten"))
+    assert plain is not None and brighter is not None
+    expected = (plain["data"].x() + 0.2).clamp(-1, 1)
+    torch.testing.assert_close(brighter["data"].x(), expected, atol=1.01 / 255, rtol=0)
+
+
+def test_the_pipeline_of_signals_of_the_page_is_the_one_that_is_tested():
+    _, signals = blocks("yaml")
+    assert signals.endswith(f"imports: [toy_signals]\nstages: [{', '.join(PATHS['recovery'])}]\n")
+
+
+def test_a_modality_takes_about_as_many_lines_as_the_page_says():
+    said = {name: int(lines) for name, lines in re.findall(r"^\| `(\w+\.py)` .* (\d+) \|$", PAGE, re.M)}
+    found = {file.name: len(file.read_text().splitlines()) for file in (TESTS / "toy_signals").glob("*.py")}
+    assert said.keys() == found.keys() and sum(found.values()) < 350
+    assert all(abs(said[name] - found[name]) <= 5 for name in said), found
