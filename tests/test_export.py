@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ def test_a_composition_shows_what_failed_and_every_pair(modality, tmp_path):
     report = exported(values, tmp_path, limit=4)
     assert "shape.circle + colour.red: strength 2" in report and "87.5%" in report and "shape x colour" in report
     assert report.count("(unseen)") == 1 and "0.342 on average" in report
-    assert "not all that was asked for" in report
+    wrong = images.encode_png(modality_of(modality).grid(samples[[1, 4]], 10 if modality == "images" else 2))
+    assert "not all that was asked for" in report and base64.b64encode(wrong).decode() in report
     assert len(names(tmp_path / "samples")) == 4
     assert (tmp_path / "samples.png").exists() and (tmp_path / "grid.png").exists()
     values |= {"verdicts": torch.ones(6, dtype=torch.bool), "grid": None}
