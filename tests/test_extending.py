@@ -216,8 +216,8 @@ def test_the_sampler_of_the_page_keeps_the_law_and_measurements(own):
     assert float(parts.x.square().mean()) == pytest.approx(0.25, abs=5 * 0.25 * (2 / num) ** 0.5)
     y = torch.tensor([[1.0]])
     posterior = parts.Spring(4.0).posterior(parts.Pairs(), y)
-    for state, _ in sample(parts.Barker(0.8), posterior, torch.zeros(4000, 2), 60, seeded(1)):
-        x = state.x
+    *_, (state, _) = sample(parts.Barker(0.8), posterior, torch.zeros(4000, 2), 60, seeded(1))
+    x = state.x
     torch.testing.assert_close(x.sum(1), torch.ones(4000), atol=1e-4, rtol=0)
     assert float((x[:, 0] - 0.5).square().mean()) == pytest.approx(0.125, abs=5 * 0.125 * (2 / 4000) ** 0.5)
 

@@ -185,6 +185,21 @@ def scenes(*settings: Any, **more: Any) -> tuple[Tensor, dict[str, Tensor]]:
     return scenes(*settings, **more)
 
 
+@pytest.mark.slow
+def test_the_speed_of_a_sampler_beside_a_loop(capsys, tmp_path):
+    tool = importlib.import_module("bench")
+    out = tmp_path / "found.json"
+    tool.main([
+        "--peers", "ours", "tutorial", "--workloads", "residual", "--samplers", "langevin", "--rounds", "2", "--budget",
+        "0.1", "--bf16", "no", "--json", str(out),
+    ])  # fmt: skip
+    head, ours, loop = rows(capsys)
+    assert ours.startswith("| residual | langevin | ours fp32 |") and ours.count("|") == head.count("|")
+    found = json.loads(out.read_text())["residual langevin"]
+    assert 0 < found["ours fp32"]["gradient_error"] < 1e-4
+    assert found["tutorial loop"]["ours fp32"] > 0 and loop.startswith("| residual | langevin | tutorial loop |")
+
+
 def test_no_module_of_the_tools_hides_one_that_others_import():
     """They stand first on the path while these tests run."""
     names = {file.stem for file in TOOLS.glob("*.py")}

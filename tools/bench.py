@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -294,7 +294,7 @@ def table(load: str, name: str, found: dict[str, dict[str, float]]) -> list[str]
     return rows
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--peers", nargs="+", default=["all"], help="all, or beginnings of names: ours torchebm tutorial"
@@ -308,7 +308,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all numbers there")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     torch.set_num_threads(arguments.threads)
     loads = list(WORKLOADS) if "all" in arguments.workloads else arguments.workloads
     names = list(SAMPLERS) if "all" in arguments.samplers else arguments.samplers
