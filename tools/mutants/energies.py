@@ -1,39 +1,11 @@
-"""Break every sampler in several ways, one at a time, and show that the tests notice each.
-
-python tools/mutate_samplers.py [--only hmc] [--jobs 2]
-
-A mutant is one file of `energies` with one piece of its text replaced, seen only by the process that tests it: nothing
-on the disk changes. A test that crashes has noticed nothing: only a failed assertion counts. The exit status is 1 if a
-mutant is not caught, or if the tests fail on the code as it is.
-"""
+"""Breaks of samplers, observations, posteriors, references and constants."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib.abc
-import importlib.util
-import io
-import os
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from mutants.mutant import Mutant
 
-ROOT = Path(__file__).resolve().parent.parent
 MCMC, DISCRETE = "tests/test_mcmc.py", "tests/test_discrete.py"
 STAYS = f"{MCMC}::test_what_starts_in_the_law_stays_in_it"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One break: in a module, `old` becomes `new`; some of the `tests` must fail."""
-
-    module: str
-    what: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
 
 
 def stays(name: str, *more: str) -> tuple[str, ...]:
@@ -98,7 +70,7 @@ MUTANTS = (
     Mutant(S + "state", "stale energy after a refusal", "choose(proposal.energy, state.energy)", "proposal.energy", (f"{MCMC}::test_a_state_is_what_its_x_says_after_refusals",)),
     Mutant(S + "state", "noise off the null space", "return energy.tangent(normal(like, rng), None if scale is None else scale.to(like))", "return normal(like, rng)", (f"{MCMC}::test_scaled_langevin_given_a_measurement_has_its_known_bias[averages]",)),
     Mutant(S + "state", "force off the null space", "return energy.tangent(grad * scale, scale)", "return grad * scale", (f"{CONDITIONED}[averages-mala-scaled]",)),
-    Mutant(S + "state", "one stream for every chain", "for g in rng])\n\n\ndef uniform", "for g in rng[:1] * len(rng)])\n\n\ndef uniform", (f"{MCMC}::test_with_a_stream_each_a_sample_does_not_depend_on_its_batch[mala]",)),
+    Mutant(S + "state", "one stream for every chain", "for stream in rng])", "for stream in rng[:1] * len(rng)])", (f"{MCMC}::test_with_a_stream_each_a_sample_does_not_depend_on_its_batch[mala]",)),
     Mutant(S + "underdamped", "noise too small", "math.sqrt(1 - keep**2)", "(1 - keep)", BAOAB),
     Mutant(S + "underdamped", "no second kick", "p = p + force(energy, grad, self.scale) * (-self.step_size / 2)", "p = p + 0", BAOAB),
     Mutant(S + "underdamped", "kick uphill", "* (-self.step_size / 2)\n        p = p + kick", "* (self.step_size / 2)\n        p = p + kick", BAOAB),
@@ -162,132 +134,3 @@ MUTANTS = (
     Mutant("energies.compute", "padding forgotten", "if any(self.padding):", "if False:", FAST),
     Mutant("energies.compute", "rounded energies decide", 'twin.__dict__["exact"] = _frozen(module, torch.float32, {})', "pass", (f"{COMPUTE}::test_acceptance_rests_on_exact_energies",)),
 )  # fmt: skip
-
-
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads one module from a text of our own."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self.mutant = mutant
-        self.path = ROOT / (mutant.module.replace(".", "/") + ".py")
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname == self.mutant.module:
-            return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-        return None
-
-    def exec_module(self, module) -> None:
-        exec(compile(mutated(self.mutant), str(self.path), "exec"), module.__dict__)
-
-
-def mutated(mutant: Mutant) -> str:
-    """The text of the module with its break; ValueError where there is nothing to break."""
-    text = (ROOT / (mutant.module.replace(".", "/") + ".py")).read_text()
-    if mutant.old not in text:
-        raise ValueError(f"{mutant.module}: the text of '{mutant.what}' is not there any more: {mutant.old}")
-    return text.replace(mutant.old, mutant.new, 1)
-
-
-class Failures:
-    """Notes errors of tests other than a failed assertion, or one that a test expected in vain."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-
-    def pytest_exception_interact(self, call, report) -> None:
-        if not isinstance(call.excinfo.value, AssertionError | self.fail):
-            self.errors.append(call.excinfo.exconly())
-
-    @property
-    def fail(self) -> type[BaseException]:
-        import pytest
-
-        return pytest.fail.Exception
-
-
-def outcome(tests: tuple[str, ...], mutant: Mutant | None) -> str:
-    """How tests end, in a child of this process that has torch already: "pass", "fail" or, by an error, "break"."""
-    child = os.fork()
-    if child == 0:
-        status = 3
-        try:
-            if mutant is not None:
-                sys.meta_path.insert(0, Finder(mutant))
-            import pytest
-
-            watch = Failures()
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
-            with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-                status = int(pytest.main([*options, *tests], plugins=[watch]))
-            if status == 1 and watch.errors:
-                status = 9
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in (0, 1, 9):
-        raise RuntimeError(f"pytest ended with status {status} on {' '.join(tests)}")
-    return {0: "pass", 1: "fail", 9: "break"}[status]
-
-
-def work(mutants: list[Mutant], pipe: io.TextIOBase) -> None:
-    """Try mutants one after another, and write a line for each."""
-    verdicts = {"pass": "SURVIVED", "fail": "caught", "break": "CRASHED"}
-    for mutant in mutants:
-        begin = time.monotonic()
-        verdict = verdicts[outcome(mutant.tests, mutant)]
-        name = f"{mutant.module.rpartition('.')[2]}: {mutant.what} ({time.monotonic() - begin:.1f} s)"
-        pipe.write(f"{verdict}\t{name}\n")
-        pipe.flush()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="only modules or breaks whose name holds this")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
-    arguments = parser.parse_args()
-    os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
-    chosen = [m for m in MUTANTS if arguments.only in f"{m.module}: {m.what}"]
-    if not chosen:
-        parser.error(f"no module or break has {arguments.only!r} in its name")
-    for mutant in chosen:
-        mutated(mutant)
-    import einops  # noqa: F401  what every child needs, imported once
-    import huggingface_hub  # noqa: F401
-    import pytest  # noqa: F401
-    import safetensors.torch  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
-    start = time.monotonic()
-    reader, writer = os.pipe()
-    children = []
-    for job in range(arguments.jobs):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(reader)
-                with os.fdopen(writer, "w") as pipe:
-                    if job == 0:
-                        tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
-                        if outcome(tests, None) != "pass":
-                            pipe.write("SURVIVED\tthe code as it is fails its tests\n")
-                    work(chosen[job :: arguments.jobs], pipe)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        lines = [line.rstrip("\n").split("\t") for line in pipe]
-    failed = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    for verdict, what in lines:
-        print(f"{verdict:9} {what}")
-    survived = [what for verdict, what in lines if verdict != "caught"]
-    print(f"{len(lines) - len(survived)} of {len(chosen)} broken samplers caught in {time.monotonic() - start:.0f} s")
-    return int(bool(survived or any(failed) or len(lines) != len(chosen)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
