@@ -1,13 +1,14 @@
-"""How long a run will take, and how much memory and disk: one line, once the data are loaded.
+"""How long a run will take, and how much memory and disk: one line, before the first stage that takes long.
 
 A stage that takes long says what it takes, in a method beside its `__call__`:
 
-    def cost(self, shape: tuple[int, ...], run: Run) -> Cost:
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
 
-`shape` is that of one x of the data, [C, *size]. One that learns builds its energy and calls `learning`, which does a
-few steps on trial and times them: nothing is as good a model of a machine as the machine. One that samples need not
-know the energy: it says how many gradients of it `evaluations` it takes, and how much is written; the stage that gives
-the energy says what one gradient takes. Stages without such a method count as nothing.
+`values` are those of its call as far as they are known by then: what earlier stages gave, and what stages before it
+foretell, `Cost.known`. One that learns builds its energy and calls `learning`, which does a few steps on trial and
+times them: nothing is as good a model of a machine as the machine. It foretells that energy, and how it is sampled. One
+that samples says how many gradients of the energy it takes (`gradients`), and how much is written. Stages without such
+a method count as nothing. Only the main process asks, and what is random of a cost changes nothing of the run.
 """
 
 from __future__ import annotations
@@ -17,24 +18,31 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from energies.compute import prepared
 from energies.energy import Energy, gradient
 from energies.family import Family
-from pipelines.examples import Examples
+from energies.generators import Chain, Generator, Stepwise
+from energies.objectives import Denoising
+from energies.samplers import HMC, ParallelTempering
+from energies.sampling import LevelSampler
+from energies.schedule import RETURN
 from pipelines.progress import clock
+from pipelines.stage import handed
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import Run, Stage
-    from pipelines.training import Draw, Loss, Training
+    from pipelines.stage import Run, Stage
+    from pipelines.training import Learning, Loss
 
-BUDGET = 0.5  # seconds for what is timed on trial
+BUDGET = 0.15  # seconds for what is timed on trial
+FEW = 2**16  # numbers of x that a step on trial takes, or one x
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Cost:
         seconds: of one process, beside the evaluations.
         evaluations: gradients of the energy that an earlier stage gives, each with respect to one x.
         gradient: seconds that one of them takes, said by the stage that gives the energy; None: it gives none.
+        known: values that the stage will give, known ahead: an energy that has not learned yet, how it is sampled,
+            samples that are all the same.
         memory: bytes at most, beside what is in memory before.
         disk: bytes that stay.
     """
@@ -54,37 +64,40 @@ class Cost:
     gradient: float | None = None
     memory: float = 0.0
     disk: float = 0.0
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
-def learning(
-    energy: Energy, objective: Loss, draw: Draw[Any], training: Training, shape: tuple[int, ...], run: Run
-) -> Cost:
-    """What `train` takes with these arguments, and gradients of the energy afterwards.
+def few(shape: Sequence[int], batch: int) -> int:
+    """Rows of x of a shape that a step on trial takes, of those of a batch."""
+    return max(1, min(batch, FEW // math.prod(shape)))
+
+
+def learning(plan: Learning[Any], shape: Sequence[int], run: Run) -> Cost:
+    """What `train` takes to learn, and gradients of the energy afterwards.
 
     Args:
-        energy: as it is before learning; it is left alone.
-        objective: the loss.
-        draw: as that of `train`, of batches of a few rows: time and memory of more are in proportion.
-        training: steps, batch and optimizer.
+        plan: what is learned, from batches of a few rows: time and memory of more are in proportion. Its energy is left
+            alone.
         shape: of one x of the data, of which batches may hold crops.
         run: gives device and number format.
     """
-    device = run.accelerator.device
-    trial = copy.deepcopy(energy).to(device)
+    draw, training, device = plan.draw, plan.training, run.accelerator.device
+    trial = copy.deepcopy(plan.energy).to(device)
     parameters = list(trial.parameters())
     optimizer = training.build(parameters)
     rng = run.generator("cost", device=device)
     sizes: list[int] = []
 
-    def step() -> int:
+    def step(objective: Loss) -> int:
         with run.accelerator.autocast(), _Saved(sizes):
             bound, batch = draw(trial, 0, rng)
             loss, _ = objective(bound, batch, rng)
         loss.backward()
         return len(batch.x)
 
-    seconds, rows = _timed(step, device)
-    update, _ = _timed(lambda: optimizer.step() or 1, device)
+    kinds = [(share, *timed(partial(step, objective), device)) for share, objective in _kinds(plan.objective) if share]
+    seconds, rows = sum(share * each for share, each, _ in kinds), kinds[0][2]
+    update, _ = timed(lambda: optimizer.step() or 1, device)
     with torch.no_grad():
         bound, batch = draw(trial, 0, rng)
     numbers = sum(p.numel() for p in parameters)
@@ -97,36 +110,85 @@ def learning(
     )
 
 
+def _kinds(objective: Loss) -> list[tuple[float, Loss]]:
+    """The kinds of its steps, which are unlike in cost, and their shares."""
+    if not isinstance(objective, Denoising):
+        return [(1.0, objective)]
+    share = objective.mean_share
+    return [(share, replace(objective, mean_share=1.0)), (1 - share, replace(objective, mean_share=0.0))]
+
+
 def of_gradient(energy: Energy, x: Tensor, run: Run) -> float:
     """Seconds that the gradient of an energy takes for one of x [B, *event]; of a family, at a middling level."""
     bound: Any = energy.at(0.5) if isinstance(energy, Family) and energy.noisy else energy
     bound = prepared(bound, run.compute)
-    seconds, _ = _timed(lambda: len(gradient(bound, x)), x.device)
+    seconds, _ = timed(lambda: len(gradient(bound, x)), x.device)
     return seconds / len(x)
 
 
-def estimate(stages: Iterable[Stage], shape: tuple[int, ...], run: Run) -> str | None:
-    """What stages take together, in a line; None where no stage says it."""
-    found = [(stage, stage.cost(shape, run)) for stage in stages if hasattr(stage, "cost")]  # type: ignore[attr-defined]
-    if not found:
-        return None
-    seconds, each = 0.0, 0.0
-    for stage, cost in found:
-        each = each if cost.gradient is None else cost.gradient
-        num = run.accelerator.num_processes if getattr(stage, "distributed", False) else 1
-        seconds += (cost.seconds + cost.evaluations * each) / num
-    memory = _in_memory() + max(cost.memory for _, cost in found)
-    disk = sum(cost.disk for _, cost in found)
+def gradients(generator: Generator, sampler: LevelSampler | None = None, warm_up: int = 0) -> float:
+    """Gradients of the energy that a sample takes, from noise."""
+    each = _in_a_step(sampler)
+    if isinstance(generator, Chain):
+        return generator.steps * each + warm_up * each + generator.calm
+    if isinstance(generator, Stepwise):
+        return (generator.levels - 1) * generator.steps + 1
+    flow = generator.levels if generator.predictor == "euler" else 2 * generator.levels - 1
+    stirred = sum(level >= generator.down_to for level in generator.noise_levels())
+    return flow + stirred * (generator.steps + (warm_up if generator.steps else 0)) * each
+
+
+def continued(generator: Generator) -> float:
+    """Likewise of a long chain that goes on from data."""
+    if isinstance(generator, Chain):
+        return gradients(generator)
+    if isinstance(generator, Stepwise):
+        return (min(3, generator.levels) - 1) * generator.steps + 1
+    below = 1 + sum(level < RETURN for level in generator.noise_levels())
+    return generator.levels + below * (1 if generator.predictor == "euler" else 2)
+
+
+def _in_a_step(sampler: LevelSampler | None) -> float:
+    if isinstance(sampler, ParallelTempering):
+        return len(sampler.betas) * _in_a_step(sampler.sampler)
+    return sampler.num_leapfrog if isinstance(sampler, HMC) else 1
+
+
+def alike(num: int, shape: Sequence[int]) -> Tensor:
+    """x [num, *shape] that are all the same, and take no memory: of samples that a stage foretells."""
+    return torch.zeros(1).expand(num, *shape)
+
+
+def size_of(part: nn.Module) -> float:
+    """Bytes of an energy, or part of one, on disk."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in part.state_dict().values())
+
+
+def estimate(stages: Iterable[Stage], values: Mapping[str, Any], run: Run) -> str:
+    """What stages take together, in a line.
+
+    Args:
+        stages: not done yet.
+        values: what those before them gave.
+        run: gives processes and the number format.
+    """
+    seconds, each, disk, memory, known = 0.0, 0.0, 0.0, 0.0, dict(values)
+    with torch.random.fork_rng(devices=[]):
+        for stage in stages:
+            if not hasattr(stage, "cost"):
+                continue
+            cost: Cost = stage.cost(handed(stage, known), run)  # type: ignore[attr-defined]
+            known |= cost.known
+            each = each if cost.gradient is None else cost.gradient
+            num = run.accelerator.num_processes if getattr(stage, "distributed", False) else 1
+            seconds += (cost.seconds + cost.evaluations * each) / num
+            disk, memory = disk + cost.disk, max(memory, cost.memory)
     every = " a process" if run.accelerator.num_processes > 1 else ""
-    return f"this takes about {clock(seconds)}, {_bytes(memory)} of memory{every} and {_bytes(disk)} of disk"
+    taken = f"{_bytes(_in_memory() + memory)} of memory{every} and {_bytes(disk)} of disk"
+    return f"this takes about {clock(seconds)}, {taken}"
 
 
-def shape_of(values: dict[str, Any]) -> tuple[int, ...] | None:
-    """The shape of one x of the data among the values; None before they are loaded."""
-    return next((tuple(value.shape) for value in values.values() if isinstance(value, Examples)), None)
-
-
-def _timed(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
+def timed(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
     """Seconds that a piece of work takes, and what it gives; the first time, which is slower, counts where it is the
     only one that the budget allows."""
     start, taken, result = time.perf_counter(), [], 1

@@ -19,7 +19,7 @@ import torch
 
 from pipelines import checkpoint, cost, processes, run_folder, trees
 from pipelines.config import Config, ConfigError
-from pipelines.stage import Run, Stage
+from pipelines.stage import Run, Stage, handed
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,16 @@ class Pipeline:
 
     def _run_stages(self, run: Run, settings: RunSettings) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        previous, num_resumed, shape = None, 0, None
+        previous, num_resumed, told = None, 0, False
         for number, (stage, folder) in enumerate(zip(self.stages, self._folders, strict=True), 1):
             run.folder = run.root / folder
             files = stage.files() if hasattr(stage, "files") else ()  # type: ignore[attr-defined]
             key = run_folder.stage_key(settings, stage, previous)
             finished = run.on_main(partial(run_folder.begin, run.folder, key, files))
             num_resumed += finished
+            if not (told or finished) and hasattr(stage, "cost"):
+                self._tell_cost(number - 1, values, run)
+                told = True
             _say(
                 run,
                 f"[{number}/{len(self.stages)}] {folder}{': done before' if finished else ''}",
@@ -136,11 +139,9 @@ class Pipeline:
                 raise ConfigError(f"cannot read {run.folder}; all processes need the same file system")
             values |= given
             previous = run.folder
-            if shape is None and (shape := cost.shape_of(values)) is not None and run.is_main:
-                self._tell_cost(number, shape, run)
             for later in self.stages[number:]:
                 if hasattr(later, "check"):
-                    later.check(_known(later, values))  # type: ignore[attr-defined]
+                    later.check(handed(later, values))  # type: ignore[attr-defined]
         if run.is_main:
             if "summary" in values:
                 print(values["summary"])
@@ -148,13 +149,12 @@ class Pipeline:
             print(f"results are in {run.root}{again}", flush=True)
         return values
 
-    def _tell_cost(self, done: int, shape: tuple[int, ...], run: Run) -> None:
+    def _tell_cost(self, done: int, values: dict[str, Any], run: Run) -> None:
         """Of the stages after so many that are not finished either."""
-        stages = zip(self.stages[done:], self._folders[done:], strict=True)
-        left = [stage for stage, folder in stages if not (run.root / folder / checkpoint.MANIFEST).exists()]
-        line = cost.estimate(left, shape, run)
-        if line is not None:
-            _say(run, line)
+        if run.is_main:
+            stages = zip(self.stages[done:], self._folders[done:], strict=True)
+            left = [stage for stage, folder in stages if not (run.root / folder / checkpoint.MANIFEST).exists()]
+            _say(run, cost.estimate(left, values, run))
 
     def _work(self, stage: Stage, values: dict[str, Any], run: Run) -> None:
         """Run a stage and save what it gives."""
@@ -163,7 +163,7 @@ class Pipeline:
             # Modules draw their first weights from torch's own generator: always the same ones.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(run._number([run.folder.name]))
-                given = stage(_known(stage, values), run)
+                given = stage(handed(stage, values), run)
             if set(given) != set(stage.gives):
                 raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}")
             return given
@@ -176,12 +176,6 @@ class Pipeline:
             else:
                 run.on_main(lambda: checkpoint.save_values(run.folder, work()))
         run.log(event="finished", seconds=round(time.monotonic() - start, 3))
-
-
-def _known(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
-    """The values that a stage needs or takes, and no others: to read another is a KeyError."""
-    names = (*stage.needs, *getattr(stage, "takes", ()))
-    return {name: values[name] for name in names if name in values}
 
 
 def _modality(stages: Sequence[Stage]) -> str | None:

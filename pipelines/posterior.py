@@ -27,6 +27,7 @@ from energies.samplers.masked import MaskedSampling
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal
 from pipelines.chains import sample_chains
+from pipelines.cost import few, timed
 from pipelines.generation import num_steps, share
 from pipelines.masked import masked_samples, of_details, of_two_values
 from pipelines.stage import Run
@@ -143,6 +144,23 @@ def posterior(energy: Energy, seen: Seen, run: Run) -> Conditioned:
     return energy.posterior(seen.observation.to(device), _to(seen.y, device))
 
 
+def seconds_of_mean(energy: Energy, seen: Seen, run: Run) -> float | None:
+    """Seconds that the amortised mean of one x takes, told before it; None: it is not amortised."""
+    part = seen.rows(range(few(seen.shape, seen.num)))
+    device = run.accelerator.device
+    given = posterior(energy.to(device), part, run)
+    if not isinstance(given, AmortisedPosterior):
+        return None
+
+    def mean() -> int:
+        told = posterior(energy, part, run)
+        assert isinstance(told, AmortisedPosterior)
+        with torch.no_grad(), run.accelerator.autocast():
+            return len(told.posterior_mean())
+
+    return timed(mean, device)[0] / part.num
+
+
 def at_size_of(energy: Energy, observation: Observation, y: Tensor, shape: tuple[int, ...]) -> Seen:
     """What is seen of x of a shape [C, *size] or, where the energy is of smaller x, of their block means.
 
@@ -194,17 +212,22 @@ def _to(y: Measurement, device: torch.device) -> Measurement:
 
 
 def _amortised(energy: Energy, seen: Seen, symmetric: Sequence[int], run: Run) -> Tensor:
-    together = max(1, TOGETHER // torch.Size(seen.shape).numel())
-    starts = range(0, seen.num, together)
-    parts: list[Tensor] = []
+    """Batch by batch, which processes share."""
+    index, processes = run.accelerator.process_index, run.accelerator.num_processes
+    together = max(1, min(TOGETHER // torch.Size(seen.shape).numel(), -(-seen.num // processes)))
+    batches = [range(low, min(low + together, seen.num)) for low in range(0, seen.num, together)]
+    own = batches[index::processes]
+    found = torch.zeros(seen.num, *seen.shape)
     with torch.no_grad():
-        for low in run.progress(starts, len(starts), "expecting"):
-            part = seen.rows(range(low, min(low + together, seen.num)))
+        for rows in run.progress(own, len(own), "expecting"):
+            part = seen.rows(rows)
             mean = _mean(energy, part, run)
             if symmetric:
                 mean = (mean + _mean(energy, _mirrored(part, symmetric), run).flip(list(symmetric))) / 2
-            parts.append(_held(energy, part, mean.cpu()))
-    return torch.cat(parts)
+            found[rows.start : rows.stop] = _held(energy, part, mean.cpu())
+    whole = run.accelerator.reduce(found.to(run.accelerator.device), "sum")
+    assert isinstance(whole, Tensor)
+    return whole.cpu()
 
 
 def _held(energy: Energy, seen: Seen, mean: Tensor) -> Tensor:

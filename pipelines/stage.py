@@ -19,7 +19,7 @@ A stage is handed the values that it needs, and no others. Five things are optio
 - `distributed: ClassVar[bool] = True` runs it on every process, where otherwise the main one runs it and the others
   read what it gave;
 - `files()` names its input files, so that a resumed run notices a changed one;
-- `cost(shape, run)` says what it takes (pipelines/cost.py);
+- `cost(values, run)` says what it takes, before it takes it (pipelines/cost.py);
 - `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
   rules its settings out: better before learning than after.
 
@@ -59,6 +59,12 @@ class Stage(Protocol):
     gives: ClassVar[tuple[str, ...]]
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]: ...
+
+
+def handed(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+    """The values that a stage needs or takes, and no others: to read another is a KeyError."""
+    names = (*stage.needs, *getattr(stage, "takes", ()))
+    return {name: values[name] for name in names if name in values}
 
 
 @dataclass

@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -96,6 +96,20 @@ class Training:
         if share is None:
             return Muon(parameters, self.learning_rate)
         return Muon(parameters, self.learning_rate, index=share.index, num=share.num, add=share.add)
+
+
+class Learning(NamedTuple, Generic[E]):
+    """What `train` is given, but for the run; it says what they are."""
+
+    energy: E
+    objective: Loss
+    draw: Draw[E]
+    training: Training
+    chains: dict[str, Tensor]
+
+    def train(self, run: Run) -> E:
+        """Learn it."""
+        return train(self.energy, self.objective, self.draw, self.training, run, self.chains)
 
 
 def _positive(settings: Any, *names: str) -> None:

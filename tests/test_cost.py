@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from pipelines import cost
 from pipelines.cost import Cost, estimate, learning
 from pipelines.examples import Examples
 from pipelines.pipeline import Pipeline, Run
-from pipelines.training import Optimizer, Training, train
+from pipelines.training import Learning, Optimizer, Training
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Work:
 
     takes_so_much: Cost = field(default_factory=Cost)
 
-    def cost(self, shape: tuple[int, ...], run: Run) -> Cost:
-        assert shape == (3, 4, 4)
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        assert values["data"].shape == (3, 4, 4) and values.keys() == {"data"}, "no others than it needs"
         return self.takes_so_much
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -58,9 +58,12 @@ SAMPLED = Cost(seconds=10.0, evaluations=200.0, memory=1e9, disk=7e6)
 def test_costs_add_up_and_evaluations_cost_what_the_learned_energy_says(tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "_in_memory", lambda: 0.5e9)
     run = Run(tmp_path, tmp_path)
-    line = estimate([Load(), Work(LEARNED), Sample(SAMPLED)], (3, 4, 4), run)
+    values = Load()({}, run)
+    line = estimate([Load(), Work(LEARNED), Sample(SAMPLED)], values, run)
     assert line == "this takes about 1 min 30 s, 3.5 GB of memory and 12 MB of disk"
-    assert estimate([Load()], (3, 4, 4), run) is None
+    foretold = replace(LEARNED, known={"data": replace(values["data"], shape=(1,)), "worked": 1})
+    with pytest.raises(AssertionError):
+        estimate([Work(foretold), Sample(SAMPLED)], values, run)
 
 
 def test_it_is_told_once_the_data_are_loaded_and_of_what_is_left_to_do(tmp_path, capsys):
@@ -84,9 +87,8 @@ def learn(energy: EncoderEnergy, steps: int, folder: Path | None, rows: int = 32
     def draw(energy: EncoderEnergy, step: int, rng: torch.Generator) -> tuple[EncoderEnergy, Batch]:
         return energy, Batch(torch.randn(rows, 3, 16, 16, generator=rng))
 
-    if folder is None:
-        return learning(energy, ScoreMatching(), draw, training, (3, 16, 16), run)
-    return train(energy, ScoreMatching(), draw, training, run, {})
+    plan = Learning(energy, ScoreMatching(), draw, training, {})
+    return learning(plan, (3, 16, 16), run) if folder is None else plan.train(run)
 
 
 def test_the_cost_of_learning_is_near_what_learning_takes(tmp_path):

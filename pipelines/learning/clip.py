@@ -20,7 +20,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, ConvNet, Encoder
 from pipelines.learning.single import of_size
 from pipelines.stage import Run
-from pipelines.training import train
+from pipelines.training import Learning
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def learn(
         assert ready is not None
         energy = ready
     elif isinstance(recipe.energy, Amortised):
-        energy = _amortised(damaged, context, examples, judge, recipe, run)
+        energy = amortised(damaged, context, examples, judge, recipe, run).train(run)
     elif isinstance(recipe.energy, Encoder):  # where the judge's truth is, and what is hidden, its estimate is learned
         energy = of_size(crops.learn(judge.context.estimate[0], recipe, run), damaged.hidden.shape)
     else:  # its reference changes nothing in the initial estimate
         context, shrinkage, judge = found.first, 0.0, found.first_examples[-1]
-        energy = _published(damaged, context.estimate, recipe, run)
+        energy = published(damaged, context.estimate, recipe, run).train(run)
     first = found.first_examples[-1].context.estimate
     gate = Gate(
         estimate=found.first.estimate, context=context, judged=judge.context, held_out=judge.held_out, first=first,
@@ -88,9 +88,10 @@ def _estimates(damaged: Damaged, held_out: int, run: Run) -> Estimates:
     return estimates(damaged.clip, damaged.hidden, masks)
 
 
-def _amortised(
+def amortised(
     damaged: Damaged, context: Context, examples: list[Example], judge: Example, recipe: Recipe, run: Run
-) -> ConditionalEnergy:
+) -> Learning[ConditionalEnergy]:
+    """How an energy that is told of the clip is learned by what is held out for it."""
     settings, clip = recipe.energy, damaged.clip[None]
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     # The judge's truth is never learned from; masks of whole frames may fall on the same ones as the judge's.
@@ -116,10 +117,10 @@ def _amortised(
         )
         return energy.told(Context(estimate, scale, hidden, others)), Batch(x, known)
 
-    return train(energy, recipe.objective, draw, recipe.training, run, {})
+    return Learning(energy, recipe.objective, draw, recipe.training, {})
 
 
-def _published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> GenerativeConvNet:
+def published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> Learning[GenerativeConvNet]:
     """By maximum likelihood; every step first samples what is hidden given what is seen."""
     settings, clip, hidden = recipe.energy, damaged.clip, damaged.hidden
     assert isinstance(settings, ConvNet) and settings.preset is not None and settings.sigma is not None
@@ -130,4 +131,4 @@ def _published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> 
     seen, mask = ~hidden[None, None].to(device), hidden.to(device)
     batch = Batch(clip[None].to(device), seen, mask, imputed, chains)
     kept = {"imputed": imputed, **chains.tensors()}
-    return train(energy, recipe.objective, lambda energy, step, rng: (energy, batch), recipe.training, run, kept)
+    return Learning(energy, recipe.objective, lambda energy, step, rng: (energy, batch), recipe.training, kept)

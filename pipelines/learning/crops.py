@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
 from pipelines.learning.single import scene
 from pipelines.stage import Run
-from pipelines.training import train
+from pipelines.training import Learning
 
 
 def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
@@ -29,6 +30,11 @@ def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
 
 def learn(x: Tensor, recipe: Recipe, run: Run) -> Energy:
     """An energy of crops of x [C, *size], or of its scene, the mean picture given."""
+    return plan(x, recipe, run).train(run)
+
+
+def plan(x: Tensor, recipe: Recipe, run: Run) -> Learning[Any]:
+    """How it is learned."""
     if isinstance(recipe.energy, Amortised):
         return _of_scene(x, recipe, run)
     device, sides = run.accelerator.device, list(map(min, recipe.sides(x.shape[1:]), x.shape[1:]))
@@ -39,7 +45,7 @@ def learn(x: Tensor, recipe: Recipe, run: Run) -> Energy:
     def draw(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
         return energy, Batch(crops(x, sides, batch, rng), chains=buffer, progress=step / recipe.steps)
 
-    return train(energy, recipe.objective, draw, recipe.training, run, {} if buffer is None else buffer.tensors())
+    return Learning(energy, recipe.objective, draw, recipe.training, {} if buffer is None else buffer.tensors())
 
 
 def _built(x: Tensor, sides: Sequence[int], recipe: Recipe) -> Energy:
@@ -54,7 +60,7 @@ def _built(x: Tensor, sides: Sequence[int], recipe: Recipe) -> Energy:
     return element.resized(sides)
 
 
-def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> ConditionalEnergy:
+def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy]:
     """By denoising at all noise levels, the mean picture of the clip [C, T, H, W] given."""
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
@@ -71,7 +77,7 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> ConditionalEnergy:
         )
         return energy.told(Context(estimate, scale, hidden, others)), Batch(truth, known)
 
-    return train(energy, recipe.objective, draw, recipe.training, run, {})
+    return Learning(energy, recipe.objective, draw, recipe.training, {})
 
 
 def crops(x: Tensor, sides: Sequence[int], num: int, rng: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import ConvNet, Encoder, Residual
 from pipelines.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.stage import Run
-from pipelines.training import train
+from pipelines.training import Learning
 
 MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most
 COARSEST = 1.75  # elements a side of the last level, at least: further ones would see padding
@@ -27,7 +27,16 @@ Vary = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run) -> Energy:
-    """An energy of data.
+    """An energy of data; arguments as of `plan`."""
+    energy = plan(data, recipe, by_class, references, varied, run).train(run)
+    if by_class:
+        assert isinstance(energy, Family)
+        energy.classes = data.classes
+    return energy
+
+
+def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run) -> Learning[Energy]:
+    """How an energy of data is learned.
 
     Args:
         data: at the size of the energy.
@@ -39,9 +48,8 @@ def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varie
     """
     device = run.accelerator.device
     labels = data.train_labels if by_class else None
-    classes = data.classes if by_class else ()
     sampled = data.x(rows=slice(SAMPLED))
-    energy = built(recipe, data.shape, len(classes), sampled).to(device)
+    energy = built(recipe, data.shape, len(data.classes) if by_class else 0, sampled).to(device)
     buffer = chains_of(energy, recipe, sampled[0], labels, run)
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
@@ -68,12 +76,7 @@ def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varie
         x = vary(x, rng)
         return energy, Batch(x, chains=buffer, label=label, progress=step / recipe.steps, references=others(rng))
 
-    kept = {} if buffer is None else buffer.tensors()
-    energy = train(energy, recipe.objective, draw, recipe.training, run, kept)
-    if classes:
-        assert isinstance(energy, Family)
-        energy.classes = classes
-    return energy
+    return Learning(energy, recipe.objective, draw, recipe.training, {} if buffer is None else buffer.tensors())
 
 
 def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> Energy:

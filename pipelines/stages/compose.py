@@ -6,13 +6,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
+
 from data.errors import InputError
 from energies import Energy, Schedule
+from energies.algebra import AnyOf, WeightedSum
 from energies.family import is_noisy
 from energies.objectives import ScoreMatching
 from pipelines import expression
 from pipelines.balancing import balancing
 from pipelines.composing import Composer, priors
+from pipelines.cost import Cost, few, gradients, of_gradient
 from pipelines.examples import Examples
 from pipelines.experts import ToLearn, check_labels, read_expert, seen, weight_files
 from pipelines.learning.settings import Encoder, Weights
@@ -20,6 +24,8 @@ from pipelines.pipeline import Run
 from pipelines.results import save_energy
 from pipelines.stages.learn import Learn
 from pipelines.trees import unknown
+
+TUNED = 3  # times as many samples of a sum that a mixture is part of
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,32 @@ class Compose:
     def files(self) -> tuple[str, ...]:
         return tuple(file for folder in self._asked().values() for file in weight_files(folder))
 
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        data: Examples = values["data"]
+        shape, node = self._shape(data), expression.parse(self.expr)
+        experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
+        attributes = {name: seen(own) for name, own in data.attributes.items()}
+        chosen = self._planned(node, experts, {name: own["classes"] for name, own in attributes.items()})
+        missing = [name for name in expression.names(node) if name not in experts]
+        learned = {name: self._learner().cost({"data": _labelled(data, attributes[name])}, run) for name in missing}
+        experts |= {name: cost.known["energy"] for name, cost in learned.items()}
+        drawn: list[int] = []
+
+        def count(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Any) -> AnyOf:
+            drawn.append(len(wholes) + (TUNED if whole_of else 0))
+            return mixture
+
+        energy = Composer(experts, self.strength, chosen, count).compose(node).to(run.accelerator.device)
+        x = torch.zeros(few(shape, 16), *shape, device=run.accelerator.device)
+        return Cost(
+            seconds=sum(cost.seconds for cost in learned.values()),
+            evaluations=self.balance * sum(drawn) * gradients(self.generator),
+            gradient=of_gradient(energy, x, run),
+            memory=max((cost.memory for cost in learned.values()), default=0.0),
+            disk=2 * sum(cost.disk for cost in learned.values()),
+            known={"energy": energy, "generator": self.generator, "composition": {}},
+        )
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]
         shape = self._shape(data)
@@ -151,10 +183,17 @@ class Compose:
 
     def _learned(self, own: dict[str, Any], data: Examples, run: Run) -> Energy:
         """An expert of the classes and labels `own`."""
-        labelled = replace(data, classes=tuple(own["classes"]), train_labels=own["train"], validation_labels=None)
-        learn = Learn(
+        return self._learner()({"data": _labelled(data, own)}, run)["energy"]
+
+    def _learner(self) -> Learn:
+        """How experts are learned."""
+        return Learn(
             energy=self.energy or Encoder(), objective=self.objective, steps=self.steps,
             learning_rate=self.learning_rate, batch=self.batch, optimizer=self.optimizer, references=self.references,
             size=self.size, conditional=True,
         )  # fmt: skip
-        return learn({"data": labelled}, run)["energy"]
+
+
+def _labelled(data: Examples, own: dict[str, Any]) -> Examples:
+    """The examples with the classes and labels `own`."""
+    return replace(data, classes=tuple(own["classes"]), train_labels=own["train"], validation_labels=None)

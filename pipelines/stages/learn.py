@@ -12,9 +12,10 @@ from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
 from energies.objectives import Denoising, ScoreMatching
+from pipelines.cost import Cost
 from pipelines.examples import Examples
 from pipelines.generation import CONDITIONAL
-from pipelines.learning import amortised, clip, crops, dataset
+from pipelines.learning import amortised, clip, crops, dataset, trial
 from pipelines.learning.clip import Damaged
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
 from pipelines.learning.settings import (
@@ -135,6 +136,31 @@ class Learn:
             self._planned(values)
         else:
             self._ready(data, _way(values))
+
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        data: Examples = values["data"]
+        way, recipes = _way(values), modality_of(data.modality).recipes()
+        if self.pretrained is not None:
+            shape = data.shape if way != "data" else dataset.shape_at(data, self.size, modality_of(data.modality).noun)
+            recipe, found = None, trial.of_ready(self._ready(data, way), shape, run)
+        else:
+            recipe = self._planned(values)
+            found = self._cost_of_learning(values, way, recipe, run)
+        generator = self._generator(found.known["energy"], recipe, way, recipes)
+        return replace(found, known={**found.known, "generator": generator})
+
+    def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
+        data: Examples = values["data"]
+        if way == "damaged":
+            return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
+        if way == "single":
+            return trial.of_single(data.x()[0], recipe, run)
+        modality, by_class = modality_of(data.modality), self._by_class(data, recipe)
+        shape = dataset.shape_at(data, self.size, modality.noun)
+        some = dataset.resized(replace(data, train=data.train[: trial.SOME], validation=data.validation[:0]), shape)
+        if isinstance(recipe.energy, Amortised):
+            return trial.of_amortised(some, len(data.train), recipe, self.folds, modality, run)
+        return trial.of_data(some, recipe, by_class, self.references, modality, run)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

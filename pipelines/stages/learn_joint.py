@@ -13,6 +13,7 @@ from data.errors import InputError
 from energies import EncoderEnergy, EncoderLogits, JointEnergy
 from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
+from pipelines.cost import Cost, few, learning
 from pipelines.examples import Examples
 from pipelines.learning.dataset import num_levels
 from pipelines.learning.recipe import JointRecipe
@@ -22,7 +23,7 @@ from pipelines.modalities import modality_of
 from pipelines.results import pretrained
 from pipelines.settings import check_network
 from pipelines.stage import Run
-from pipelines.training import Training, train
+from pipelines.training import Learning, Training
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,20 @@ class LearnJoint:
         if self.pretrained is not None:
             self._pretrained(Path(self.pretrained), data)
 
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        if self.pretrained is not None:
+            return Cost()
+        data: Examples = values["data"]
+        recipe = self._recipe(data)
+        both: list[Cost] = []
+        for each in (recipe, self._plain(recipe)):
+            plan = self._plan(data, replace(each, batch=max(2, few(data.shape, each.batch))), run)
+            training = Training(each.steps, each.learning_rate, each.batch, each.optimizer)
+            both.append(learning(plan._replace(training=training), data.shape, run))
+        joint, plain = both
+        known = {"generator": recipe.objective.generator()}
+        return replace(joint, seconds=joint.seconds + plain.seconds, disk=joint.disk + plain.disk, known=known)
+
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         self.check(values)
         data: Examples = values["data"]
@@ -98,11 +113,9 @@ class LearnJoint:
         generator = recipe.objective.generator()
         if self.pretrained is not None:
             return self._pretrained(Path(self.pretrained), data) | {"generator": generator}
-        alone = replace(recipe.objective, generative=MaximumLikelihood(), weight=0.0)
-        plain = replace(recipe, objective=alone, steps=max(1, round(recipe.steps * self.plain_share)))
         return {
-            "energy": self._learned(data, recipe, run.part("joint")),
-            "plain": self._learned(data, plain, run.part("plain")),
+            "energy": self._plan(data, recipe, run.part("joint")).train(run.part("joint")),
+            "plain": self._plan(data, self._plain(recipe), run.part("plain")).train(run.part("plain")),
             "generator": generator,
         }
 
@@ -120,6 +133,11 @@ class LearnJoint:
             raise InputError(f"learn_joint: {error}") from None
         return recipe
 
+    def _plain(self, recipe: JointRecipe) -> JointRecipe:
+        """The same by cross-entropy alone."""
+        alone = replace(recipe.objective, generative=MaximumLikelihood(), weight=0.0)
+        return replace(recipe, objective=alone, steps=max(1, round(recipe.steps * self.plain_share)))
+
     def _pretrained(self, root: Path, data: Examples) -> dict[str, Any]:
         num, noun = len(data.classes), modality_of(data.modality).noun
         root = root.parent if root.name == "energy" else root
@@ -135,7 +153,8 @@ class LearnJoint:
             )
         return found
 
-    def _learned(self, data: Examples, recipe: JointRecipe, run: Run) -> JointEnergy:
+    def _plan(self, data: Examples, recipe: JointRecipe, run: Run) -> Learning[JointEnergy]:
+        """How it is learned."""
         device, labels, objective = run.accelerator.device, data.train_labels, recipe.objective
         assert labels is not None
         sampled = data.x(rows=slice(SAMPLED))
@@ -154,7 +173,7 @@ class LearnJoint:
             return energy, Batch(x, label=labels[rows].to(device), chains=chains)
 
         training = Training(recipe.steps, recipe.learning_rate, recipe.batch, recipe.optimizer)
-        return train(energy, objective, draw, training, run, {} if chains is None else chains.tensors())
+        return Learning(energy, objective, draw, training, {} if chains is None else chains.tensors())
 
 
 def _built(data: Examples, recipe: JointRecipe, x: Tensor) -> JointEnergy:

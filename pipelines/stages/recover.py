@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Schedule
+from energies import Chain, ConditionalEnergy, Energy, Hidden, Schedule
 from energies.diagnostics import Monitor, saturation
 from energies.family import is_noisy
 from energies.generators import Generator
@@ -17,13 +18,25 @@ from energies.matching import MomentMatching
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
 from pipelines.chains import findings
+from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
-from pipelines.gate import Gate, Gated, gated
+from pipelines.gate import Gate, Gated, gated, of_damaged
 from pipelines.generation import CONDITIONAL
 from pipelines.learning.recipe import Way
 from pipelines.learning.single import is_scene, of_size, pretrained_single
+from pipelines.masked import of_two_values
 from pipelines.modalities import modality_of
-from pipelines.posterior import Expected, Sampling, Seen, at_size_of, drawn, expected, of_means, posterior_schedule
+from pipelines.posterior import (
+    Expected,
+    Sampling,
+    Seen,
+    at_size_of,
+    drawn,
+    expected,
+    of_means,
+    posterior_schedule,
+    seconds_of_mean,
+)
 from pipelines.results import pretrained, weights_of
 from pipelines.settings import check_sampler, check_there
 from pipelines.stage import Run
@@ -91,6 +104,34 @@ class Recover:
     def check(self, values: dict[str, Any]) -> None:
         if "data" in values and "energy" not in values:
             self._prior(values["data"])
+
+    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        if "energy" not in values or "generator" not in values:
+            return Cost()
+        data: Examples = values["data"]
+        energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
+        chain, num, size = (
+            gradients(generator, self.sampler, self.warm_up),
+            len(values["measured"]),
+            4 * math.prod(data.shape),
+        )
+        if data.single and isinstance(values["observation"], Hidden):  # by a gate: it is done twice, to judge it
+            chains = self.chains or CHAINS
+            mean = 0 if of_damaged(energy) else self.mean.gradients
+            return Cost(evaluations=2 * (chains * chain + mean), disk=(chains + 3) * size)
+        seen, sampled = self._seen(energy, values)
+        samples, symmetric = (
+            sampled.num * (self.chains or 1),
+            modality_of(data.modality).mean_of_symmetric(seen.observation),
+        )
+        own, disk = seconds_of_mean(energy, seen, run), (2 * num + samples) * size
+        by_masks = of_two_values(energy) and isinstance(seen.observation, Hidden) and self.generator is None
+        evaluations = samples * chain + num * self.mean.gradients * ((own is None) + (self.prior is not None))
+        known = {"recovered": alike(seen.num, seen.shape), "samples": alike(samples, seen.shape)}
+        if own is None:
+            return Cost(evaluations=evaluations, disk=disk, known=known)
+        means = num * (2 if symmetric else 1) + (samples * (self.masked.steps + self.remask) if by_masks else 0)
+        return Cost(own * means, 0.0 if by_masks else evaluations, disk=disk, known=known)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

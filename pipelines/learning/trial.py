@@ -1,0 +1,192 @@
+"""What learning takes, told before it: a few steps on trial, without what takes long before the first of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from energies import ConditionalEnergy, Context, DataReference, Energy, Family, LocalReference
+from energies.classical import stacking
+from energies.classical.stacking import Example
+from energies.objectives import Batch, MaximumLikelihood
+from energies.references import DataEstimator
+from energies.references.probabilistic_pca import ProbabilisticPCA
+from pipelines.cost import Cost, few, learning, of_gradient, size_of, timed
+from pipelines.examples import Examples
+from pipelines.learning import amortised, clip, crops, dataset
+from pipelines.learning.clip import Damaged
+from pipelines.learning.recipe import Recipe
+from pipelines.learning.settings import Amortised, Encoder
+from pipelines.masked import of_details
+from pipelines.modalities.base import Modality
+from pipelines.stage import Run
+from pipelines.training import Learning
+
+SIDE = 384  # rows of the matrix whose eigenvectors are timed
+SOME = 64  # examples that are looked at
+TOLD = 16  # rows whose context is timed
+CONTEXTS = 17  # clips that a gate holds
+STACKED = 400  # clips that classical estimates take the memory of
+PART = (5, 20, 20)  # frames and pixels of a clip whose classical estimates are timed
+
+
+def of_ready(energy: Energy, shape: Sequence[int], run: Run) -> Cost:
+    """Of nothing but an energy that was learned before, of x of a shape [C, *size] or of parts of it."""
+    seconds, sides = None, shape if energy._event_shape is None else energy.event_shape
+    if not of_details(untaught(energy)):
+        x = torch.zeros(few(sides, TOLD), *sides, device=run.accelerator.device)
+        bound = energy.to(x.device)
+        if isinstance(bound, ConditionalEnergy):
+            x = x if isinstance(bound.reference, DataReference) else x[:1]
+            bound = bound.free(len(x))
+        seconds = of_gradient(bound, x, run)
+        seconds *= math.prod(shape) / math.prod(sides)
+    return Cost(seconds_of_reference(energy), gradient=seconds, disk=size_of(energy), known={"energy": energy})
+
+
+def of_data(data: Examples, recipe: Recipe, by_class: bool, references: int, modality: Modality, run: Run) -> Cost:
+    """Of some of a data set at the size of the energy; arguments as of `dataset.plan`."""
+    small = _small(recipe, data.shape)
+    plan = dataset.plan(data, small, by_class, references * small.batch // recipe.batch, modality.varied, run)
+    if by_class:
+        assert isinstance(plan.energy, Family)
+        plan.energy.classes = data.classes
+    return _learning(plan, recipe, data.shape, run)
+
+
+def of_single(x: Tensor, recipe: Recipe, run: Run) -> Cost:
+    """Of one photograph or clip x [C, *size], by crops."""
+    sides = tuple(map(min, recipe.sides(x.shape[1:]), x.shape[1:]))
+    return _learning(crops.plan(x, _small(recipe, (len(x), *sides)), run), recipe, x.shape, run)
+
+
+def of_damaged(damaged: Damaged, recipe: Recipe, held_out: int, run: Run) -> Cost:
+    """Of one damaged clip: the classical estimates, and what is learned beside them."""
+    x, hidden = damaged.clip, damaged.hidden
+    noise = torch.ones_like(x[None, :1])
+    others = x[None, None].expand(1, len(stacking.SHOWN), *x.shape)
+    context = Context(x[None], noise, hidden[None, None], others)
+    if isinstance(recipe.energy, Amortised):
+        example = Example(context, ~hidden[None, None])
+        judge = Example(context, torch.zeros_like(hidden)[None, None])
+        plan: Learning[Any] = clip.amortised(damaged, context, [example], judge, recipe, run)
+    elif isinstance(recipe.energy, Encoder):
+        plan = crops.plan(x, recipe, run)
+    else:
+        plan = clip.published(damaged, x[None], recipe, run)
+    found = _learning(plan, recipe, x.shape, run)
+    clips = CONTEXTS + (len(stacking.SHOWN) + 1) * isinstance(recipe.energy, Amortised)
+    return replace(
+        found,
+        seconds=found.seconds + (held_out + 2) * _of_estimates(damaged),
+        memory=found.memory + STACKED * 4 * x.numel(),
+        disk=found.disk + clips * 4 * x.numel(),
+    )
+
+
+def untaught(energy: Energy) -> Energy:
+    """The same, but that its reference of a data set has components at random: to find them takes long."""
+    if isinstance(energy, ConditionalEnergy) and isinstance(energy.reference, DataReference):
+        reference = energy.reference
+        rank, shape = min(reference.rank, len(reference.data) - 1), reference.event_shape
+        assert shape is not None
+        x = (reference.data / 127.5 - 1).view(-1, *shape)
+        found = DataEstimator(x[:2], 1, reference.noise, reference.binary)
+        found.x = torch.cat([x, x.flip(2)]) if reference.binary else x
+        basis = torch.randn(rank, *shape) / math.prod(shape) ** 0.5
+        found.pca = ProbabilisticPCA(x.mean(0), basis, torch.ones(rank), reference.noise)
+        reference.__dict__["estimator"] = found  # as `cached_property` keeps it
+    return energy
+
+
+def seconds_of_reference(energy: Energy, num: int | None = None) -> float:
+    """That the principal components of a reference take, or of one of `num` x; 0 where there are none."""
+    if not isinstance(energy, ConditionalEnergy) or not isinstance(energy.reference, DataReference):
+        return 0.0
+    reference = energy.reference
+    rows = (num or len(reference.data)) * (2 if reference.binary else 1)
+    least, most = sorted((rows, reference.data.shape[1]))
+    wide = torch.randn(SIDE, 8 * SIDE)
+    square = (wide @ wide.T).double()
+    product, _ = timed(lambda: len(wide @ wide.T), square.device)
+    eigen, _ = timed(lambda: len(torch.linalg.eigh(square)[0]), square.device)
+    numbers = least**2 * most + (0 if rows == most else min(reference.rank, rows) * least * most)
+    return product * numbers / (8 * SIDE**3) + eigen * (least / SIDE) ** 3
+
+
+def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality: Modality, run: Run) -> Cost:
+    """Likewise of an amortised energy of `num` x; arguments as of `amortised.learn`."""
+    settings = recipe.energy
+    assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
+    assert settings.rank is not None and settings.remembered is not None and settings.noise is not None
+    kept = min(settings.remembered, num)
+    reference: DataReference | LocalReference = LocalReference()
+    if settings.rank:
+        kinds = list(dict.fromkeys(amortised.KINDS[name] for name in recipe.tasks))
+        reference = DataReference(data.shape, kept, settings.rank, settings.noise, recipe.binary, kinds)
+    energy = ConditionalEnergy(reference, data.shape[0], settings.widths, settings.depths, recipe.stride)
+    untaught(energy)
+    rng, rows = run.generator("cost"), max(TOLD, few(data.shape, recipe.batch))
+    x = data.x(rows=torch.arange(rows) % len(data.train))
+    if not settings.rank:
+        x = torch.stack([amortised.crop(one, recipe.sides(data.shape[1:]), rng) for one in x])
+    task = next(iter(amortised.tasks_of(data.shape, recipe, modality).values()))
+    observation, y = task.observe(x, rng)
+    told, _ = timed(lambda: len(reference.context(observation, y).estimate), x.device)
+    used = few(x.shape[1:], recipe.batch)
+    observation = observation.rows(torch.arange(used), x.ndim)
+    context = reference.context(observation, y[:used]).to(run.accelerator.device)
+    batch = Batch(x[:used].to(run.accelerator.device), context.hidden)
+    light = ConditionalEnergy(LocalReference(), data.shape[0], settings.widths, settings.depths, recipe.stride)
+    plan = Learning(
+        light, recipe.objective, lambda energy, step, rng: (energy.told(context), batch), recipe.training, {}
+    )
+    found = learning(plan, data.shape, run)
+    fits = folds * seconds_of_reference(energy, min(settings.remembered, num * (folds - 1) // folds))
+    held = (folds + 1) * (kept * (2 if recipe.binary else 1) + settings.rank) * math.prod(data.shape) * 4
+    return replace(
+        found,
+        seconds=found.seconds + recipe.steps * recipe.batch * told / rows + fits + seconds_of_reference(energy),
+        memory=found.memory + (held if settings.rank else 0),
+        disk=found.disk + size_of(reference),
+        known={"energy": energy},
+    )
+
+
+def _learning(plan: Learning[Any], recipe: Recipe, shape: Sequence[int], run: Run) -> Cost:
+    """Of a plan whose batches may be smaller than those of the recipe."""
+    found = learning(plan._replace(training=recipe.training), shape, run)
+    return replace(found, known={"energy": plan.energy})
+
+
+def _small(recipe: Recipe, shape: Sequence[int]) -> Recipe:
+    """The recipe with batches of a few rows, and as few chains."""
+    batch, objective = few(shape, recipe.batch), recipe.objective
+    if isinstance(objective, MaximumLikelihood) and objective.negatives is not None:
+        objective = replace(objective, negatives=max(1, objective.negatives * batch // recipe.batch))
+    return replace(recipe, batch=batch, objective=objective, chains=min(recipe.chains, 2 * batch))
+
+
+def _of_estimates(damaged: Damaged) -> float:
+    """Seconds of the classical estimates of a clip, by those of a part of it with as much hidden."""
+    x, hidden = damaged.clip, damaged.hidden
+    low = [max(0, (size - side) // 2) for size, side in zip(hidden.shape, PART, strict=True)]
+    where = tuple(slice(first, first + side) for first, side in zip(low, PART, strict=True))
+    part, mask = x[(slice(None), *where)].contiguous(), hidden[where].contiguous()
+    if not mask.any() or mask.all():
+        mask = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)) < hidden.float().mean()
+    noise = torch.ones_like(part[None, :1])
+    context = Context(part[None], noise, mask[None, None], part[None, None][:, :0])
+
+    def estimated() -> int:
+        stacking.candidates(part, mask)
+        stacking.self_similar(part, mask, context)
+        return 1
+
+    seconds, _ = timed(estimated, x.device)
+    return seconds * hidden.numel() / mask.numel()
