@@ -154,25 +154,25 @@ MEASURES = (
     Mutant(S + "score", "margins with the wrong sign", "logits.mean(1) - logits.logsumexp(1)", "logits.logsumexp(1) - logits.mean(1)", of("certainty", "margins_forget_what_all_classes_share_and_scores_are_standard_over_the_reference")),
 )  # fmt: skip
 
-I, V, X = "pipelines.modalities.images.", "pipelines.modalities.video.", "pipelines.modalities.voxels."
+IMAGES, VIDEO, VOXELS = (f"pipelines.modalities.{name}." for name in ("images", "video", "voxels"))
 PARTED = of("load_images", "pictures_are_parted_the_same_in_every_run_and_none_is_on_both_sides")
 MODALITIES = (
-    Mutant(I + "load", "what judges was learned from", "order[num:], order[:num])", "order, order[:num])", PARTED),
-    Mutant(I + "load", "another split for every seed", "generator=torch.Generator().manual_seed(0))[: self.count]", "generator=torch.Generator().manual_seed(run.seed))[: self.count]", PARTED),
-    Mutant(I + "hide", "a mask hides what is black", "(height, width), 1)[None] > WHITE", "(height, width), 1)[None] < WHITE", of("hide", "a_damaged_picture_is_unknown_where_its_mask_is_white")),
-    Mutant(I + "hide", "a damaged picture is its truth", "known = self.image is None or not (own_measured or self.mask)", "known = True", of("hide", "a_damaged_picture_is_unknown_where_its_mask_is_white")),
+    Mutant(IMAGES + "load", "what judges was learned from", "order[num:], order[:num])", "order, order[:num])", PARTED),
+    Mutant(IMAGES + "load", "another split for every seed", "generator=torch.Generator().manual_seed(0))[: self.count]", "generator=torch.Generator().manual_seed(run.seed))[: self.count]", PARTED),
+    Mutant(IMAGES + "hide", "a mask hides what is black", "(height, width), 1)[None] > WHITE", "(height, width), 1)[None] < WHITE", of("hide", "a_damaged_picture_is_unknown_where_its_mask_is_white")),
+    Mutant(IMAGES + "hide", "a damaged picture is its truth", "known = self.image is None or not (own_measured or self.mask)", "known = True", of("hide", "a_damaged_picture_is_unknown_where_its_mask_is_white")),
     Mutant("pipelines.modalities.views", "the share that is seen is hidden", "torch.rand(1, *size, generator=rng) < share", "torch.rand(1, *size, generator=rng) > share", of("hide", "pixels_hide_their_share_and_a_box_is_a_square_in_all_frames[images]")),
     Mutant("pipelines.modalities.views", "frames are averaged, too", "Average((*[1] * (axes - 2), average, average))", "Average((average,) * axes)", of("hide", "only_the_means_of_blocks_are_seen[2-video]")),
     Mutant("pipelines.modalities.views", "the first frame may be hidden", "[:hidden] + 1)", "[:hidden])", of("hide", "frames_are_scattered_between_the_first_and_the_last_of_each_clip")),
     Mutant("pipelines.modalities.views", "always the noise of a blur", "noise or BLUR_NOISE", "BLUR_NOISE", of("hide", "colours_are_taken_and_blurs_and_noise_added[images]")),
-    Mutant(V + "load", "clips of one video on both sides", "aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])", "aside = torch.arange(len(origin)) < len(origin) * self.validation", of("load_video", "a_video_is_on_one_side_and_a_class_without_clips_is_told")),
-    Mutant(X + "load", "labels of other shapes", 'labels[rows["train"]]', 'labels[: len(rows["train"])]', of("load_voxels", "labels_stay_with_their_shapes")),
-    Mutant(X + "load", "shapes to judge by are like those learned from", 'return {"train": train, "validation": validation}', 'return {"train": np.concatenate([train, validation]), "validation": validation}', of("load_voxels", "no_shape_to_judge_by_is_nearly_one_that_was_learned_from")),
-    Mutant(X + "hide", "always the lower half", "slice(middle, side) if end else slice(0, middle)", "slice(0, middle)", of("hide_voxels", "masks_hide_their_share"), ),
-    Mutant(X + "modality", "the least likely voxels of a block", "descending=True, stable=True", "descending=False, stable=True", of("modality_voxels", "blocks_hold_as_many_voxels_as_was_measured_and_the_likeliest")),
-    Mutant(X + "modality", "means are cut at 0", "solids.likeliest(soft) if is_noisy(energy) else soft > 0", "soft > 0", of("modality_voxels", "samples_of_clean_energies_are_cut_at_0")),
-    Mutant(X + "modality", "shapes upside down are as good", "x.flip(2), x)", "x.flip(4), x)", of("modality_voxels", "mirror_images_are_as_good")),
-    Mutant(X + "modality", "what is seen is decided anew", "torch.where(where, mean, y.float()), where))", "mean))", of("modality_voxels", "what_is_seen_exactly_stays")),
+    Mutant(VIDEO + "load", "clips of one video on both sides", "aside = torch.isin(origin, order[: max(1, math.floor(len(order) * self.validation))])", "aside = torch.arange(len(origin)) < len(origin) * self.validation", of("load_video", "a_video_is_on_one_side_and_a_class_without_clips_is_told")),
+    Mutant(VOXELS + "load", "labels of other shapes", 'labels[rows["train"]]', 'labels[: len(rows["train"])]', of("load_voxels", "labels_stay_with_their_shapes")),
+    Mutant(VOXELS + "load", "shapes to judge by are like those learned from", 'return {"train": train, "validation": validation}', 'return {"train": np.concatenate([train, validation]), "validation": validation}', of("load_voxels", "no_shape_to_judge_by_is_nearly_one_that_was_learned_from")),
+    Mutant(VOXELS + "hide", "always the lower half", "slice(middle, side) if end else slice(0, middle)", "slice(0, middle)", of("hide_voxels", "masks_hide_their_share"), ),
+    Mutant(VOXELS + "modality", "the least likely voxels of a block", "descending=True, stable=True", "descending=False, stable=True", of("modality_voxels", "blocks_hold_as_many_voxels_as_was_measured_and_the_likeliest")),
+    Mutant(VOXELS + "modality", "means are cut at 0", "solids.likeliest(soft) if is_noisy(energy) else soft > 0", "soft > 0", of("modality_voxels", "samples_of_clean_energies_are_cut_at_0")),
+    Mutant(VOXELS + "modality", "shapes upside down are as good", "x.flip(2), x)", "x.flip(4), x)", of("modality_voxels", "mirror_images_are_as_good")),
+    Mutant(VOXELS + "modality", "what is seen is decided anew", "torch.where(where, mean, y.float()), where))", "mean))", of("modality_voxels", "what_is_seen_exactly_stays")),
     Mutant(P + "report.report", "text is not escaped", "autoescape=True", "autoescape=False", of("report", "everything_is_escaped_and_closed")),
     Mutant(P + "report.curves", "labels of curves are not escaped", "return escape(", "return str(", of("report", "everything_is_escaped_and_closed")),
     Mutant(P + "report.report", "the worst in bold", '(max if best == "max" else min)', '(min if best == "max" else max)', of("report", "a_table_sets_the_best_in_bold_and_numbers_alike")),
