@@ -226,7 +226,7 @@ def test_a_set_of_crops_that_were_learned_before_is_one_of_the_whole(tmp_path):
         (damage(movie()), {"energy": replace(TOLD, rank=5)}, "learn.energy.amortised.rank: is for data sets"),
         (damage(movie()), {"tasks": ("box",)}, "learn.tasks does not serve"),
         (damage(movie()) | {"observation": Average((1, 2, 2))}, {}, "does not tell of itself; give an energy"),
-        (damage(movie(), 1.0), {}, "hidden must leave enough"),
+        (damage(movie(), 1.0), {}, "too much is hidden"),
     ],
 )
 def test_what_cannot_be_learned_of_one_alone_is_refused_in_one_line(values, settings, words, tmp_path):

@@ -326,3 +326,12 @@ def test_shrinkage_hears_every_mask_alike_however_hard_its_place_is():
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     found = stacking.shrinkage([change, 10 * change], [change, 20 * change], [mask, mask])
     assert found == pytest.approx(0.6, abs=0.04)  # less the error, since places disagree
+
+
+def test_every_second_frame_can_be_held_out_in_part():
+    """Moved by one frame, that mask covers all that is seen."""
+    hidden = torch.zeros(8, 6, 6, dtype=torch.bool)
+    hidden[1::2] = True
+    masks = stacking.held_out_masks(hidden, 5, seeded(0))
+    for mask in masks:
+        assert mask.any() and not (mask & hidden).any() and not (mask | hidden).all()

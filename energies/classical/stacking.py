@@ -56,11 +56,15 @@ def held_out_masks(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tenso
     Where the mask is small it is moved to several places at once, as many as leave MOST_HIDDEN: what a single place
     says of others is little.
 
-    ValueError: nothing is hidden, or so much that none of 100 moves leaves something both to hold out and to see.
+    Where every move hides all that is seen, as of every second frame, only some frames of the moved mask are held out.
+
+    ValueError: nothing is hidden, or so much that none of 200 moves leaves something both to hold out and to see.
     """
     masks: list[Tensor] = []
-    for _ in range(100):
+    for attempt in range(200):
         held_out = _moved(hidden, rng)
+        if attempt >= 100:
+            held_out &= (torch.rand(len(hidden), generator=rng) < 0.5)[:, None, None]
         if not held_out.any() or (held_out | hidden).all():
             continue
         for _ in range(MOST_COPIES - 1):
@@ -71,7 +75,9 @@ def held_out_masks(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tenso
         masks.append(held_out)
         if len(masks) == num:
             return masks
-    raise ValueError("hidden must leave enough to learn from: moved about, it should fall on pixels that are seen")
+    raise ValueError(
+        "hide: too much is hidden to learn from the rest: moved about, the mask should fall on pixels that are seen"
+    )
 
 
 def _moved(hidden: Tensor, rng: torch.Generator) -> Tensor:
