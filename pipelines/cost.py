@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,12 +35,13 @@ from energies.objectives import Denoising
 from energies.samplers import HMC, ParallelTempering
 from energies.sampling import LevelSampler
 from energies.schedule import RETURN
+from pipelines.muon import orthogonal
 from pipelines.progress import clock
 from pipelines.stage import handed
 
 if TYPE_CHECKING:
     from pipelines.stage import Run, Stage
-    from pipelines.training import Learning, Loss
+    from pipelines.training import Learning, Loss, Training
 
 BUDGET = 0.15  # seconds for what is timed on trial
 FEW = 2**16  # numbers of x that a step on trial takes, or one x
@@ -84,7 +86,6 @@ def learning(plan: Learning[Any], shape: Sequence[int], run: Run) -> Cost:
     draw, training, device = plan.draw, plan.training, run.accelerator.device
     trial = copy.deepcopy(plan.energy).to(device)
     parameters = list(trial.parameters())
-    optimizer = training.build(parameters)
     rng = run.generator("cost", device=device)
     sizes: list[int] = []
 
@@ -97,7 +98,7 @@ def learning(plan: Learning[Any], shape: Sequence[int], run: Run) -> Cost:
 
     kinds = [(share, *timed(partial(step, objective), device)) for share, objective in _kinds(plan.objective) if share]
     seconds, rows = sum(share * each for share, each, _ in kinds), kinds[0][2]
-    update, _ = timed(lambda: optimizer.step() or 1, device)
+    update, _ = timed(lambda: _update(parameters, training), device)
     with torch.no_grad():
         bound, batch = draw(trial, 0, rng)
     numbers = sum(p.numel() for p in parameters)
@@ -108,6 +109,18 @@ def learning(plan: Learning[Any], shape: Sequence[int], run: Run) -> Cost:
         + 4 * 6 * numbers,  # weights, mean, gradient and the optimizer's state
         disk=4 * 5 * numbers,  # checkpoint and energy
     )
+
+
+@torch.no_grad()
+def _update(parameters: Sequence[Tensor], training: Training) -> int:
+    """Work like that of the optimizer, whose own module takes seconds to read."""
+    for parameter in parameters:
+        if training.optimizer.method == "muon" and parameter.ndim >= 2:
+            orthogonal(parameter.flatten(1))
+        moved = parameter.clone()
+        for _ in range(4):  # two moments, the weights and their average
+            moved.lerp_(parameter, 0.5)
+    return 1
 
 
 def _kinds(objective: Loss) -> list[tuple[float, Loss]]:
@@ -199,8 +212,7 @@ def timed(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken.append(time.perf_counter() - begun)
-    counted = taken[1:] or taken
-    return sum(counted) / len(counted), result
+    return median(taken[1:] or taken), result
 
 
 class _Saved:

@@ -145,10 +145,13 @@ def posterior(energy: Energy, seen: Seen, run: Run) -> Conditioned:
 
 
 def seconds_of_mean(energy: Energy, seen: Seen, run: Run) -> float | None:
-    """Seconds that the amortised mean of one x takes, told before it; None: it is not amortised."""
+    """Seconds that the amortised mean of one x takes, told before it; None: it is not amortised.
+
+    energy: on the device of the run.
+    """
     part = seen.rows(range(few(seen.shape, seen.num)))
     device = run.accelerator.device
-    given = posterior(energy.to(device), part, run)
+    given = posterior(energy, part, run)
     if not isinstance(given, AmortisedPosterior):
         return None
 

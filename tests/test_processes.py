@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -283,3 +283,40 @@ def test_shares_are_all_rows_once_and_weigh_one(total, num):
     noise = Share(total).normal(like, seeded())
     assert all(torch.equal(share.normal(like[share.rows], seeded()), noise[share.rows]) for share in shares)
     assert torch.equal(noise, torch.randn(total, 2, generator=seeded()))
+
+
+RECOVERY = [
+    "load.size=16", "load.frames=8", "learn.steps=3", "recover.chains=2", "compute=float32",
+]  # fmt: skip
+
+
+@needs_launcher
+@pytest.mark.slow
+def test_a_pipeline_finds_the_same_with_two_processes(tmp_path):
+    """To rounding, but for the diagnostics of sampling: each process watches its own chains."""
+    env = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
+    env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    found: list[dict[str, Any]] = []
+    for name, launcher in (("alone", ()), ("two", ("torch.distributed.run", "--standalone", "--nproc_per_node", "2"))):
+        command = [sys.executable, *(("-m", *launcher) if launcher else ()), "-m", "pipelines.run", "video_recovery"]
+        result = subprocess.run(
+            [*command, f"out={name}", *RECOVERY], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("results are in") == 1, "only one of them speaks"
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+        del found[-1]["sampling"]
+    alone, two = (dict(numbers(metrics)) for metrics in found)
+    assert alone.keys() == two.keys() and len(alone) > 30
+    for name, value in alone.items():
+        assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
+
+
+def numbers(found: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers in metrics by their addresses, but for times."""
+    parts = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for key, part in parts:
+        if "seconds" not in str(key):
+            yield from numbers(part, f"{name}.{key}")
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        yield name, float(found)

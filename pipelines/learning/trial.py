@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,12 +39,12 @@ PART = (5, 20, 20)  # frames and pixels of a clip whose classical estimates are 
 def of_ready(energy: Energy, shape: Sequence[int], run: Run) -> Cost:
     """Of nothing but an energy that was learned before, of x of a shape [C, *size] or of parts of it."""
     seconds, sides = None, shape if energy._event_shape is None else energy.event_shape
-    if not of_details(untaught(energy)):
-        x = torch.zeros(few(sides, TOLD), *sides, device=run.accelerator.device)
-        bound = energy.to(x.device)
-        if isinstance(bound, ConditionalEnergy):
-            x = x if isinstance(bound.reference, DataReference) else x[:1]
-            bound = bound.free(len(x))
+    energy = untaught(energy.to(run.accelerator.device))
+    if not of_details(energy):
+        x, bound = torch.zeros(few(sides, TOLD), *sides, device=run.accelerator.device), energy
+        if isinstance(energy, ConditionalEnergy):
+            x = x if isinstance(energy.reference, DataReference) else x[:1]
+            bound = energy.free(len(x))
         seconds = of_gradient(bound, x, run)
         seconds *= math.prod(shape) / math.prod(sides)
     return Cost(seconds_of_reference(energy), gradient=seconds, disk=size_of(energy), known={"energy": energy})
@@ -98,8 +99,8 @@ def untaught(energy: Energy) -> Energy:
         x = (reference.data / 127.5 - 1).view(-1, *shape)
         found = DataEstimator(x[:2], 1, reference.noise, reference.binary)
         found.x = torch.cat([x, x.flip(2)]) if reference.binary else x
-        basis = torch.randn(rank, *shape) / math.prod(shape) ** 0.5
-        found.pca = ProbabilisticPCA(x.mean(0), basis, torch.ones(rank), reference.noise)
+        basis = torch.randn(rank, *shape, device=x.device) / math.prod(shape) ** 0.5
+        found.pca = ProbabilisticPCA(x.mean(0), basis, x.new_ones(rank), reference.noise)
         reference.__dict__["estimator"] = found  # as `cached_property` keeps it
     return energy
 
@@ -111,12 +112,19 @@ def seconds_of_reference(energy: Energy, num: int | None = None) -> float:
     reference = energy.reference
     rows = (num or len(reference.data)) * (2 if reference.binary else 1)
     least, most = sorted((rows, reference.data.shape[1]))
-    wide = torch.randn(SIDE, 8 * SIDE)
-    square = (wide @ wide.T).double()
-    product, _ = timed(lambda: len(wide @ wide.T), square.device)
-    eigen, _ = timed(lambda: len(torch.linalg.eigh(square)[0]), square.device)
+    product, eigen = _seconds_of_matrices(reference.data.device)
     numbers = least**2 * most + (0 if rows == most else min(reference.rank, rows) * least * most)
-    return product * numbers / (8 * SIDE**3) + eigen * (least / SIDE) ** 3
+    return product * numbers + eigen * least**3
+
+
+@cache
+def _seconds_of_matrices(device: torch.device) -> tuple[float, float]:
+    """Of a product, and of the eigenvectors of a square matrix, in units of its sides multiplied."""
+    wide = torch.randn(SIDE, 8 * SIDE, device=device)
+    square = (wide @ wide.T).double()
+    product, _ = timed(lambda: len(wide @ wide.T), device)
+    eigen, _ = timed(lambda: len(torch.linalg.eigh(square)[0]), device)
+    return product / (8 * SIDE**3), eigen / SIDE**3
 
 
 def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality: Modality, run: Run) -> Cost:
@@ -130,18 +138,18 @@ def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality:
         kinds = list(dict.fromkeys(amortised.KINDS[name] for name in recipe.tasks))
         reference = DataReference(data.shape, kept, settings.rank, settings.noise, recipe.binary, kinds)
     energy = ConditionalEnergy(reference, data.shape[0], settings.widths, settings.depths, recipe.stride)
-    untaught(energy)
+    energy, device = untaught(energy), run.accelerator.device  # lessons are made on the CPU
     rng, rows = run.generator("cost"), max(TOLD, few(data.shape, recipe.batch))
     x = data.x(rows=torch.arange(rows) % len(data.train))
     if not settings.rank:
         x = torch.stack([amortised.crop(one, recipe.sides(data.shape[1:]), rng) for one in x])
     task = next(iter(amortised.tasks_of(data.shape, recipe, modality).values()))
     observation, y = task.observe(x, rng)
-    told, _ = timed(lambda: len(reference.context(observation, y).estimate), x.device)
-    used = few(x.shape[1:], recipe.batch)
-    observation = observation.rows(torch.arange(used), x.ndim)
-    context = reference.context(observation, y[:used]).to(run.accelerator.device)
-    batch = Batch(x[:used].to(run.accelerator.device), context.hidden)
+    made: list[Context] = []
+    told, _ = timed(lambda: made.append(reference.context(observation, y)) or 1, x.device)
+    used = slice(few(x.shape[1:], recipe.batch))
+    context = made[0].rows(used).to(device)
+    batch = Batch(x[used].to(device), context.hidden)
     light = ConditionalEnergy(LocalReference(), data.shape[0], settings.widths, settings.depths, recipe.stride)
     plan = Learning(
         light, recipe.objective, lambda energy, step, rng: (energy.told(context), batch), recipe.training, {}
@@ -154,7 +162,7 @@ def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality:
         seconds=found.seconds + recipe.steps * recipe.batch * told / rows + fits + seconds_of_reference(energy),
         memory=found.memory + (held if settings.rank else 0),
         disk=found.disk + size_of(reference),
-        known={"energy": energy},
+        known={"energy": energy if device.type == "cpu" else untaught(energy.to(device))},
     )
 
 
