@@ -35,13 +35,13 @@ from energies.objectives import Denoising
 from energies.samplers import HMC, ParallelTempering
 from energies.sampling import LevelSampler
 from energies.schedule import RETURN
-from pipelines.muon import orthogonal
+from pipelines.learning.muon import orthogonal
 from pipelines.progress import clock
 from pipelines.stage import handed
 
 if TYPE_CHECKING:
+    from pipelines.learning.training import Learning, Loss, Training
     from pipelines.stage import Run, Stage
-    from pipelines.training import Learning, Loss, Training
 
 BUDGET = 0.15  # seconds for what is timed on trial
 FEW = 2**16  # numbers of x that a step on trial takes, or one x

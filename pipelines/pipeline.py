@@ -17,8 +17,9 @@ from typing import IO, Any, Literal
 
 import torch
 
-from pipelines import checkpoint, cost, processes, run_folder, trees
+from pipelines import checkpoint, cost, run_folder, trees
 from pipelines.config import Config, ConfigError
+from pipelines.learning import processes
 from pipelines.stage import Run, Stage, handed
 
 

@@ -212,7 +212,7 @@ def leave(status: int) -> NoReturn:
     """End the process. One of several ends at once: gloo's threads, which outlive its groups, abort now and then while
     the interpreter takes itself apart."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        from pipelines.processes import part_ways
+        from pipelines.learning.processes import part_ways
 
         part_ways()
         sys.stdout.flush()

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import torch
 
 from energies.compute import Compute
-from pipelines import processes
+from pipelines.learning import processes
 from pipelines.progress import Progress
 
 if TYPE_CHECKING:

@@ -28,16 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import energies
 from data.scenes import ATTRIBUTES, combinations, held_out, scenes
 from energies import Energy, Schedule, WeightedSum
-from pipelines import expression
-from pipelines.balancing import balancing
-from pipelines.composing import Composer
+from pipelines.composition import expression
+from pipelines.composition.balancing import balancing
+from pipelines.composition.composing import Composer
+from pipelines.composition.expression import parse
 from pipelines.examples import Examples, to_levels
-from pipelines.expression import parse
-from pipelines.generation import generate
 from pipelines.learning import dataset
 from pipelines.measures.attributes import is_scene
 from pipelines.measures.composition import attributes_of_scenes
 from pipelines.modalities import modality_of
+from pipelines.sampling.generation import generate
 from pipelines.stage import Run
 from pipelines.stages.compose import Compose
 

@@ -12,12 +12,12 @@ from energies import ConditionalEnergy, DataReference, LocalReference
 from energies.objectives import Batch
 from energies.references import DataEstimator
 from pipelines.examples import Examples
+from pipelines.learning.lessons import Lessons, Task
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
-from pipelines.lessons import Lessons, Task
+from pipelines.learning.training import train
 from pipelines.modalities.base import Modality
 from pipelines.stage import Run
-from pipelines.training import train
 
 MOST_FOLDS = 10
 MOST_MEMORY = 12  # GiB that the references of the folds may take

@@ -13,14 +13,14 @@ from energies.buffer import ReplayBuffer
 from energies.classical.stacking import Estimates, Example, estimates, held_out_masks
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
-from pipelines.gate import Gate
 from pipelines.learning import crops
 from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, ConvNet, Encoder
 from pipelines.learning.single import of_size
+from pipelines.learning.training import Learning
+from pipelines.sampling.gate import Gate
 from pipelines.stage import Run
-from pipelines.training import Learning
 
 
 @dataclass(frozen=True)

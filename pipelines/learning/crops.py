@@ -15,8 +15,8 @@ from pipelines.learning.dataset import built, chains_of
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
 from pipelines.learning.single import scene
+from pipelines.learning.training import Learning
 from pipelines.stage import Run
-from pipelines.training import Learning
 
 
 def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:

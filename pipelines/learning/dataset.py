@@ -14,11 +14,11 @@ from energies import EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualE
 from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
 from pipelines.examples import Examples, Part, block_means
+from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import ConvNet, Encoder, Residual
-from pipelines.lessons import SAMPLED, UNLABELLED, forgotten
+from pipelines.learning.training import Learning
 from pipelines.stage import Run
-from pipelines.training import Learning
 
 MOST_REFERENCES = 16_000_000  # numbers that all references of a step have, at most
 COARSEST = 1.75  # elements a side of the last level, at least: further ones would see padding

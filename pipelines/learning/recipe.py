@@ -11,7 +11,7 @@ from energies.generators import Chain, Generator
 from energies.objectives import Joint
 from energies.schedule import Schedule
 from pipelines.learning.settings import NAMES, RATES, Amortised, Network, Objective, Weights, check_objective, given
-from pipelines.training import Optimizer, Training
+from pipelines.learning.training import Optimizer, Training
 
 Way = Literal["data", "single", "damaged"]
 """A data set, one photograph or clip, or one of which part is seen."""

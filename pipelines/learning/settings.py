@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from pipelines.learning.training import Optimizer
 from pipelines.settings import check_network
-from pipelines.training import Optimizer
 
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising
 
@@ -110,7 +110,7 @@ class Weights:
     """How the weights are found: what is null is as suits the energy."""
 
     method: Literal["adam", "muon"] | None = None
-    """adam, or muon (pipelines/muon.py), which wants a rate ten times that of Adam, and half the steps."""
+    """adam, or muon (pipelines/learning/muon.py), which wants a rate ten times that of Adam, and half the steps."""
 
     warmup: int | None = None
     """Steps in which the learning rate rises from 0."""

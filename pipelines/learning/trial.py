@@ -23,10 +23,10 @@ from pipelines.learning import amortised, clip, crops, dataset
 from pipelines.learning.clip import Damaged
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
-from pipelines.masked import of_details
+from pipelines.learning.training import Learning
 from pipelines.modalities.base import Modality
+from pipelines.sampling.masked import of_details
 from pipelines.stage import Run
-from pipelines.training import Learning
 
 SIDE = 384  # rows of the matrix whose eigenvectors are timed
 SOME = 64  # examples that are looked at

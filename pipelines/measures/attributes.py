@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from data.scenes import MISFIT, misfit
-from pipelines import expression
-from pipelines.expression import AnyOf, Expert, Node, Not, Weighted, show
+from pipelines.composition import expression
+from pipelines.composition.expression import AnyOf, Expert, Node, Not, Weighted, show
 from pipelines.measures.judge import Classifier, share_of
 from pipelines.stage import Run
 

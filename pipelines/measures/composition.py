@@ -16,18 +16,18 @@ from energies import Energy, Schedule
 from energies.algebra import Composite
 from energies.diagnostics import Monitor
 from energies.samplers.state import normal
-from pipelines import expression
-from pipelines.chains import sample_chains
-from pipelines.composing import Composer, given, labels_of
+from pipelines.composition import expression
+from pipelines.composition.composing import Composer, given, labels_of
+from pipelines.composition.expression import Expert, Node, Weighted
 from pipelines.examples import Examples, Part
-from pipelines.expression import Expert, Node, Weighted
-from pipelines.generation import generate, share
 from pipelines.measures import tables
 from pipelines.measures.attributes import Attributes, Data, is_scene
 from pipelines.measures.judge import share_of
 from pipelines.measures.solids import WHOLE
 from pipelines.modalities.base import Modality
 from pipelines.results import load_energy
+from pipelines.sampling.chains import sample_chains
+from pipelines.sampling.generation import generate, share
 from pipelines.stage import Run
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from

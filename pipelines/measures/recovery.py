@@ -13,11 +13,11 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import Hidden, Noisy, Observation
-from pipelines.gate import Gate
 from pipelines.measures import tables
 from pipelines.measures.baselines import name_of
 from pipelines.modalities.base import Modality
-from pipelines.posterior import WAYS
+from pipelines.sampling.gate import Gate
+from pipelines.sampling.posterior import WAYS
 from pipelines.stage import Run
 
 BAND = 0.9  # probability of the band that is held to the truth

@@ -13,9 +13,9 @@ from torch import Tensor
 from data.errors import InputError
 from energies import ConditionalEnergy
 from pipelines.examples import Examples, block_means
-from pipelines.generation import generate
 from pipelines.measures import judge, metrics, solids, tables
 from pipelines.modalities.base import Modality
+from pipelines.sampling.generation import generate
 from pipelines.stage import Run
 
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve

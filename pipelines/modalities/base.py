@@ -18,8 +18,8 @@ from energies.observation import Observation
 from pipelines.examples import Examples
 
 if TYPE_CHECKING:
+    from pipelines.learning.lessons import Task
     from pipelines.learning.recipe import Recipes
-    from pipelines.lessons import Task
     from pipelines.measures.attributes import Attributes
     from pipelines.measures.synthesis import Comparison
     from pipelines.pipeline import Run

@@ -13,13 +13,13 @@ from data.errors import InputError
 from energies.generators import Chain, Stepwise
 from energies.schedule import Schedule
 from pipelines.examples import Examples
-from pipelines.generation import generate
 from pipelines.measures.certainty import calibration
 from pipelines.measures.classes import probabilities
 from pipelines.modalities import modality_of
 from pipelines.report import Report
 from pipelines.report.reporting import details
 from pipelines.results import save_energy, save_metrics
+from pipelines.sampling.generation import generate
 from pipelines.stage import Run
 
 LANGEVIN = 4  # steps at each level, of the samples

@@ -13,12 +13,12 @@ from energies import Energy, Schedule
 from energies.algebra import AnyOf, WeightedSum
 from energies.family import is_noisy
 from energies.objectives import ScoreMatching
-from pipelines import expression
-from pipelines.balancing import balancing
-from pipelines.composing import Composer, priors
+from pipelines.composition import expression
+from pipelines.composition.balancing import balancing
+from pipelines.composition.composing import Composer, priors
+from pipelines.composition.experts import ToLearn, check_labels, read_expert, seen, weight_files
 from pipelines.cost import Cost, few, gradients, of_gradient
 from pipelines.examples import Examples
-from pipelines.experts import ToLearn, check_labels, read_expert, seen, weight_files
 from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
 from pipelines.results import save_energy

@@ -17,12 +17,12 @@ from energies.inversion import decode, invert
 from energies.paths import between, doubt, lerp, likeliest, slerp
 from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
-from pipelines.masked import of_two_values, remasked
 from pipelines.measures.paths import judged, sharp, summary
 from pipelines.modalities import modality_of
 from pipelines.modalities.base import Modality
-from pipelines.posterior import Sampling, Seen, expected, seconds_of_mean
 from pipelines.results import save_metrics
+from pipelines.sampling.masked import of_two_values, remasked
+from pipelines.sampling.posterior import Sampling, Seen, expected, seconds_of_mean
 from pipelines.stage import Run
 from pipelines.stages.reconstruct import check_size, mapping, to_take
 

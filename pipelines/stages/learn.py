@@ -14,9 +14,9 @@ from energies.networks.convnet import PRESETS
 from energies.objectives import Denoising, ScoreMatching
 from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.generation import CONDITIONAL
 from pipelines.learning import amortised, clip, crops, dataset, trial
 from pipelines.learning.clip import Damaged
+from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
 from pipelines.learning.settings import (
     NAMES,
@@ -30,9 +30,9 @@ from pipelines.learning.settings import (
     check_objective,
 )
 from pipelines.learning.single import is_scene, of_size, pretrained_single
-from pipelines.lessons import check_unseen
 from pipelines.modalities import modality_of
 from pipelines.results import pretrained, weights_of
+from pipelines.sampling.generation import CONDITIONAL
 from pipelines.stage import Run
 
 Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]

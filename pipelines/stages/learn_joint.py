@@ -16,14 +16,14 @@ from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
 from pipelines.cost import Cost, few, learning
 from pipelines.examples import Examples
 from pipelines.learning.dataset import num_levels
+from pipelines.learning.lessons import SAMPLED
 from pipelines.learning.recipe import JointRecipe
 from pipelines.learning.settings import RATES, Weights
-from pipelines.lessons import SAMPLED
+from pipelines.learning.training import Learning, Training
 from pipelines.modalities import modality_of
 from pipelines.results import pretrained
 from pipelines.settings import check_network
 from pipelines.stage import Run
-from pipelines.training import Learning, Training
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from energies.family import is_noisy
 from energies.inversion import decode, deterministic, invert
 from energies.references.probabilistic_pca import ProbabilisticPCA
 from pipelines.examples import Examples
-from pipelines.masked import of_details
 from pipelines.measures import metrics as measure
 from pipelines.modalities import modality_of
 from pipelines.modalities.base import Modality
 from pipelines.results import save_metrics
+from pipelines.sampling.masked import of_details
 from pipelines.stage import Run
 from pipelines.trees import snake
 

@@ -17,16 +17,17 @@ from energies.generators import Generator
 from energies.matching import MomentMatching
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from pipelines.chains import findings
 from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
-from pipelines.gate import Gate, Gated, gated, of_damaged
-from pipelines.generation import CONDITIONAL
 from pipelines.learning.recipe import Way
 from pipelines.learning.single import is_scene, of_size, pretrained_single
-from pipelines.masked import of_two_values
 from pipelines.modalities import modality_of
-from pipelines.posterior import (
+from pipelines.results import pretrained, weights_of
+from pipelines.sampling.chains import findings
+from pipelines.sampling.gate import Gate, Gated, gated, of_damaged
+from pipelines.sampling.generation import CONDITIONAL
+from pipelines.sampling.masked import of_two_values
+from pipelines.sampling.posterior import (
     Expected,
     Sampling,
     Seen,
@@ -37,7 +38,6 @@ from pipelines.posterior import (
     posterior_schedule,
     seconds_of_mean,
 )
-from pipelines.results import pretrained, weights_of
 from pipelines.settings import check_sampler, check_there
 from pipelines.stage import Run
 

@@ -12,9 +12,9 @@ from energies import Energy
 from energies.matching import MomentMatching
 from pipelines.cost import Cost, alike
 from pipelines.examples import Examples
-from pipelines.masked import of_details, of_two_values, remasked
 from pipelines.modalities import modality_of
-from pipelines.posterior import Sampling, expected, of_means, posterior_schedule, seconds_of_mean
+from pipelines.sampling.masked import of_details, of_two_values, remasked
+from pipelines.sampling.posterior import Sampling, expected, of_means, posterior_schedule, seconds_of_mean
 from pipelines.stage import Run
 
 

@@ -16,15 +16,15 @@ from energies.diagnostics import Monitor, saturation
 from energies.generators import Generator
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from pipelines.chains import findings
 from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
-from pipelines.gate import of_damaged
-from pipelines.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.learning.single import of_size
-from pipelines.masked import masked_samples, of_details, of_two_values
 from pipelines.modalities import modality_of
-from pipelines.posterior import Seen, seconds_of_mean
+from pipelines.sampling.chains import findings
+from pipelines.sampling.gate import of_damaged
+from pipelines.sampling.generation import asked_labels, check_label, generate, guidance_of
+from pipelines.sampling.masked import masked_samples, of_details, of_two_values
+from pipelines.sampling.posterior import Seen, seconds_of_mean
 from pipelines.settings import check_sampler
 from pipelines.stage import Run
 

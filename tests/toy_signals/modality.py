@@ -14,7 +14,7 @@ from torch import Tensor
 from energies import Average, Hidden, Noisy
 from energies.observation import Observation
 from pipelines.examples import Examples
-from pipelines.lessons import Task
+from pipelines.learning.lessons import Task
 from pipelines.modalities import register
 from pipelines.modalities.base import Modality
 from pipelines.report import pictures

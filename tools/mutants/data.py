@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import Mutant
-from mutants.pipelines import of
+from mutants.mutant import Mutant, of
 
 PICTURES = "reading"
 MESH = of("meshes", "any_field_gives_a_watertight_mesh_with_the_parts_of_the_grid")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mutants.mutant import Mutant
+from mutants.mutant import Mutant, of
 
-MCMC, DISCRETE = "tests/test_mcmc.py", "tests/test_discrete.py"
+MCMC, DISCRETE = "tests/energies/test_mcmc.py", "tests/energies/test_discrete.py"
 STAYS = f"{MCMC}::test_what_starts_in_the_law_stays_in_it"
 
 
@@ -13,7 +13,7 @@ def stays(name: str, *more: str) -> tuple[str, ...]:
     return (*(f"{STAYS}[{name}-{law}]" for law in ("correlated", "mixture", "box")), *more)
 
 
-LANGEVIN = ("tests/test_samplers.py::test_langevin_has_its_biased_stationary_variance",)
+LANGEVIN = ("tests/energies/test_samplers.py::test_langevin_has_its_biased_stationary_variance",)
 CONDITIONED = f"{MCMC}::test_given_a_measurement_the_posterior_is_exact"
 ARRIVES = f"{MCMC}::test_what_starts_elsewhere_arrives"
 JOINT = f"{MCMC}::test_replicas_that_start_in_their_joint_law_stay_in_it"
@@ -28,22 +28,22 @@ GIBBS = (
 )
 GRADIENTS = tuple(test.replace("gibbs-", "gradients-").replace("[gibbs]", "[gradients]") for test in GIBBS)
 
-COMPUTE = "tests/test_compute.py"
-ANNEALED = ("tests/test_samplers.py::test_annealing_arrives_at_the_law_without_noise",)
-AIS = ("tests/test_importance.py::test_forward_and_reverse_estimates_bracket_the_truth",)
+COMPUTE = "tests/energies/test_compute.py"
+ANNEALED = ("tests/energies/test_samplers.py::test_annealing_arrives_at_the_law_without_noise",)
+AIS = ("tests/energies/test_importance.py::test_forward_and_reverse_estimates_bracket_the_truth",)
 WARM = tuple(
-    f"tests/test_adaptation.py::test_{name}"
+    f"tests/energies/test_adaptation.py::test_{name}"
     for name in ("warm_up_reaches_its_acceptance_whatever_the_start", "after_the_warm_up_the_law_is_exact")
 )
 FAST = (f"{COMPUTE}::test_the_prepared_energy_is_the_same_energy",)
-POSTERIOR = "tests/test_posterior.py"
+POSTERIOR = "tests/energies/test_posterior.py"
 LAW, SCALED = f"{POSTERIOR}::test_annealed_samples_are_of", f"{POSTERIOR}::test_so_they_are_where_every_element"
 LAW, SCALED = f"{LAW}_the_closed_form_posterior", f"{SCALED}_has_a_noise_of_its_own"
 HELD = f"{POSTERIOR}::test_what_is_seen_exactly_is_off_by_its_noise_of_the_start_which_fades_with_the_level"
 WARMED = tuple(
     f"{POSTERIOR}::test_a_warm_up_reaches_its_acceptance_at_every_level[{k}]" for k in ("mala-0.574", "hmc-0.8")
 )
-CLEAN_MISFIT = ("tests/test_observation.py::test_a_noisy_measurement_adds_its_misfit",)
+CLEAN_MISFIT = ("tests/energies/test_observation.py::test_a_noisy_measurement_adds_its_misfit",)
 CONTRACTS = "tests/test_contracts.py"
 S = "energies.samplers."
 MUTANTS = (
@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant("energies.sampling", "predictor too short", "clean + (following / level) * (state.x - clean)", "clean + (1 + following / level) / 2 * (state.x - clean)", ANNEALED),
     Mutant("energies.sampling", "steps not in units of the level", "step_size=sampler.step_size * level", "step_size=sampler.step_size", (*ANNEALED, f"{LAW}[grey]")),
     Mutant("energies.sampling", "steps at no level", "range(schedule.steps if level >= schedule.down_to else 0)", "range(0)", (f"{LAW}[mixed]", f"{LAW}[grey]")),
-    Mutant("energies.sampling", "Heun's slope at the wrong level", ".denoise(ahead)) / following", ".denoise(ahead)) / level", ("tests/test_generators.py::test_heuns_rule_is_more_exact_than_eulers_at_equal_levels",)),
+    Mutant("energies.sampling", "Heun's slope at the wrong level", ".denoise(ahead)) / following", ".denoise(ahead)) / level", ("tests/energies/test_generators.py::test_heuns_rule_is_more_exact_than_eulers_at_equal_levels",)),
     Mutant("energies.sampling", "the last level keeps its noise", "            x = clean\n", "            x = state.x\n", (f"{HELD}[False-hidden]", f"{LAW}[hidden]")),
     Mutant("energies.sampling", "the warmed sampler is not used", "here, found = adapted(", "_, found = adapted(", WARMED),
     Mutant("energies.conditioned", "nothing held in the chain", "return self.observation.tangent(self.energy.tangent(v, scale), scale)", "return self.energy.tangent(v, scale)", (f"{HELD}[False-hidden]", f"{LAW}[hidden]")),
@@ -116,13 +116,13 @@ MUTANTS = (
     Mutant("energies.conditioned", "noisy measurement forgotten", "return self.energy(x) + self.observation.misfit(x, _like(self.y, x), self._deviation(x))", "return self.energy(x)", (f"{LAW}[noisy grey]",)),
     Mutant("energies.conditioned", "the noise of x counts for nothing", "self.observation.misfit(x, _like(self.y, x), self._deviation(x))", "self.observation.misfit(x, _like(self.y, x))", (f"{LAW}[noisy grey]", f"{LAW}[noisy blur]", f"{LAW}[noisy average]")),
     Mutant("energies.conditioned", "projected onto clean y at every level", "return x if self.level is not None else self", "return self", (f"{HELD}[False-hidden]", f"{LAW}[grey]")),
-    Mutant("energies.noisy", "the noise's variance for its deviation", "carried = x.new_zeros(()) if scale is None else scale", "carried = x.new_zeros(()) if scale is None else scale**2", (f"{LAW}[noisy grey]", "tests/test_observation.py::test_the_misfit_is_minus_the_log_density_of_the_measurement")),
+    Mutant("energies.noisy", "the noise's variance for its deviation", "carried = x.new_zeros(()) if scale is None else scale", "carried = x.new_zeros(()) if scale is None else scale**2", (f"{LAW}[noisy grey]", "tests/energies/test_observation.py::test_the_misfit_is_minus_the_log_density_of_the_measurement")),
     Mutant("energies.noisy", "clean x counted as noisy", "x.new_zeros(()) if scale is None else scale", "scale", CLEAN_MISFIT),
     Mutant("energies.stacked", "noisy parts of a stack forgotten", "return torch.stack([part.misfit(x, one, scale) for part, one in self._pairs(y)]).sum(0)", "return x.new_zeros(len(x))", (f"{LAW}[mixed]",)),
     Mutant("energies.stacked", "one exact part of a stack alone", "return super().project(x, y, scale)", "return self.parts[0].project(x, y[0], scale)", (f"{HELD}[False-stacked]", f"{LAW}[stacked]")),
-    Mutant("energies.stacked", "one exact part beside what is seen", "parts[0] if len(parts) == 1 else Stacked(parts), others, scale", "parts[0], others[:1], scale", ("tests/test_observation.py::test_projection_is_exact_idempotent_and_to_the_nearest",)),
-    Mutant("energies.stacked", "what is seen moves with the rest", "scale = part.tangent(torch.ones_like(like) if scale is None else scale)", "pass", ("tests/test_observation.py::test_seen_elements_of_a_stack_are_held_to_the_last_bit_and_what_they_hide_counts_for_nothing",)),
-    Mutant("energies.conditional", "what is told is another's", "Conditioned(free, observation, y)", "free", ("tests/test_conditional.py::test_what_it_is_not_told_of_is_held_all_the_same",)),
+    Mutant("energies.stacked", "one exact part beside what is seen", "parts[0] if len(parts) == 1 else Stacked(parts), others, scale", "parts[0], others[:1], scale", ("tests/energies/test_observation.py::test_projection_is_exact_idempotent_and_to_the_nearest",)),
+    Mutant("energies.stacked", "what is seen moves with the rest", "scale = part.tangent(torch.ones_like(like) if scale is None else scale)", "pass", ("tests/energies/test_observation.py::test_seen_elements_of_a_stack_are_held_to_the_last_bit_and_what_they_hide_counts_for_nothing",)),
+    Mutant("energies.conditional", "what is told is another's", "Conditioned(free, observation, y)", "free", ("tests/energies/test_conditional.py::test_what_it_is_not_told_of_is_held_all_the_same",)),
     Mutant("energies.importance", "weights of the wrong sign", "(base(x) - target(x))", "(target(x) - base(x))", AIS),
     Mutant("energies.importance", "the mean of logarithms", "float(log_weights.logsumexp(0)) - math.log(num)", "float(log_weights.mean())", AIS),
     Mutant("energies.importance", "no moves between the levels", "x = state.x", "x = x", AIS),
@@ -133,4 +133,14 @@ MUTANTS = (
     Mutant("energies.compute", "taps in the wrong order", "out[..., q : q + num,", "out[..., pieces - 1 - q : pieces - 1 - q + num,", FAST),
     Mutant("energies.compute", "padding forgotten", "if any(self.padding):", "if False:", FAST),
     Mutant("energies.compute", "rounded energies decide", 'twin.__dict__["exact"] = _frozen(module, torch.float32, {})', "pass", (f"{COMPUTE}::test_acceptance_rests_on_exact_energies",)),
+    Mutant("energies.classical.weights", "another exponent of the vote", "POWER = -4", "POWER = -2", of("stacking", "a_vote_weighs_an_estimate_by_its_mean_squared_error_to_the_power_minus_four")),
+    Mutant("energies.classical.stacking", "an example knows its own truth", "coefficients(without(j), kind)", "coefficients(records, kind)", of("stacking", "an_example_is_stacked_without_its_own_truth[vote]")),
+    Mutant("energies.classical.stacking", "what places disagree about is taken whole", "(share.clamp(max=1) - error)", "share.clamp(max=1)", of("stacking", "shrinkage_falls_where_places_disagree_and_ignores_what_is_not_held_out")),
+    Mutant("energies.references.dataset", "what is missed goes the other way", "near = linear + blurred(missed, 0.7)", "near = linear - blurred(missed, 0.7)", of("references", "what_the_components_miss_of_a_seen_element_goes_on_into_its_neighbours")),
+    Mutant("energies.references.dataset", "the pictures nearest to its negative", "- 2 * here @ rows.T", "+ 2 * here @ rows.T", of("references", "where_elements_are_hidden_the_nearest_pictures_are_those_of_least_squares")),
+    Mutant("energies.references.dataset", "a union that counts twice what both have", "seen.sum(1, keepdim=True)) / 2 - both", "seen.sum(1, keepdim=True)) / 2", of("references", "shapes_are_as_alike_as_their_intersection_over_union_where_they_are_seen")),
+    Mutant("energies.references.dataset", "the least alike as measured", "topk(num, largest=False).indices for part in", "topk(num).indices for part in", of("references", "of_other_measurements_the_nearest_pictures_are_measured_the_most_alike")),
+    Mutant("energies.references.local", "it sees what is hidden", "y = observation.observe(y)  # what", "pass  # what", of("references", "details_do_not_see_what_is_hidden")),
+    Mutant("energies.objectives.share", "processes weigh alike whatever they have", "(last - first) / self.total if self.split else", "1 / self.num + 0.01 if self.split else", of("processes", "shares_are_all_rows_once_and_weigh_one")),
+    Mutant("energies.matching", "moved away from what is seen", "change = change + each(length, x) * moved", "change = change - each(length, x) * moved", of("matching", "at_a_level_the_matched_mean_of_a_gaussian_is_exact")),
 )  # fmt: skip

@@ -41,3 +41,9 @@ class Mutant:
         if self.old not in text:
             raise ValueError(f"{self.module}: the text of '{self.what}' is not there any more: {self.old}")
         return text.replace(self.old, self.new, 1)
+
+
+def of(file: str, *tests: str) -> tuple[str, ...]:
+    """Tests of tests/**/test_FILE.py, without test_ before their names."""
+    (path,) = (ROOT / "tests").rglob(f"test_{file}.py")
+    return tuple(f"{path.relative_to(ROOT).as_posix()}::test_{test}" for test in tests)

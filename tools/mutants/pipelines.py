@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import Mutant
-
-
-def of(file: str, *tests: str) -> tuple[str, ...]:
-    """Tests of a file."""
-    return tuple(f"tests/test_{file}.py::test_{test}" for test in tests)
-
+from mutants.mutant import Mutant, of
 
 P, M, S = "pipelines.", "pipelines.measures.", "pipelines.stages."
 STEPS = "training_steps"  # the file of laws that only broken lines asked for
@@ -20,30 +14,30 @@ SEEN = "what_is_seen_exactly_stays_in_the_mean_and_in_samples"
 VALUES = of("config", "values_mean_what_their_field_says")
 
 GATE = (
-    Mutant(P + "gate", "the 90 % band by a wrong quantile", "inv_cdf((1 + LEVEL) / 2)", "inv_cdf(LEVEL)", BAND),
-    Mutant(P + "gate", "the band of fewer held-out values", "int(LEVEL * (len(ratio) + 1)) + 1", "int(0.8 * (len(ratio) + 1)) + 1", BAND),
-    Mutant(P + "gate", "the spread as it comes", "spread = wide * raw_spread", "spread = raw_spread", RECOVERED),
-    Mutant(P + "gate", "the network is let through", "+ share * (whole.mean - context.estimate[0])", "+ (whole.mean - context.estimate[0])", WORSE),
-    Mutant(P + "gate", "the context is let through", "gate.shrinkage * (context.estimate[0] - estimate)", "(context.estimate[0] - estimate)", of("gate", "of_the_context_as_much_is_kept_as_its_shrinkage_says")),
-    Mutant(P + "gate", "judged on what it was told", "judged = _posterior(energy, judge, y", "judged = _posterior(energy, context, y", WORSE),
-    Mutant(P + "gate", "what is seen moves in samples", "(mean - whole.mean), seen).clamp(-1, 1)", "(mean - whole.mean), seen + 0.01).clamp(-1, 1)", of("recover", "what_is_seen_of_a_clip_never_changes[damaged]")),
+    Mutant(P + "sampling.gate", "the 90 % band by a wrong quantile", "inv_cdf((1 + LEVEL) / 2)", "inv_cdf(LEVEL)", BAND),
+    Mutant(P + "sampling.gate", "the band of fewer held-out values", "int(LEVEL * (len(ratio) + 1)) + 1", "int(0.8 * (len(ratio) + 1)) + 1", BAND),
+    Mutant(P + "sampling.gate", "the spread as it comes", "spread = wide * raw_spread", "spread = raw_spread", RECOVERED),
+    Mutant(P + "sampling.gate", "the network is let through", "+ share * (whole.mean - context.estimate[0])", "+ (whole.mean - context.estimate[0])", WORSE),
+    Mutant(P + "sampling.gate", "the context is let through", "gate.shrinkage * (context.estimate[0] - estimate)", "(context.estimate[0] - estimate)", of("gate", "of_the_context_as_much_is_kept_as_its_shrinkage_says")),
+    Mutant(P + "sampling.gate", "judged on what it was told", "judged = _posterior(energy, judge, y", "judged = _posterior(energy, context, y", WORSE),
+    Mutant(P + "sampling.gate", "what is seen moves in samples", "(mean - whole.mean), seen).clamp(-1, 1)", "(mean - whole.mean), seen + 0.01).clamp(-1, 1)", of("recover", "what_is_seen_of_a_clip_never_changes[damaged]")),
 )  # fmt: skip
 
 POSTERIOR = (
-    Mutant(P + "posterior", "what is seen exactly is not put back", "return observation.project(x, y) if observation.holds else x", "return x", of("recover", "any_measurement_is_taken_and_an_exact_one_held[amortised-observation0]", f"{SEEN}[images-amortised]")),
-    Mutant(P + "posterior", "the mirror image's mean is not mirrored back", ".flip(list(symmetric))) / 2", ") / 2", of("recover", "the_mean_of_a_shape_is_that_of_its_mirror_image_mirrored")),
-    Mutant(P + "posterior", "samples of the wrong x", "seen.rows([chain // each for chain in chains])", "seen.rows([chain % seen.num for chain in chains])", of("recover", "samples_of_one_x_stand_in_a_row_and_differ[encoder]")),
-    Mutant(P + "posterior", "means over the wrong chains", "ends.unflatten(0, (seen.num, how.mean.chains)).mean(1)", "ends.unflatten(0, (how.mean.chains, seen.num)).mean(0)", of("gate", "the_mean_of_each_x_is_over_its_own_chains")),
-    Mutant(P + "posterior", "no steps of a sampler at the levels", "steps=generator.steps or STEPS", "steps=generator.steps", of("gate", "a_conditioned_energy_is_sampled_with_steps_at_every_level")),
-    Mutant(P + "masked", "samples of the wrong x", "rows = [chain // each for chain in chains]", "rows = [chain % len(x) for chain in chains]", of("recover", "samples_of_one_x_stand_in_a_row_and_differ[amortised]")),
-    Mutant(P + "masked", "remasking forgets what is seen", "unknown & (torch.stack(chance) > KEPT)", "torch.stack(chance) > KEPT", of("recover", f"{SEEN}[voxels-amortised]")),
-    Mutant(P + "masked", "remasking keeps what it should forget", "(torch.stack(chance) > KEPT)", "(torch.stack(chance) < KEPT)", of("gate", "remasking_keeps_the_share_that_it_says")),
-    Mutant(P + "masked", "one stream for all samples", "for stream in streams]\n        mean", "for stream in streams[:1] * len(streams)]\n        mean", of("gate", "remasking_keeps_the_share_that_it_says")),
-    Mutant(P + "generation", "labels do not take turns", "torch.arange(num) % known", "torch.arange(num) * 0", of("synthesize", "labels_take_turns_and_guidance_insists_on_them")),
-    Mutant(P + "generation", "guidance has no say", "energy.guided(labels[chains].to(device), guidance)", "energy.guided(labels[chains].to(device), 1.0)", of("synthesize", "labels_take_turns_and_guidance_insists_on_them")),
-    Mutant(P + "generation", "one part of a mixture alone", "part, generator, own, None, run", "parts[0], generator, own, None, run", of("compose", "samples_of_a_mixture_are_of_its_parts_in_turns")),
-    Mutant(P + "generation", "calm steps are not counted", "generator.steps + generator.calm + 1", "generator.steps + 1", of("generation", "the_number_of_steps_is_known_beforehand")),
-    Mutant(P + "chains", "chains that diverged pass", "if not samples.isfinite().all():", "if False:", of("gate", "chains_that_diverge_are_told")),
+    Mutant(P + "sampling.posterior", "what is seen exactly is not put back", "return observation.project(x, y) if observation.holds else x", "return x", of("recover", "any_measurement_is_taken_and_an_exact_one_held[amortised-observation0]", f"{SEEN}[images-amortised]")),
+    Mutant(P + "sampling.posterior", "the mirror image's mean is not mirrored back", ".flip(list(symmetric))) / 2", ") / 2", of("recover", "the_mean_of_a_shape_is_that_of_its_mirror_image_mirrored")),
+    Mutant(P + "sampling.posterior", "samples of the wrong x", "seen.rows([chain // each for chain in chains])", "seen.rows([chain % seen.num for chain in chains])", of("recover", "samples_of_one_x_stand_in_a_row_and_differ[encoder]")),
+    Mutant(P + "sampling.posterior", "means over the wrong chains", "ends.unflatten(0, (seen.num, how.mean.chains)).mean(1)", "ends.unflatten(0, (how.mean.chains, seen.num)).mean(0)", of("gate", "the_mean_of_each_x_is_over_its_own_chains")),
+    Mutant(P + "sampling.posterior", "no steps of a sampler at the levels", "steps=generator.steps or STEPS", "steps=generator.steps", of("gate", "a_conditioned_energy_is_sampled_with_steps_at_every_level")),
+    Mutant(P + "sampling.masked", "samples of the wrong x", "rows = [chain // each for chain in chains]", "rows = [chain % len(x) for chain in chains]", of("recover", "samples_of_one_x_stand_in_a_row_and_differ[amortised]")),
+    Mutant(P + "sampling.masked", "remasking forgets what is seen", "unknown & (torch.stack(chance) > KEPT)", "torch.stack(chance) > KEPT", of("recover", f"{SEEN}[voxels-amortised]")),
+    Mutant(P + "sampling.masked", "remasking keeps what it should forget", "(torch.stack(chance) > KEPT)", "(torch.stack(chance) < KEPT)", of("gate", "remasking_keeps_the_share_that_it_says")),
+    Mutant(P + "sampling.masked", "one stream for all samples", "for stream in streams]\n        mean", "for stream in streams[:1] * len(streams)]\n        mean", of("gate", "remasking_keeps_the_share_that_it_says")),
+    Mutant(P + "sampling.generation", "labels do not take turns", "torch.arange(num) % known", "torch.arange(num) * 0", of("synthesize", "labels_take_turns_and_guidance_insists_on_them")),
+    Mutant(P + "sampling.generation", "guidance has no say", "energy.guided(labels[chains].to(device), guidance)", "energy.guided(labels[chains].to(device), 1.0)", of("synthesize", "labels_take_turns_and_guidance_insists_on_them")),
+    Mutant(P + "sampling.generation", "one part of a mixture alone", "part, generator, own, None, run", "parts[0], generator, own, None, run", of("compose", "samples_of_a_mixture_are_of_its_parts_in_turns")),
+    Mutant(P + "sampling.generation", "calm steps are not counted", "generator.steps + generator.calm + 1", "generator.steps + 1", of("generation", "the_number_of_steps_is_known_beforehand")),
+    Mutant(P + "sampling.chains", "chains that diverged pass", "if not samples.isfinite().all():", "if False:", of("gate", "chains_that_diverge_are_told")),
     Mutant(S + "refine", "refined from what was decided", 'values["samples"] if values.get("soft") is None else values["soft"]', 'values["samples"]', of("refine", "block_means_of_samples_are_held[encoder]")),
     Mutant(S + "select", "those that fall apart are kept", "(shares >= self.whole)", "(shares <= self.whole)", of("refine", "shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do")),
     Mutant(S + "select", "soft samples of others", "None if x is None else x[kept]", 'None if x is None else x[kept] if name != "soft" else x[: len(kept)]', of("refine", "shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do")),
@@ -52,21 +46,21 @@ POSTERIOR = (
 )  # fmt: skip
 
 TRAINING = (
-    Mutant(P + "training", "the average without its warm-up", "min(self.training.optimizer.average, (number + 1) / (number + 11))", "self.training.optimizer.average", of(STEPS, "the_average_forgets_the_first_weights_at_first")),
-    Mutant(P + "training", "the last weights, not their average", "result.load_state_dict(learner.average, strict=False)", "pass", of(STEPS, "the_average_forgets_the_first_weights_at_first")),
-    Mutant(P + "training", "no warm-up of the rate", "rise = min(1.0, (step + 1) / max(self.optimizer.warmup, 1))", "rise = 1.0", of(STEPS, "the_rate_rises_and_falls_as_a_cosine")),
-    Mutant(P + "training", "the rate does not fall", "math.cos(math.pi * step / self.steps)", "math.cos(0.0 * step)", of(STEPS, "the_rate_rises_and_falls_as_a_cosine")),
-    Mutant(P + "training", "gradients are not clipped", "self.training.optimizer.clip))", "1e9))", of(STEPS, "no_gradient_is_longer_than_the_clip")),
-    Mutant(P + "training", "steps as large after a return", "* SLOWER**self.rollbacks", "", of("health", "it_goes_on_from_where_it_was_healthy_with_smaller_steps")),
-    Mutant(P + "training", "a return that restores nothing", "        self._restore(tensors, meta)\n        self.rollbacks += 1", "        self.rollbacks += 1", of("health", "it_goes_on_from_where_it_was_healthy_with_smaller_steps")),
-    Mutant(P + "training", "chains begin anew after an interruption", 'chain.copy_(tensors[f"chain.{name}"])', "pass", of("training", "resumed_training_equals_uninterrupted_training_bit_for_bit[5-Likelihood]")),
-    Mutant(P + "training", "the optimizer forgets after an interruption", "self.optimizer.state[parameter] = state", "self.optimizer.state[parameter] = {}", of("training", "resumed_training_equals_uninterrupted_training_bit_for_bit[5-Denoise]")),
-    Mutant(P + "lessons", "references know the x that they are shown", "[reference(x[fold != k]) for k in range(folds)]", "[reference(x) for k in range(folds)]", of("learn", "no_x_is_seen_by_a_reference_that_remembers_it")),
-    Mutant(P + "lessons", "most labels are forgotten", "device=rng.device) < UNLABELLED", "device=rng.device) > UNLABELLED", of("learn", "classes_are_learned_where_there_are_labels_unless_they_are_not_wanted")),
-    Mutant(P + "lessons", "what it remembers may judge it", "seen > len(validation) / 20", "seen > len(validation)", of("learn", "an_energy_that_remembers_what_is_to_be_judged_by_is_refused")),
-    Mutant(P + "lessons", "all tasks as often", "for _ in range(task.share)", "for _ in range(1)", of(LESSONS, "tasks_come_as_often_as_they_should_and_no_lesson_twice")),
-    Mutant(P + "lessons", "the same lessons again and again", "self._make(number * ROUND + turn)", "self._make(turn)", of(LESSONS, "tasks_come_as_often_as_they_should_and_no_lesson_twice")),
-    Mutant(P + "lessons", "one mask for all", "torch.stack([make(rng) for _ in x])", "torch.stack([make(rng)] * len(x))", of(LESSONS, "every_x_has_a_mask_of_its_own")),
+    Mutant(P + "learning.training", "the average without its warm-up", "min(self.training.optimizer.average, (number + 1) / (number + 11))", "self.training.optimizer.average", of(STEPS, "the_average_forgets_the_first_weights_at_first")),
+    Mutant(P + "learning.training", "the last weights, not their average", "result.load_state_dict(learner.average, strict=False)", "pass", of(STEPS, "the_average_forgets_the_first_weights_at_first")),
+    Mutant(P + "learning.training", "no warm-up of the rate", "rise = min(1.0, (step + 1) / max(self.optimizer.warmup, 1))", "rise = 1.0", of(STEPS, "the_rate_rises_and_falls_as_a_cosine")),
+    Mutant(P + "learning.training", "the rate does not fall", "math.cos(math.pi * step / self.steps)", "math.cos(0.0 * step)", of(STEPS, "the_rate_rises_and_falls_as_a_cosine")),
+    Mutant(P + "learning.training", "gradients are not clipped", "self.training.optimizer.clip))", "1e9))", of(STEPS, "no_gradient_is_longer_than_the_clip")),
+    Mutant(P + "learning.training", "steps as large after a return", "* SLOWER**self.rollbacks", "", of("health", "it_goes_on_from_where_it_was_healthy_with_smaller_steps")),
+    Mutant(P + "learning.training", "a return that restores nothing", "        self._restore(tensors, meta)\n        self.rollbacks += 1", "        self.rollbacks += 1", of("health", "it_goes_on_from_where_it_was_healthy_with_smaller_steps")),
+    Mutant(P + "learning.training", "chains begin anew after an interruption", 'chain.copy_(tensors[f"chain.{name}"])', "pass", of("training", "resumed_training_equals_uninterrupted_training_bit_for_bit[5-Likelihood]")),
+    Mutant(P + "learning.training", "the optimizer forgets after an interruption", "self.optimizer.state[parameter] = state", "self.optimizer.state[parameter] = {}", of("training", "resumed_training_equals_uninterrupted_training_bit_for_bit[5-Denoise]")),
+    Mutant(P + "learning.lessons", "references know the x that they are shown", "[reference(x[fold != k]) for k in range(folds)]", "[reference(x) for k in range(folds)]", of("learn", "no_x_is_seen_by_a_reference_that_remembers_it")),
+    Mutant(P + "learning.lessons", "most labels are forgotten", "device=rng.device) < UNLABELLED", "device=rng.device) > UNLABELLED", of("learn", "classes_are_learned_where_there_are_labels_unless_they_are_not_wanted")),
+    Mutant(P + "learning.lessons", "what it remembers may judge it", "seen > len(validation) / 20", "seen > len(validation)", of("learn", "an_energy_that_remembers_what_is_to_be_judged_by_is_refused")),
+    Mutant(P + "learning.lessons", "all tasks as often", "for _ in range(task.share)", "for _ in range(1)", of(LESSONS, "tasks_come_as_often_as_they_should_and_no_lesson_twice")),
+    Mutant(P + "learning.lessons", "the same lessons again and again", "self._make(number * ROUND + turn)", "self._make(turn)", of(LESSONS, "tasks_come_as_often_as_they_should_and_no_lesson_twice")),
+    Mutant(P + "learning.lessons", "one mask for all", "torch.stack([make(rng) for _ in x])", "torch.stack([make(rng)] * len(x))", of(LESSONS, "every_x_has_a_mask_of_its_own")),
     Mutant(P + "learning.recipe", "the rate of another optimizer", "RATES[optimizer.method] / RATES[recipe.optimizer.method]", "RATES[recipe.optimizer.method] / RATES[optimizer.method]", of("learn", "weights_are_found_as_suits_but_for_what_is_said")),
     Mutant(P + "learning.recipe", "sampled as no modality was measured", "self.noisy.get(way, Schedule()) if noisy", "Schedule() if noisy", of("learn", "an_energy_that_was_learned_before_is_taken_with_how_it_is_sampled[voxels]")),
     Mutant(P + "learning.dataset", "learning that never gets on", "progress=step / recipe.steps", "progress=0.0", of(LESSONS, "an_objective_is_told_how_far_learning_is_and_shapes_are_mirrored")),
@@ -74,7 +68,7 @@ TRAINING = (
     Mutant(P + "learning.dataset", "references by no weights", "rows = drawn(num, weights, rng)", "rows = drawn(num, None, rng)", of("learn", "references_are_drawn_by_their_weights")),
     Mutant(P + "learning.dataset", "labels of other references", "None if labels is None else labels[rows].to(device))\n", "None if labels is None else labels[:num].to(device))\n", of("learn", "references_are_of_the_pictures_and_their_labels_and_no_more_than_may_be[3]")),
     Mutant(P + "learning.dataset", "levels that see padding", "min(shape[1:]) / COARSEST", "max(shape[1:])", of("learn", "small_x_have_places_for_fewer_levels")),
-    Mutant(P + "learning.clip", "the truth that judges is learned from", "*examples, judge = found.examples", "examples = list(found.examples)\n    judge = examples[-1]", of("learn_single", "the_truth_that_judges_is_never_learned_from")),
+    Mutant(P + "learning.clip", "the truth that judges is learned from", "[example.held_out & ~judge.held_out for example in examples]", "[example.held_out for example in examples]", of("learn_single", "the_truth_that_judges_is_never_learned_from")),
     Mutant(P + "learning.clip", "what is hidden is read", "torch.where(hidden, 0.0, measured[0])", "measured[0]", of("learn_single", "what_is_seen_of_a_clip_is_zero_where_it_is_hidden")),
     Mutant(P + "learning.crops", "no crop of the last row", "size - side + 1 for size, side", "size - side for size, side", of("learn_single", "crops_are_places_of_the_photograph_and_every_one_comes_up")),
     Mutant(P + "learning.single", "variances for deviations", "scale = variance.sqrt()", "scale = variance", of(LESSONS, "a_scene_is_its_mean_picture_and_how_far_it_moves_from_it")),
@@ -85,17 +79,17 @@ NONE_IS = of("expression", "a_contradiction_is_what_no_x_satisfies", "what_somet
 PRECEDENCE = of("expression", "precedence", "flattening_and_canonical_text")
 HOLDS = of("compose", "what_holds_of_an_expression")
 COMPOSITION = (
-    Mutant(P + "composing", "p(x) as often as there are experts", "1 / max(len(self.prior), 1)", "1.0", PRIOR),
-    Mutant(P + "composing", "concepts take p(x) away once alone", "(-self.strength, energy),\n        }", "(-1.0, energy),\n        }", PRIOR),
-    Mutant(P + "composing", "weights of sums are lost", "before + weight * w, energy", "before + w, energy", of("compose", "what_is_subtracted_pushes_away")),
-    Mutant(P + "composing", "not is any of all labels", "for other in labels_of(energy) if other != node.label]", "for other in labels_of(energy)]", of("compose", "not_is_any_of_the_other_labels")),
-    Mutant(P + "composing", "one combination a sample, at another strength", "terms[(name, None)] = -self.strength, energy", "terms[(name, None)] = -1.0, energy", of("compose", "one_combination_a_sample_is_what_each_is_alone")),
-    Mutant(P + "balancing", "mixtures are not balanced", "counted.offsets.tolist()", "(0 * counted.offsets).tolist()", of("compose", "mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior")),
-    Mutant(P + "expression", "minus binds less than plus", '"-": 3', '"-": 2', PRECEDENCE),
-    Mutant(P + "expression", "to divide is to multiply", "weight / number if sign.kind", "weight * number if sign.kind", PRECEDENCE),
-    Mutant(P + "expression", "twice not is not", "value = value.part if isinstance(value, Not) else Not(", "value = value if isinstance(value, Not) else Not(", PRECEDENCE),
-    Mutant(P + "expression", "what is subtracted is asked for", "for weight, part in node.terms if weight > 0]", "for weight, part in node.terms]", NONE_IS),
-    Mutant(P + "expression", "all of what either asks for", "isinstance(node, AnyOf) is holds", "isinstance(node, AnyOf) is not holds", NONE_IS),
+    Mutant(P + "composition.composing", "p(x) as often as there are experts", "1 / max(len(self.prior), 1)", "1.0", PRIOR),
+    Mutant(P + "composition.composing", "concepts take p(x) away once alone", "(-self.strength, energy),\n        }", "(-1.0, energy),\n        }", PRIOR),
+    Mutant(P + "composition.composing", "weights of sums are lost", "before + weight * w, energy", "before + w, energy", of("compose", "what_is_subtracted_pushes_away")),
+    Mutant(P + "composition.composing", "not is any of all labels", "for other in labels_of(energy) if other != node.label]", "for other in labels_of(energy)]", of("compose", "not_is_any_of_the_other_labels")),
+    Mutant(P + "composition.composing", "one combination a sample, at another strength", "terms[(name, None)] = -self.strength, energy", "terms[(name, None)] = -1.0, energy", of("compose", "one_combination_a_sample_is_what_each_is_alone")),
+    Mutant(P + "composition.balancing", "mixtures are not balanced", "counted.offsets.tolist()", "(0 * counted.offsets).tolist()", of("compose", "parts_that_do_not_overlap_are_balanced_by_how_deep_they_lie_beside_the_prior")),
+    Mutant(P + "composition.expression", "minus binds less than plus", '"-": 3', '"-": 2', PRECEDENCE),
+    Mutant(P + "composition.expression", "to divide is to multiply", "weight / number if sign.kind", "weight * number if sign.kind", PRECEDENCE),
+    Mutant(P + "composition.expression", "twice not is not", "value = value.part if isinstance(value, Not) else Not(", "value = value if isinstance(value, Not) else Not(", PRECEDENCE),
+    Mutant(P + "composition.expression", "what is subtracted is asked for", "for weight, part in node.terms if weight > 0]", "for weight, part in node.terms]", NONE_IS),
+    Mutant(P + "composition.expression", "all of what either asks for", "isinstance(node, AnyOf) is holds", "isinstance(node, AnyOf) is not holds", NONE_IS),
     Mutant(M + "attributes", "one of what was asked for is all", "torch.stack(parts).all(0) if parts", "torch.stack(parts).any(0) if parts", HOLDS),
     Mutant(M + "attributes", "not is as it stands", "return ~self.holds(node.part, labels, num, not untold)", "return self.holds(node.part, labels, num, not untold)", HOLDS),
 )  # fmt: skip
@@ -112,14 +106,14 @@ PIPELINE = (
     Mutant(P + "run_folder", "changed input files pass", "checkpoint.signature(Path(name)) != signature:", "checkpoint.signature(Path(name)) is None:", of("pipeline", "a_changed_input_file_is_noticed")),
     Mutant(P + "run_folder", "the old result is lost where the new one fails", "    if failed:\n", "    if not failed:\n", of("pipeline", "a_last_stage_that_fails_when_it_is_done_anew_leaves_its_old_result_whole")),
     Mutant(P + "run_folder", "the source of one's own stages decides nothing", "return name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()", "return (name,)", of("own_parts", "a_changed_source_makes_its_stages_anew_and_only_them")),
-    Mutant(P + "checkpoint", "damage of the same length passes", "signature(folder / name) == expected for", 'signature(folder / name)["size"] == expected["size"] for', of("checkpoint", "a_damaged_checkpoint_is_none[flip-tensors.safetensors]")),
-    Mutant(P + "checkpoint", "the old one goes before the new one is there", "folder.rename(old)", "shutil.rmtree(folder)", of("checkpoint", KEPT)),
+    Mutant(P + "checkpoint", "damage of the same length passes", "signature(folder / name) == expected for", 'signature(folder / name)["size"] == expected["size"] for', of("checkpoint", "a_damaged_checkpoint_is_none[flip-meta.json]")),
+    Mutant(P + "checkpoint", "the old one goes before the new one is there", "    _fill(new, write)\n    if folder", "    shutil.rmtree(folder, ignore_errors=True)\n    _fill(new, write)\n    if folder", of("checkpoint", KEPT)),
     Mutant(P + "checkpoint", "what lies beside is not looked for", 'for place in (folder, _beside(folder, "new"), _beside(folder, "old")):', "for place in (folder,):", of("checkpoint", KEPT)),
     Mutant(P + "pipeline", "first weights by chance", "torch.manual_seed(run._number([run.folder.name]))", "pass", of("pipeline", "an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one[0]")),
     Mutant(P + "stage", "stages see all values", "return {name: values[name] for name in names if name in values}", "return values", of("pipeline", "a_stage_is_handed_what_it_needs_and_takes_and_nothing_else")),
     Mutant(P + "stage", "the seed decides nothing", "json.dumps([self.seed, *key])", "json.dumps([*key])", of("pipeline", "streams_of_randomness_depend_on_seed_and_key_only")),
-    Mutant(P + "processes", "one of two processes runs alone", '"WORLD_SIZE" not in os.environ', '"WORLD_SIZE" in os.environ', of("pipeline", "a_launcher_that_starts_one_process_of_several_is_refused")),
-    Mutant(P + "progress", "an inner loop is no part of the outer", "(loop.done + inside) / loop.total", "loop.done / loop.total", of("progress", "a_loop_inside_of_another_is_a_part_of_it")),
+    Mutant(P + "learning.processes", "one of two processes runs alone", '"WORLD_SIZE" not in os.environ', '"WORLD_SIZE" in os.environ', of("pipeline", "a_launcher_that_starts_one_process_of_several_is_refused")),
+    Mutant(P + "progress", "an inner loop is no part of the outer", "(loop.done + inside) / loop.total", "(loop.done + 1) / loop.total", of("progress", "a_loop_inside_of_another_is_a_part_of_it")),
     Mutant(P + "progress", "the time that is left is what has passed", "* (1 - share) / share, 1)", ", 1)", of("progress", "a_line_every_ten_seconds_tells_how_much_time_is_left")),
 )  # fmt: skip
 
@@ -170,11 +164,11 @@ MODALITIES = (
     Mutant(VOXELS + "load", "shapes to judge by are like those learned from", 'return {"train": train, "validation": validation}', 'return {"train": np.concatenate([train, validation]), "validation": validation}', of("load_voxels", "no_shape_to_judge_by_is_nearly_one_that_was_learned_from")),
     Mutant(VOXELS + "hide", "always the lower half", "slice(middle, side) if end else slice(0, middle)", "slice(0, middle)", of("hide_voxels", "masks_hide_their_share"), ),
     Mutant(VOXELS + "modality", "the least likely voxels of a block", "descending=True, stable=True", "descending=False, stable=True", of("modality_voxels", "blocks_hold_as_many_voxels_as_was_measured_and_the_likeliest")),
-    Mutant(VOXELS + "modality", "means are cut at 0", "solids.likeliest(soft) if is_noisy(energy) else soft > 0", "soft > 0", of("modality_voxels", "samples_of_clean_energies_are_cut_at_0")),
+    Mutant(VOXELS + "modality", "means are cut at 0", "solids.likeliest(soft) if is_noisy(energy) else soft > 0", "soft > 0", of("judging", "samples_of_noisy_energies_are_near_to_means_and_become_the_likeliest_solids")),
     Mutant(VOXELS + "modality", "shapes upside down are as good", "x.flip(2), x)", "x.flip(4), x)", of("modality_voxels", "mirror_images_are_as_good")),
-    Mutant(VOXELS + "modality", "what is seen is decided anew", "torch.where(where, mean, y.float()), where))", "mean))", of("modality_voxels", "what_is_seen_exactly_stays")),
+    Mutant(VOXELS + "modality", "what is seen is decided anew", "torch.where(where, mean, y.float()), where))", "mean))", of("modality_voxels", "a_mean_is_decided_on_where_it_is_not_known")),
     Mutant(P + "report.report", "text is not escaped", "autoescape=True", "autoescape=False", of("report", "everything_is_escaped_and_closed")),
-    Mutant(P + "report.curves", "labels of curves are not escaped", "return escape(", "return str(", of("report", "everything_is_escaped_and_closed")),
+    Mutant(P + "report.curves", "labels of curves are not escaped", "return escape(", "return str(", of("curves", "labels_of_curves_are_escaped")),
     Mutant(P + "report.report", "the worst in bold", '(max if best == "max" else min)', '(min if best == "max" else max)', of("report", "a_table_sets_the_best_in_bold_and_numbers_alike")),
     Mutant(P + "examples", "unlabelled x have the first label", "(labels >= 0).nonzero()", "(labels >= -1).nonzero()", of("examples", "only_what_is_labelled_is_known")),
     Mutant(P + "examples", "levels are cut, not rounded", "* 127.5).round().to(torch.uint8)", "* 127.5).to(torch.uint8)", of("examples", "levels_come_back_to_half_a_level")),

@@ -13,7 +13,7 @@ from torch import Tensor
 from data import images
 from energies.observation import Observation
 from pipelines.examples import Examples
-from pipelines.lessons import Observe, Task, hides, sees
+from pipelines.learning.lessons import Observe, Task, hides, sees
 from pipelines.measures import baselines, composition, judge
 from pipelines.measures.attributes import Attributes
 from pipelines.measures.synthesis import Comparison, OfPictures

@@ -4,7 +4,7 @@ from energies import Chain, Schedule
 from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.learning.recipe import Recipe, Recipes
 from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
-from pipelines.training import Optimizer
+from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)

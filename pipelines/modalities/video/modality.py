@@ -15,7 +15,7 @@ from data.errors import InputError
 from energies import Hidden, Noisy
 from energies.observation import Observation
 from pipelines.examples import Examples
-from pipelines.lessons import Task
+from pipelines.learning.lessons import Task
 from pipelines.measures import baselines
 from pipelines.measures.synthesis import Comparison, OfClips
 from pipelines.modalities import views

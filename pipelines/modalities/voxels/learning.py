@@ -4,7 +4,7 @@ from energies import Schedule
 from energies.objectives import Denoising, EnergyMatching, Joint, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.learning.recipe import JointRecipe, Recipe, Recipes
 from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
-from pipelines.training import Optimizer
+from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((16, 96, 128, 192), (0, 1, 2, 1))
 ADAM = Optimizer("adam", 30, 1.0, 0.99, 50)

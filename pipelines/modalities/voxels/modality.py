@@ -18,7 +18,7 @@ from data.frames import from_uint8
 from energies import Average, Energy, Hidden, Noisy, Observation
 from energies.family import is_noisy
 from pipelines.examples import Examples
-from pipelines.lessons import Task, hides, sees
+from pipelines.learning.lessons import Task, hides, sees
 from pipelines.measures import baselines, composition, solids
 from pipelines.measures.attributes import Attributes
 from pipelines.measures.synthesis import Comparison, OfShapes

@@ -1,0 +1,1 @@
+"""From an expression and experts to one energy."""

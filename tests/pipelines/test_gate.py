@@ -1,0 +1,119 @@
+"""What a gate lets pass, whose chains a mean is of, and what remasking keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import seeded
+from tiny import data_of, encoder, filled, known, run_in, single
+from torch import Tensor
+
+from data.errors import InputError
+from energies import (
+    AmortisedPosterior,
+    Chain,
+    ClipReference,
+    ConditionalEnergy,
+    Context,
+    DataReference,
+    Hidden,
+    Noisy,
+    Schedule,
+    Stepwise,
+)
+from energies.diagnostics import Monitor
+from energies.matching import MomentMatching
+from energies.observation import Measurement, Observation
+from pipelines.sampling.chains import sample_chains
+from pipelines.sampling.gate import Gate
+from pipelines.sampling.masked import KEPT, remasked
+from pipelines.sampling.posterior import Sampling, Seen, expected, posterior_schedule
+from pipelines.stages.recover import Recover
+
+FEW = Schedule(3, 6.0, 0.2, 1, 0.4)
+CLIP = (3, 6, 12, 12)
+
+
+def told(estimate: Tensor, hidden: Tensor) -> Context:
+    scale = torch.full((1, 1, *CLIP[1:]), 0.1)
+    return Context(estimate, scale, hidden, torch.zeros(1, 0, *CLIP))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_of_the_context_as_much_is_kept_as_its_shrinkage_says(share: float, tmp_path: Any) -> None:
+    """An energy that has learned nothing expects what its context says: what is left is the share of that."""
+    data = single("video", CLIP)
+    truth = 0.5 * data.x()
+    hidden, held_out = (torch.rand(1, 1, *CLIP[1:], generator=seeded(k)) < 0.3 for k in (4, 5))
+    held_out &= ~hidden
+    first, second = (
+        torch.where(hidden, truth + 0.1 * torch.randn(1, *CLIP, generator=seeded(k)), truth) for k in (6, 7)
+    )
+    context, judged = told(second, hidden), told(truth, hidden | held_out)
+    values = {
+        "data": data, "measured": torch.where(hidden, 0.0, truth), "observation": Hidden(hidden), "generator": FEW,
+        "energy": ConditionalEnergy(ClipReference.of(context), 3, (4,), (1,)).eval(),
+        "gate": Gate(first, context, judged, held_out, truth, share, "vote"),
+    }  # fmt: skip
+    stage = Recover(chains=2)
+    given = stage(known(stage, values), run_in(tmp_path))
+    torch.testing.assert_close(given["recovered"], first + share * (second - first), atol=1e-5, rtol=0)
+
+
+def test_the_mean_of_each_x_is_over_its_own_chains(tmp_path: Any) -> None:
+    """Bright and dark pictures that are seen with little noise: of each about what is seen is expected."""
+    data = data_of("images")
+    y = torch.linspace(-0.8, 0.8, 4).view(-1, 1, 1, 1).expand(4, *data.shape).contiguous()
+    seen = Seen(Noisy(Hidden(torch.zeros(1, 1, 1, 1, dtype=torch.bool)), 0.05), y, 4, data.shape)
+    how = Sampling(FEW, mean=MomentMatching(levels=4, chains=3))
+    found = expected(encoder(data), seen, how, run_in(tmp_path)).mean
+    assert (found.mean((1, 2, 3)) - y.mean((1, 2, 3))).abs().max() < 0.15
+
+
+def test_a_conditioned_energy_is_sampled_with_steps_at_every_level() -> None:
+    """Without steps what is not seen would not follow what is."""
+    none, some = Schedule(9, 5.0, 0.1, 0), Schedule(9, 5.0, 0.1, 3, down_to=1.0)
+    for generator, steps in ((none, 8), (some, 3), (Stepwise(high=7.0, low=0.2), 8)):
+        found = posterior_schedule(generator)
+        assert isinstance(found, Schedule) and found.steps == steps and found.down_to == 0
+        assert (found.high, found.low) == (generator.high, generator.low)
+    assert posterior_schedule(Chain(5)) == Chain(5)
+
+
+def test_chains_that_diverge_are_told(tmp_path: Any) -> None:
+    def draw(chains: list[int], streams: list[torch.Generator], monitor: Monitor) -> Tensor:
+        return torch.tensor([[float("inf") if chain == 2 else 0.0] for chain in chains])
+
+    with pytest.raises(InputError, match=r"the chains diverged \(some\): choose a smaller step_size"):
+        sample_chains(run_in(tmp_path), 4, 1, "some", Monitor(), draw)
+
+
+class Watched(ConditionalEnergy):
+    """Keeps the masks that it is told of."""
+
+    def posterior(self, observation: Observation, y: Measurement) -> AmortisedPosterior:
+        assert isinstance(observation, Hidden)
+        self.masks = [*getattr(self, "masks", []), observation.mask]
+        given = super().posterior(observation, y)
+        assert isinstance(given, AmortisedPosterior)
+        return given
+
+
+def test_remasking_keeps_the_share_that_it_says(tmp_path: Any) -> None:
+    data = data_of("voxels")
+    reference = DataReference(data.shape, len(data.train), 5, 0.5, True)
+    reference.fit(data.x())
+    energy = filled(Watched(reference, 1, (4,), (1,), (2, 2, 2)))
+    soft, mask = data.x("validation"), torch.ones(6, 1, 8, 8, 8, dtype=torch.bool)
+    mask[:, :, :2] = False
+    found = remasked(energy, soft, 2, run_in(tmp_path), mask)
+    assert torch.equal(found[~mask], soft[~mask]) and len(energy.masks) == 2
+    for hides in energy.masks:
+        assert not hides[~mask].any() and len(hides.unique(dim=0)) == 6, "of each its own"
+        share = float(hides[mask].float().mean())
+        assert share == pytest.approx(1 - KEPT, abs=5 * (KEPT * (1 - KEPT) / int(mask.sum())) ** 0.5)
+    assert not torch.equal(*energy.masks)
+    few = remasked(energy, soft[:2], 2, run_in(tmp_path), mask[:2])
+    torch.testing.assert_close(few, found[:2], atol=1e-4, rtol=0)  # whatever the company
