@@ -10,9 +10,9 @@ from data import images, video
 
 
 def test_grey_is_the_luma_and_the_middle_is_cut_out(tmp_path):
-    levels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (12, 18, 3), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / "a.png")
-    middle = levels[:, 2:10].reshape(4, 2, 4, 2, 3).mean((1, 3)) / 127.5 - 1
+    middle = levels[:, 3:15].reshape(4, 3, 4, 3, 3).mean((1, 3)) / 127.5 - 1
     expected = torch.from_numpy(middle).float().permute(2, 0, 1)
     torch.testing.assert_close(images.read(tmp_path / "a.png", 4), expected, atol=1e-5, rtol=0)
     grey = torch.einsum("c,chw->hw", torch.tensor([0.299, 0.587, 0.114]), expected)

@@ -18,7 +18,7 @@ MUTANTS = (
     Mutant("data.meshes", "open where the grid ends", "field = np.pad(field, 1, constant_values=-1.0)", "field = np.pad(field, 1, mode='edge')", MESH),
     Mutant("data.meshes", "half a voxel off", "vertices.astype(np.float64) - 0.5", "vertices.astype(np.float64) - 1.0", of("meshes", "the_surface_passes_half_way_between_inside_and_outside")),
     Mutant("data.meshes", "open edges are not counted", "return int(counts.sum() - np.count_nonzero(", "return int(0 * np.count_nonzero(", of("meshes", "open_edges")),
-    Mutant("data.meshes", "smoothing shrinks", "for factor in (0.5, -0.53):", "for factor in (0.5, 0.0):", of("meshes", "smoothing_evens_steps_and_moves_no_vertex_far")),
+    Mutant("data.meshes", "smoothing shrinks", "for factor in (0.5, -0.53):", "for factor in (0.5, 0.0):", of("smoothing", "smoothing_keeps_the_volume")),
     Mutant("data.meshes", "cavities stay open", "return (free != free[0, 0, 0])[1:-1, 1:-1, 1:-1]", "return walls", of("meshes", "thin_parts_are_not_lost_and_cavities_are_filled")),
     Mutant("data.scenes", "what is excluded is made", "entry.items() <= scene.items()", "entry.items() == scene.items()", of("scenes", "what_is_excluded_is_not_made")),
     Mutant("data.scenes", "labels of places in another order", "torch.tensor([[-1.0, 0.0], [1.0, 0.0],", "torch.tensor([[1.0, 0.0], [-1.0, 0.0],", of("scenes", "places_are_those_of_the_labels")),
