@@ -1,1 +1,1 @@
-"""The stages that pipelines are made of, one package a modality; a pipeline's file names its own."""
+"""The stages, each once; modalities list those that suit them."""
