@@ -48,10 +48,12 @@ class Progress:
     Attributes:
         shown: when something was shown last, in seconds of `time.monotonic`.
         loops: those that go on, the outermost first.
+        log: writes a record of them.
     """
 
     shown: float = field(default_factory=lambda: time.monotonic())
     loops: list[Loop] = field(default_factory=list)
+    log: Log | None = None
 
     def over(self, iterable: Iterable[T], total: int | None, label: str, where: str, log: Log) -> Iterable[T]:
         """The iterable, with its progress shown.
@@ -75,11 +77,11 @@ class Progress:
     def _lines(self, iterable: Iterable[T], total: int | None, label: str, where: str, log: Log) -> Iterator[T]:
         loop = Loop(label, total, time.monotonic())
         self.loops.append(loop)
+        self.log = log
         try:
             for loop.done, item in enumerate(iterable):
                 now = time.monotonic()
                 if loop.done and now - self.shown >= EVERY:
-                    self.shown = now
                     self._tell(now, where, log)
                 yield item
         finally:
@@ -87,23 +89,30 @@ class Progress:
 
     def _tell(self, now: float, where: str, log: Log) -> None:
         """A line on standard error and one in the log: of all loops, the inner one a part of a piece of the outer."""
-        inner, share = self.loops[-1], done_of(self.loops)
-        seconds = None if share is None else round((now - self.loops[0].start) * (1 - share) / share, 1)
-        parts = [f"{loop.label}: {loop.done}{loop.of}" for loop in self.loops if loop.total != 1]
+        self.shown, loops = now, list(self.loops)
+        inner, share = loops[-1], done_of(loops)
+        seconds = round((now - loops[0].start) * (1 - share) / share, 1) if share else None
+        parts = [f"{loop.label}: {loop.done}{loop.of}" for loop in loops if loop.total != 1]
         _say(f"[{where}] {', '.join(parts)}{'' if seconds is None else f', {clock(seconds)} left'}")
         log(event="progress", label=inner.label, done=inner.done, total=inner.total, seconds_left=seconds)
 
     @contextmanager
     def alive(self, where: str) -> Iterator[None]:
-        """While it lasts, a line tells how long it has lasted wherever nothing else was shown for ten seconds."""
+        """While it lasts, a line tells of it wherever nothing else was shown for ten seconds: how far its loop is, also
+        during a long piece of it, or how long it has lasted."""
         over, start = threading.Event(), time.monotonic()
         self.shown = start
 
         def watch() -> None:
             while not over.wait(max(0.0, self.shown + EVERY - time.monotonic()) or EVERY):
-                if time.monotonic() - self.shown >= EVERY:
-                    self.shown = time.monotonic()
-                    _say(f"[{where}] {clock(time.monotonic() - start)} so far")
+                now = time.monotonic()
+                if now - self.shown < EVERY:
+                    continue
+                if any(loop.done for loop in list(self.loops)) and self.log is not None:
+                    self._tell(now, where, self.log)
+                else:
+                    self.shown = now
+                    _say(f"[{where}] {clock(now - start)} so far")
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

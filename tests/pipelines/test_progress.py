@@ -119,3 +119,14 @@ def test_silence_is_broken_while_a_stage_works(monkeypatch, capsys):
 )
 def test_times_are_told_as_people_read_them(seconds, words):
     assert clock(seconds) == words
+
+
+def test_a_loop_whose_pieces_are_long_is_told_and_not_only_how_long_it_lasts(monkeypatch, capsys):
+    """The line that tells of silence comes first, and must not silence that of the loop."""
+    monkeypatch.setattr(progress, "EVERY", 0.2)
+    watched, told = progress.Progress(), []
+    with watched.alive("03_learn"):
+        for _ in watched.over(range(5), 5, "learning", "03_learn", lambda **record: told.append(record)):
+            time.sleep(0.25)
+    lines = capsys.readouterr().err.splitlines()
+    assert told and any("learning: " in line and "left" in line for line in lines)
