@@ -106,8 +106,8 @@ class Recover:
             self._prior(values["data"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if "energy" not in values or "generator" not in values:
-            return Cost()
+        if not {"energy", "generator", "measured", "observation"} <= values.keys():
+            return Cost()  # what is seen is not known yet
         data: Examples = values["data"]
         energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
         chain, num, size = (

@@ -165,7 +165,7 @@ def test_it_composes(shape):
     torch.testing.assert_close((a + 0.5 * b)(x), a(x) + 0.5 * b(x))
 
 
-@pytest.mark.parametrize("settings", [((4, 4),), ((1, 4, 4), (4, 4), (1,)), ((1, 4, 4), (), ()), ((1, 2, 2, 2, 2),)])
+@pytest.mark.parametrize("settings", [((4,),), ((1, 4, 4), (4, 4), (1,)), ((1, 4, 4), (), ()), ((1, 2, 2, 2, 2),)])
 def test_impossible_networks_are_refused(settings):
     with pytest.raises(ValueError, match="widths as depths"):
         EncoderEnergy(*settings)

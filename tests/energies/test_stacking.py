@@ -150,7 +150,7 @@ def test_held_out_masks_never_touch_hidden_pixels(hidden):
 
 @pytest.mark.parametrize("value", [False, True])
 def test_there_must_be_something_to_hold_out(value):
-    with pytest.raises(ValueError, match="enough to learn from"):
+    with pytest.raises(ValueError, match="too much is hidden"):
         stacking.held_out_masks(torch.full((4, 8, 8), value), 2, seeded(0))
 
 
