@@ -35,6 +35,10 @@ class Noisy(Observation):
             raise ValueError("noise is added to one exact operator; in a stack, each part has its own")
 
     @property
+    def noiseless(self) -> Observation:
+        return self.operator
+
+    @property
     def exact(self) -> bool:
         return False
 

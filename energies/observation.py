@@ -44,6 +44,11 @@ class Observation(ABC):
         """Whether `project` and `tangent` hold x to some of the measurement: to what is exact of it."""
         return self.exact
 
+    @property
+    def noiseless(self) -> Observation:
+        """The operator A alone, without the noise on its measurements."""
+        return self
+
     def solve(self, r: Measurement, ridge: float = 0.0, scale: Tensor | None = None) -> Measurement:
         """(ridge + A S^2 A^T)^-1 r, of the shape of r; with ridge 0 the pseudo-inverse, least squares of least norm.
 

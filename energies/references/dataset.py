@@ -171,7 +171,7 @@ def _nearest(pictures: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:
 
 def _plain(observation: Observation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     """x as the measurement alone has it: block means interpolated, a grey picture grey, others as they are."""
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     if isinstance(inner, Average):
         return F.interpolate(y, shape[1:], mode=LINEAR[len(shape) - 1])
     return y.expand(-1, *shape)

@@ -24,7 +24,7 @@ MOST_MEMORY = 12  # GiB that the references of the folds may take
 DETAILS = ("pixels", "voxels", "average")
 """Tasks that what is seen nearby serves for."""
 KINDS = {
-    "pixels": "hidden", "voxels": "hidden", "box": "hidden", "half": "hidden", "frames": "hidden", "every": "hidden",
+    "pixels": "hidden", "voxels": "hidden", "box": "hidden", "half": "hidden", "frames": "hidden",
     "average": "average", "grey": "grey", "blur": "blur", "noise": "noise",
 }  # fmt: skip
 """What references call the measurements of tasks."""

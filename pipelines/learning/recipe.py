@@ -10,7 +10,7 @@ from data.errors import InputError
 from energies.generators import Chain, Generator
 from energies.objectives import Joint
 from energies.schedule import Schedule
-from pipelines.learning.settings import NAMES, RATES, Amortised, Network, Objective, Weights, check_objective, given
+from pipelines.learning.settings import RATES, Amortised, Network, Objective, Weights, check_objective, given, typed
 from pipelines.learning.training import Optimizer, Training
 
 Way = Literal["data", "single", "damaged"]
@@ -119,8 +119,8 @@ def planned(
     if not fitting:
         if energy is None or not recipes:
             raise InputError(f"learn: no energy is learned of {source}; set learn.pretrained")
-        names = " or ".join(dict.fromkeys(NAMES[type(recipe.energy)] for recipe in recipes))
-        raise InputError(f"learn.energy={NAMES[type(energy)]}: {source} is learned by {names}")
+        names = " or ".join(dict.fromkeys(typed(type(recipe.energy)) for recipe in recipes))
+        raise InputError(f"learn.energy={typed(type(energy))}: {source} is learned by {names}")
     same = [recipe for recipe in fitting if objective is None or type(recipe.objective) is type(objective)]
     recipe = (same or fitting)[0]
     try:

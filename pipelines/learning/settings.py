@@ -8,6 +8,7 @@ from typing import Any, Literal
 from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
 from pipelines.learning.training import Optimizer
 from pipelines.settings import check_network
+from pipelines.trees import snake
 
 Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising
 
@@ -97,12 +98,10 @@ SUITS: dict[type, tuple[type, ...]] = {
 }
 """Objectives that an energy may be learned by."""
 
-NAMES: dict[type, str] = {
-    Encoder: "encoder", Amortised: "amortised", Residual: "residual", ConvNet: "conv_net",
-    ScoreMatching: "score_matching", RecoveryLikelihood: "recovery_likelihood", EnergyMatching: "energy_matching",
-    MaximumLikelihood: "maximum_likelihood", Denoising: "denoising",
-}  # fmt: skip
-"""As they are typed."""
+
+def typed(kind: type) -> str:
+    """The name of an energy or an objective, as a person types it."""
+    return snake(kind.__name__)
 
 
 @dataclass(frozen=True)
@@ -148,9 +147,9 @@ def check_objective(energy: Network, objective: Objective) -> None:
     """ValueError unless the energy may be learned by the objective."""
     allowed = SUITS[type(energy)]
     if not isinstance(objective, allowed):
-        names = " or ".join(NAMES[kind] for kind in allowed)
+        names = " or ".join(typed(kind) for kind in allowed)
         raise ValueError(
-            f"objective must be {names} for the energy {NAMES[type(energy)]}, got {NAMES[type(objective)]}"
+            f"objective must be {names} for the energy {typed(type(energy))}, got {typed(type(objective))}"
         )
 
 

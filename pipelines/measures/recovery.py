@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Hidden, Noisy, Observation
+from energies import Hidden, Observation
 from pipelines.measures import tables
 from pipelines.measures.baselines import name_of
 from pipelines.modalities.base import Modality
@@ -202,7 +202,7 @@ def _best_on_held_out(
 
 def _hidden_share(observation: Observation) -> float | None:
     """Share of the elements that are hidden; None where it is not elements that are."""
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     return round(float(inner.mask.float().mean()), 4) if isinstance(inner, Hidden) else None
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Energy
+from energies import Energy, Hidden
 from energies.observation import Observation
 from pipelines.examples import Examples
 
@@ -84,9 +84,12 @@ class Modality(ABC):
     def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
         """How good x [n, *shape] is where bool [n, 1, *size]; holds `score_name`."""
 
-    @abstractmethod
     def scored(self, observation: Observation, x: Tensor) -> Tensor:
-        """Elements, bool [n, 1, *size], that a recovery of x is scored on: hidden ones, or all where none is seen."""
+        """Elements, bool [n, 1, *size], that a recovery of x is scored on: those that are hidden, or all where none is
+        seen as it is."""
+        if isinstance(observation, Hidden):
+            return observation.mask.expand_as(x[:, :1])
+        return torch.ones_like(x[:, :1], dtype=torch.bool)
 
     @abstractmethod
     def baselines(

@@ -141,7 +141,7 @@ def noisy(axes: int) -> dict[str, Callable[[torch.Generator], Observation]]:
 def seen(observation: Observation, y: Tensor) -> Tensor:
     """What is seen, at the size of x, to be shown: [n, 3, *size]; hidden elements are in a colour of their own."""
     y = y.clamp(-1, 1).expand(-1, 3, *y.shape[2:])
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     if isinstance(inner, Hidden):
         colour = torch.tensor(HIDDEN, dtype=y.dtype).view(3, *[1] * (y.ndim - 2)) / 127.5 - 1
         return torch.where(inner.mask, colour, y)

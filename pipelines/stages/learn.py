@@ -19,7 +19,6 @@ from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
 from pipelines.learning.settings import (
-    NAMES,
     Amortised,
     ConvNet,
     Encoder,
@@ -28,6 +27,7 @@ from pipelines.learning.settings import (
     Residual,
     Weights,
     check_objective,
+    typed,
 )
 from pipelines.learning.single import is_scene, of_size, pretrained_single
 from pipelines.modalities import modality_of
@@ -213,7 +213,7 @@ class Learn:
             "conditional": bool(self.conditional) and way != "data",
         }
         for name in (name for name, is_unknown in unknown.items() if is_unknown):
-            raise InputError(f"learn.{name} does not serve the energy {NAMES[type(recipe.energy)]} of {source}")
+            raise InputError(f"learn.{name} does not serve the energy {typed(type(recipe.energy))} of {source}")
         if way != "data":
             check_no_reference(self.energy, source)
 

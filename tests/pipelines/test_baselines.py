@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from energies import Average, Blur, Grey, Hidden, Noisy, Observation
 from pipelines.measures import baselines
 from pipelines.measures.solids import likeliest, overlap
+from pipelines.modalities import modality_of
 
 
 def smooth(num: int, *shape: int, seed: int = 0) -> Tensor:
@@ -54,7 +55,7 @@ def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_lea
         if observation.holds:
             torch.testing.assert_close(observation.observe(estimate), y, atol=1e-4, rtol=0, msg=method)
     torch.testing.assert_close(found["nearest_training"], x, atol=1e-5, rtol=0)
-    where = baselines.hidden_of(observation, x)
+    where = modality_of("images").scored(observation, x)
     assert baselines.score(found["nearest_training"], x, where)["psnr"] > 60
     if name == "noise":
         plain = baselines.score(found["as_it_is"], x, where)["psnr"]

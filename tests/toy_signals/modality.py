@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energies import Average, Hidden, Noisy
+from energies import Average, Hidden
 from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
@@ -69,7 +69,7 @@ class Signals(Modality):
 
     def seen(self, observation: Observation, y: Tensor) -> Tensor:
         """Means over their blocks; what is hidden is at the bottom."""
-        inner = observation.operator if isinstance(observation, Noisy) else observation
+        inner = observation.noiseless
         if isinstance(inner, Average):
             return inner.repeat(y)
         return torch.where(inner.mask, -1.0, y) if isinstance(inner, Hidden) else y
@@ -98,7 +98,7 @@ def power(x: Tensor) -> Tensor:
 
 def lines(observation: Observation, y: Tensor) -> Tensor:
     """Straight lines from one sample that is seen to the next, or from one middle of a block to the next, [n, 1, T]."""
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     if isinstance(inner, Average):
         size = y.shape[2] * inner.factor[0]
         return observation.project(torch.nn.functional.interpolate(y, size, mode="linear"), y)

@@ -29,19 +29,12 @@ def name_of(observation: Observation) -> str:
     return "noise" if whole else f"noisy {name_of(inner)}"
 
 
-def hidden_of(observation: Observation, x: Tensor) -> Tensor:
-    """Elements [B, 1, *size] that are scored: those that are hidden, or all where none is seen as it is."""
-    if isinstance(observation, Hidden):
-        return observation.mask.expand_as(x[:, :1])
-    return torch.ones_like(x[:, :1], dtype=torch.bool)
-
-
 Methods = dict[str, Callable[[], Tensor]]
 
 
 def baselines(train: Tensor, observation: Observation, y: Tensor) -> Methods:
     """What needs no learning, by name: computed when called, [B, C, *size] each, with what is seen exactly put back."""
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     found: Methods = {
         "nearest_training": lambda: train[_distances(train, inner, y).argmin(1)],
         "mean": lambda: train.mean(0).expand(len(y), *train.shape[1:]),
@@ -52,7 +45,7 @@ def baselines(train: Tensor, observation: Observation, y: Tensor) -> Methods:
 
 def alone(observation: Observation, y: Tensor) -> Methods:
     """The same of x [B, C, *size] where there are no others to look at."""
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     mean = torch.full_like(inner.adjoint(y)[:1], float(y.mean()))
     return _held(_classical(observation, y, mean, float(y.var())), observation, y)
 
@@ -78,7 +71,7 @@ def _held(found: Methods, observation: Observation, y: Tensor) -> Methods:
 def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: float) -> Methods:
     """From y alone, and of what is noisy or blurred from the mean x [1, C, *size] and the variance of an element."""
     noise = observation.noise if isinstance(observation, Noisy) else 0.0
-    inner = observation.operator if isinstance(observation, Noisy) else observation
+    inner = observation.noiseless
     restores = bool(noise) or isinstance(inner, Blur)
     whole = isinstance(inner, Blur) or (isinstance(inner, Hidden) and not bool(inner.mask.any()))
     found: Methods = {}

@@ -43,9 +43,6 @@ class Images(Modality):
         """psnr in dB, mae of 0 to 255, and ssim."""
         return baselines.score(x, truth, where)
 
-    def scored(self, observation: Observation, x: Tensor) -> Tensor:
-        return baselines.hidden_of(observation, x)
-
     def baselines(
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
     ) -> Mapping[str, Callable[[], Tensor]]:

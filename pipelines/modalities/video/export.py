@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data import images, video
 from data.frames import from_uint8
-from energies import Hidden, Noisy
+from energies import Hidden
 from pipelines.measures import metrics
 from pipelines.modalities.video.modality import MODALITY
 from pipelines.report import Report, pictures, products
@@ -80,7 +80,7 @@ class Export:
     def _telling(self, values: dict[str, Any]) -> list[int]:
         """Frames of which something is hidden, spread evenly."""
         observation, num = values["observation"], values["targets"].shape[2]
-        inner = observation.operator if isinstance(observation, Noisy) else observation
+        inner = observation.noiseless
         hidden = torch.ones(num, dtype=torch.bool)
         if isinstance(inner, Hidden) and bool(inner.mask.any()):
             hidden = inner.mask[0, 0].flatten(1).any(1)

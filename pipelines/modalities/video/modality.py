@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data import video
 from data.errors import InputError
-from energies import Hidden, Noisy
+from energies import Hidden
 from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
@@ -49,9 +49,6 @@ class Video(Modality):
         """psnr in dB, mae of 0 to 255, and ssim of the frames."""
         return baselines.score(x, truth, where)
 
-    def scored(self, observation: Observation, x: Tensor) -> Tensor:
-        return baselines.hidden_of(observation, x)
-
     def baselines(
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
     ) -> Mapping[str, Callable[[], Tensor]]:
@@ -59,7 +56,7 @@ class Video(Modality):
         which total variation draws the held-out pixels that it is tuned on."""
         if not data.single:
             return baselines.baselines(data.x("train", slice(MOST)), observation, y)
-        inner = observation.operator if isinstance(observation, Noisy) else observation
+        inner = observation.noiseless
         if not (isinstance(inner, Hidden) and bool(inner.mask.any())):
             return baselines.alone(observation, y)
         names: tuple[baselines.Baseline, ...] = get_args(baselines.Baseline)

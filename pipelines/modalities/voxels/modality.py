@@ -15,7 +15,7 @@ from torch import Tensor
 from data import rendering, voxels
 from data.errors import InputError
 from data.frames import from_uint8
-from energies import Average, Energy, Hidden, Noisy, Observation
+from energies import Average, Energy, Hidden, Observation
 from energies.family import is_noisy
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Task, hides, sees
@@ -111,19 +111,13 @@ class Voxels(Modality):
         """Mean intersection over union, and share of wrong voxels."""
         return solids.score(x > 0, truth > 0, where)
 
-    def scored(self, observation: Observation, x: Tensor) -> Tensor:
-        """Voxels that are to be found: what is hidden, or all where what is seen is noisy, or means."""
-        if isinstance(observation, Hidden):
-            return observation.mask.expand_as(x[:, :1])
-        return torch.ones_like(x[:, :1], dtype=torch.bool)
-
     def baselines(
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
     ) -> Mapping[str, Callable[[], Tensor]]:
         """Of block means: repeated, interpolated, the nearest shapes. Of what is hidden: the mean shape (of its class,
         where it is known), the nearest one, a blur of what is visible."""
         y = y.float()
-        operator = observation.operator if isinstance(observation, Noisy) else observation
+        operator = observation.noiseless
         if isinstance(operator, Average):
             fields = baselines.refinements(data.x(), y)
         elif isinstance(operator, Hidden):
@@ -210,7 +204,7 @@ class Voxels(Modality):
 
     def seen(self, observation: Observation, y: Tensor) -> Tensor:
         """What is seen as solid; blocks that are a fifth full, or more."""
-        operator = observation.operator if isinstance(observation, Noisy) else observation
+        operator = observation.noiseless
         if isinstance(operator, Average):
             return _signs(operator.repeat(y.float()) > FULL)
         if isinstance(operator, Hidden):
