@@ -2,7 +2,7 @@
 
 Everything is written beside its place, flushed to the disk, and then renamed, so an interruption or
 a full disk leaves what was there before. A manifest holds the size and SHA-256 of every file, so
-damage is noticed before it is read.
+damage is noticed before it is read. Of a loop two checkpoints are kept: the last, and the one before it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
@@ -29,10 +30,11 @@ from energies.saving import describe, restore
 
 FORMAT = 2  # of values.json
 MANIFEST = "manifest.json"
+_LEFTOVER = re.compile(r"\.(.+)\.(new|old|link|\d+\.part)")  # how what is being written is called
 
 
 def save(folder: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Save a checkpoint; an older one is removed only after the new one is whole.
+    """Save a checkpoint; the last one becomes the one before it, in FOLDER_before.
 
     Args:
         folder: where it goes.
@@ -40,33 +42,64 @@ def save(folder: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
         meta: JSON-able data; tuples come back as lists.
 
     Raises:
-        OSError: it cannot be written; an older checkpoint is left as it was.
+        OSError: it cannot be written; the older checkpoints are left as they were.
     """
     folder = Path(folder)
-    new, old = _beside(folder, "new"), _beside(folder, "old")
+    new = _beside(folder, "new")
 
     def write(target: Path) -> None:
         write_file(target / "tensors.safetensors", _pack(tensors))
         write_file(target / "meta.json", json.dumps(meta).encode())
 
-    _fill(new, write)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
+    fill(new, write)
+    _take_place(new, folder)
+
+
+def _take_place(new: Path, folder: Path) -> None:
+    """A whole new checkpoint becomes the last one. Wherever this is cut short, two whole ones stay."""
+    before = _before(folder)
+    if _has_sizes(folder):  # a damaged one is no reason to lose the one before it
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
     sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The tensors (on the CPU) and meta of the last whole checkpoint, or None without one."""
+    """The tensors (on the CPU) and meta of the last whole checkpoint, or None without one.
+
+    A warning tells of damaged ones, and what is used in their place.
+    """
     folder = Path(folder)
-    # Between the two renames of `save` none is in its place, but both others are whole.
-    for place in (folder, _beside(folder, "new"), _beside(folder, "old")):
-        if verify(place):
-            tensors = tensors_from_bytes((place / "tensors.safetensors").read_bytes())
-            return tensors, json.loads((place / "meta.json").read_bytes())
-    return None
+    places = (_beside(folder, "new"), folder, _before(folder))  # a whole new one was about to take its place
+    whole = next(filter(verify, places), None)
+    damaged = [place for place in places[1 : places.index(whole) if whole else None] if place.exists()]
+    if damaged:
+        used = f"{whole.name} is used" if whole else "there is no other, so this begins anew"
+        warn(f"the checkpoint {' and '.join(map(str, damaged))} is damaged; {used}", stacklevel=2)
+    if whole is None:
+        return None
+    tensors = tensors_from_bytes((whole / "tensors.safetensors").read_bytes())
+    return tensors, json.loads((whole / "meta.json").read_bytes())
+
+
+def tidy(paths: Iterable[Path]) -> None:
+    """Clear, of these paths, what killed commands left: files and folders that were being written, and are not whole.
+
+    A checkpoint that was whole, but not in its place yet, takes it.
+    """
+    for path in paths:
+        match = _LEFTOVER.fullmatch(path.name)
+        if not match or not path.exists():
+            continue
+        if path.is_dir() and match[1] == "checkpoint" and verify(path):
+            _take_place(path, path.with_name(match[1]))
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def save_values(folder: Path, values: dict[str, Any]) -> None:
@@ -97,7 +130,7 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
             with _told_as_input(f"{name} cannot be stored"):
                 energy.save_pretrained(target / name)
 
-    _fill(new, write)
+    fill(new, write)
     for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
         if (folder / path.name).is_dir():
             shutil.rmtree(folder / path.name)
@@ -168,10 +201,19 @@ def _seal(folder: Path) -> None:
 
 def verify(folder: Path) -> bool:
     """Whether a folder holds a manifest and every file in it as it was written."""
+    return _holds(folder, lambda path, expected: signature(path) == expected)
+
+
+def _has_sizes(folder: Path) -> bool:
+    """Likewise, but only by the sizes of the files."""
+    return _holds(folder, lambda path, expected: path.stat().st_size == expected["size"])
+
+
+def _holds(folder: Path, is_as: Callable[[Path, Any], bool]) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        return len(manifest) > 0 and all(signature(folder / name) == expected for name, expected in manifest.items())
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError):
+        return len(manifest) > 0 and all(is_as(folder / name, expected) for name, expected in manifest.items())
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, AttributeError, KeyError):
         return False
 
 
@@ -188,16 +230,17 @@ def _beside(path: Path, what: str) -> Path:
     return path.with_name(f".{path.name}.{what}")
 
 
-def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+def _before(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}_before")
+
+
+def fill(folder: Path, write: Callable[[Path], None]) -> None:
     """Make a new folder, write into it and seal it; where that fails, none is left."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
         write(folder)
         _seal(folder)
-    except SafetensorError as error:  # how safetensors, inside save_pretrained, tells of a full disk
-        shutil.rmtree(folder, ignore_errors=True)
-        raise OSError(str(error)) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -51,8 +51,8 @@ def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrai
 
 
 def weights_of(folder: str | None) -> tuple[str, ...]:
-    """The file that an energy's weights are in, of a run's folder or the energy's."""
-    return (str(inner(Path(folder)) / WEIGHTS),) if folder else ()
+    """What an energy is read from, of a run's folder or the energy's: all that is in its own folder."""
+    return (str(inner(Path(folder))),) if folder else ()
 
 
 def inner(folder: Path) -> Path:
@@ -60,14 +60,21 @@ def inner(folder: Path) -> Path:
     return folder / "energy" if (folder / "energy").is_dir() else folder
 
 
-def save_energy(energy: Any, root: Path, name: str = "energy") -> None:
-    """root/name, replaced as a whole. Weights that a stage's folder in root holds already take no further room."""
-    fresh = root / f".{name}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    energy.save_pretrained(fresh)
-    _link(fresh / WEIGHTS, root.rglob(WEIGHTS))
-    shutil.rmtree(root / name, ignore_errors=True)
-    fresh.rename(root / name)
+def save_energy(energy: Energy, root: Path, name: str = "energy") -> None:
+    """root/name, replaced as a whole or not at all. Weights that a stage's folder in root holds already take no further
+    room. OSError: it cannot be written; an older one is left as it was."""
+    fresh, old = root / f".{name}.new", root / f".{name}.old"
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        energy.save_pretrained(fresh)
+        _link(fresh / WEIGHTS, root.rglob(WEIGHTS))
+        if (root / name).exists():
+            shutil.rmtree(old, ignore_errors=True)
+            (root / name).rename(old)
+        fresh.rename(root / name)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _link(path: Path, others: Iterable[Path]) -> None:

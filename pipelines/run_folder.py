@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from pipelines import checkpoint, config, trees
+from pipelines import checkpoint, config, inputs, trees
 from pipelines.config import Config, ConfigError
 
 CONFIG, LOG, LOCK, BEGUN = "config.yaml", "log.jsonl", ".lock", "begun.json"
@@ -50,6 +50,8 @@ def claim(root: Path, wanted: Config) -> IO[bytes]:
             raise ConfigError(f"out: another command is running in {root}; wait, or choose another folder") from None
         text = config.dump(wanted)
         if _is_run(root):
+            stages = [path for path in root.iterdir() if _STAGE.match(path.name)]
+            checkpoint.tidy([*root.glob(".*"), *(path for folder in stages for path in folder.rglob(".*"))])
             settle(root)
             _make_way(root, text)
         checkpoint.write_file(root / CONFIG, text.encode())
@@ -66,20 +68,17 @@ def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
         folder: the stage's folder.
         key: of everything that decides the result (`stage_key`); what another key left in the
             folder is removed; a finished result, only after it is done anew (`settle`).
-        files: the input files of the stage; those of a stage that began must not have changed
-            since.
+        files: the input files and folders of the stage; those of a stage that began must not have changed since.
     """
     begun = _begun(folder)
     if begun is None or begun["key"] != key:
         _remove(folder)
         folder.mkdir()
-        inputs = {name: checkpoint.signature(Path(name)) for name in files if Path(name).is_file()}
-        content = json.dumps({"key": key, "inputs": inputs}, indent=1)
+        content = json.dumps({"key": key} | inputs.record(files, folder.parent), indent=1)
         checkpoint.write_file(folder / BEGUN, content.encode())
         return False
-    for name, signature in begun["inputs"].items():
-        if Path(name).is_file() and checkpoint.signature(Path(name)) != signature:
-            raise ConfigError(f"{name} has changed since the run in {folder.parent} read it; {_WAYS_OUT}")
+    if found := inputs.changed(begun, folder.parent):
+        raise ConfigError(f"{found} since the run in {folder.parent} read it; {_WAYS_OUT}")
     return checkpoint.verify(folder)
 
 
@@ -128,8 +127,9 @@ def _make_way(root: Path, text: str) -> None:
     old_tree = trees.parse((root / CONFIG).read_bytes(), CONFIG)
     new_tree = trees.parse(text, CONFIG)
     # A stage that learns in parts keeps their checkpoints a folder deeper.
-    patterns = f"*_*/{checkpoint.MANIFEST}", "*_*/*checkpoint*", "*_*/*/*checkpoint*"
-    done = [root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)]
+    patterns = f"*/{checkpoint.MANIFEST}", "*/*checkpoint*", "*/*/*checkpoint*"
+    found = {root / path.relative_to(root).parts[0] for pattern in patterns for path in root.glob(pattern)}
+    done = [path for path in found if _STAGE.match(path.name)]  # a folder of the person's own is none
     num_done = max(map(_number, done), default=0)
     if _settings(old_tree) == _settings(new_tree):
         return
@@ -143,8 +143,8 @@ def _make_way(root: Path, text: str) -> None:
             raise ConfigError(
                 f"{root} holds a run {_with(address, old)}, and this one is {_with(address, new)}; {_WAYS_OUT}"
             )
-    for folder in {path.parent for path in root.glob(f"*_*/{BEGUN}")}:
-        if _number(folder) > num_done:
+    for folder in {path.parent for path in root.glob(f"*/{BEGUN}")}:
+        if _STAGE.match(folder.name) and _number(folder) > num_done:
             _remove(folder)
 
 

@@ -78,7 +78,5 @@ def check_labels(node: expression.Node, labels: dict[str, list[str]], experts: d
 
 
 def weight_files(source: str) -> tuple[str, ...]:
-    """The files that an expert is read from."""
-    if source.startswith(SCORE):
-        return ()
-    return tuple(sorted(str(file) for file in inner(Path(source)).rglob("*") if file.is_file()))
+    """The folder that an expert is read from."""
+    return () if source.startswith(SCORE) else (str(inner(Path(source))),)

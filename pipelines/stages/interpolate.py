@@ -95,7 +95,7 @@ class Interpolate:
             )
 
     def files(self) -> tuple[str, ...]:
-        return (self.own,) if self.own is not None and Path(self.own).is_file() else ()
+        return () if self.own is None else (self.own,)
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
         if not {"energy", "generator"} <= values.keys():

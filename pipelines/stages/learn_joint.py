@@ -78,7 +78,7 @@ class LearnJoint:
     def files(self) -> tuple[str, ...]:
         if self.pretrained is None:
             return ()
-        return tuple(str(Path(self.pretrained, name, "model.safetensors")) for name in ("energy", "plain"))
+        return tuple(str(Path(self.pretrained, name)) for name in ("energy", "plain"))
 
     def check(self, values: dict[str, Any]) -> None:
         data: Examples = values["data"]

@@ -60,7 +60,7 @@ class Reconstruct:
             raise ValueError(f"components must be 1 or more, got {self.components}")
 
     def files(self) -> tuple[str, ...]:
-        return (self.own,) if self.own is not None and Path(self.own).is_file() else ()
+        return () if self.own is None else (self.own,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

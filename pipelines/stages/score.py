@@ -73,7 +73,7 @@ class Score:
         check_there(input=self.input)
 
     def files(self) -> tuple[str, ...]:
-        return tuple(file for file in (*self.outliers, self.input) if file and Path(file).is_file())
+        return tuple(file for file in (*self.outliers, self.input) if file)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

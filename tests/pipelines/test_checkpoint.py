@@ -54,7 +54,42 @@ def test_a_damaged_checkpoint_is_none(tmp_path, file, damage):
     path.write_bytes(content if damage == "flip" else content[:-1])
     if damage == "remove":
         path.unlink()
-    assert checkpoint.load(tmp_path / "c") is None
+    with pytest.warns(UserWarning, match="c is damaged; there is no other, so this begins anew"):
+        assert checkpoint.load(tmp_path / "c") is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_of_two_checkpoints_the_one_before_a_damaged_one_is_used_and_told(tmp_path, damage):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path / "c", {"x": torch.full((4,), float(step))}, {"step": step})
+    path = tmp_path / "c" / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-1])
+    if damage == "remove":
+        path.unlink()
+    with pytest.warns(UserWarning, match="c is damaged; c_before is used"):
+        loaded = checkpoint.load(tmp_path / "c")
+    assert loaded is not None and loaded[1] == {"step": 2} and loaded[0]["x"].tolist() == [2] * 4
+    checkpoint.save(tmp_path / "c", {}, {"step": 4})
+    loaded = checkpoint.load(tmp_path / "c")
+    assert loaded is not None and loaded[1] == {"step": 4}
+    if damage != "flip":  # one that is cut does not take the place of the whole one
+        assert json.loads((tmp_path / "c_before" / "meta.json").read_bytes()) == {"step": 2}
+
+
+def test_what_kills_left_is_cleared_and_a_whole_checkpoint_takes_its_place(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path / "checkpoint", {}, {"step": step})
+    (tmp_path / "checkpoint").rename(tmp_path / ".checkpoint.new")  # killed between the two renames
+    (tmp_path / ".values.new").mkdir()
+    (tmp_path / ".values.new" / "values.json").write_text("{")
+    for name in (".meta.json.new", ".report.html.123.part", ".model.safetensors.link", ".mine"):
+        (tmp_path / name).write_text("x")
+    checkpoint.tidy(tmp_path.glob(".*"))
+    assert sorted(os.listdir(tmp_path)) == [".mine", "checkpoint", "checkpoint_before"]
+    loaded = checkpoint.load(tmp_path / "checkpoint")
+    assert loaded is not None and loaded[1] == {"step": 2}
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -89,7 +124,7 @@ def test_an_interruption_anywhere_leaves_the_old_or_the_new(tmp_path, monkeypatc
     assert loaded is not None and loaded[1]["step"] == loaded[0]["x"][0] + 1
     checkpoint.save(tmp_path / "c", {}, {"step": 3})
     assert checkpoint.load(tmp_path / "c") == ({}, {"step": 3})
-    assert os.listdir(tmp_path) == ["c"]
+    assert sorted(os.listdir(tmp_path)) == ["c", "c_before"]
 
 
 @pytest.mark.parametrize("fail_at", range(10))

@@ -56,7 +56,7 @@ def test_labels_stay_with_their_shapes(tmp_path):
     for part in ("train", "validation"):
         labels = data.labels(part)
         assert labels is not None and torch.equal(labels == 0, data.x(part)[:, 0, 0, 0, 0] > 0)
-    assert Load(str(tmp_path)).files() == (str(tmp_path / "all.npz"),) and Load().files() == ()
+    assert Load(str(tmp_path)).files() == (str(tmp_path),) and Load().files() == ()
 
 
 def test_furniture_has_a_kind_and_further_attributes(tmp_path):

@@ -361,6 +361,43 @@ def test_a_changed_input_file_is_noticed(tmp_path):
     assert same(Pipeline(stages).run(tmp_path / "r"), first)
 
 
+def test_a_changed_folder_of_inputs_is_noticed(tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "cats").mkdir(parents=True)
+    for name in ("cats/1.png", "2.png", "labels.csv"):
+        (photos / name).write_bytes(b"one")
+    (photos / "again").symlink_to(photos, target_is_directory=True)
+    stages = [Load(str(photos)), Learn(), Export()]
+    first = Pipeline(stages).run(tmp_path / "r")
+    (photos / ".DS_Store").write_bytes(b"mine")  # the system's
+    (photos / "2.png").touch()  # another time, but the same content
+    assert same(Pipeline(stages).run(tmp_path / "r"), first)
+    changes = {
+        r"labels\.csv has changed since": lambda: (photos / "labels.csv").write_bytes(b"two"),
+        r"3\.png is new, and 1 more since": lambda: [(photos / f"{k}.png").write_bytes(b"new") for k in (3, 4)],
+        r"2\.png is gone since": (photos / "2.png").unlink,
+    }
+    for words, change in changes.items():
+        kept = {path: path.read_bytes() for path in photos.rglob("*.*") if path.is_file()}
+        change()
+        with pytest.raises(ConfigError, match=words):
+            Pipeline(stages).run(tmp_path / "r")
+        for path in [path for path in photos.rglob("*.*") if path.is_file()]:
+            path.unlink()
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert same(Pipeline(stages).run(tmp_path / "r"), first)
+
+
+def test_a_folder_of_the_persons_own_in_that_of_a_run_is_left_alone(tmp_path):
+    Pipeline([Load(), Learn(), Export("a")]).run(tmp_path)
+    for name in ("my_checkpoints", "99_notes", "my_run/checkpoint"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / ".a.new").write_text("mine")
+    Pipeline([Load(), Learn(), Export("b")]).run(tmp_path)
+    assert (tmp_path / "my_checkpoints" / ".a.new").exists() and "kind: b" in (tmp_path / "config.yaml").read_text()
+
+
 def test_two_runs_in_one_folder_at_once_are_refused(tmp_path, monkeypatch):
     def second(self, values, run):
         with pytest.raises(ConfigError, match="another command is running in"):
