@@ -1,4 +1,4 @@
-"""Default video made from a seed: moving, textured, coloured clips that need no file.
+"""Video made from a seed: moving, textured, coloured clips that need no file.
 
 Every kind is a scene: its palette, texture, speeds and directions are drawn once from the seed, and
 it then paints the picture of any moment. So a shorter clip is the beginning of a longer one.
@@ -6,7 +6,6 @@ it then paints the picture of any moment. So a shorter clip is the beginning of 
 Lengths are in scene pixels, 64 along the shorter side of the picture, and times in frames.
 """
 
-from collections.abc import Callable
 from math import cos, pi, sin
 
 import torch
@@ -15,21 +14,19 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.frames import check_memory, parse_size
-
-Scene = Callable[[float], Tensor]
-"""From a moment to an RGB picture [3, H, W], nominally in [0, 1]."""
+from data.landscape import Scene, journey
 
 OVERSAMPLING = 2  # a scene paints with so many pixels a side of each final one: no jagged glints
 SIDE = 64.0
 
 
 def video(kind: str, *, frames: int, size: int | tuple[int, int], seed: int) -> Tensor:
-    """A clip [3, T, H, W] in [-1, 1] of "waves", "flames" or "cloth" with T = `frames`.
+    """A clip [3, T, H, W] in [-1, 1] of "journey", "waves", "flames" or "cloth" with T = `frames`.
 
     `size` in pixels is the side of a square or (height, width). The same arguments give the same
     clip. InputError for another kind, fewer than 2 frames, or a size out of range.
     """
-    scenes = {"waves": _waves, "flames": _flames, "cloth": _cloth}
+    scenes = {"journey": journey, "waves": _waves, "flames": _flames, "cloth": _cloth}
     if kind not in scenes:
         raise InputError(f"procedural video {kind!r} does not exist; take {', '.join(scenes)}")
     if frames < 2:

@@ -6,7 +6,7 @@ import torch
 from data import procedural
 from data.errors import InputError
 
-KINDS = ["waves", "flames", "cloth"]
+KINDS = ["journey", "waves", "flames", "cloth"]
 
 
 def make(kind: str, seed: int = 0, frames: int = 12, size: int | tuple[int, int] = 64):
@@ -80,7 +80,7 @@ def test_larger_pictures_show_the_same_scene():
 @pytest.mark.parametrize(
     ("kind", "frames", "size", "word"),
     [
-        ("fog", 4, 16, "waves, flames, cloth"),
+        ("fog", 4, 16, "journey, waves, flames, cloth"),
         ("waves", 1, 16, "frames=1"),
         ("cloth", 4, 1, "size=1"),
         ("cloth", 4, (16, 9000), "9000"),
