@@ -1,4 +1,4 @@
-"""From a picture file to its levels, safely and with nothing lost: rotation, alpha, depth, palettes, inks.
+"""From a picture file to its levels, safely and with nothing lost: rotation, alpha, depth, palettes, inks, profiles.
 
 Levels run from 0 (black) to 255 (white): uint8 where the file holds bytes, float32 where it holds more.
 """
@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from data import formats, profiles
 from data.decoding import check_file
 from data.errors import InputError
 from data.frames import resample
@@ -41,7 +42,7 @@ SUFFIXES = frozenset(
         ".pfm",
     ]
 )
-SUFFIXES |= {".tga", ".jp2", ".j2k", ".avif"}
+SUFFIXES |= {".tga", ".jp2", ".j2k", ".avif", ".mpo"}
 """Endings, in lower case, of files that a folder of pictures is expected to hold."""
 MAX_PIXELS = 2**26  # 8192 x 8192
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode L
@@ -53,18 +54,36 @@ DAMAGE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOF
 def levels(file: Path | bytes, name: str | None = None) -> np.ndarray:
     """The first picture of a file, or of a file's bytes: levels [h, w, C], C = 1 (grey) or 3 (RGB).
 
-    Turned as its EXIF asks; what is transparent shows white, not the colour hidden there. Floats run from 0 (black)
-    to 1 (white). Colour profiles are not applied. `name` stands for the file in the messages.
-    InputError: no file, no picture, damaged, more than 2^26 pixels, floats outside [0, 1] or NaN.
+    Turned as its EXIF asks, in sRGB by its colour profile; what is transparent shows white, not the colour hidden
+    there. Floats run from 0 (black) to 1 (white). `name` stands for the file in the messages.
+    InputError: no file, no picture, a format that is not read, damaged, more than 2^26 pixels, floats outside [0, 1] or
+    NaN.
     """
     name = name or str(file if isinstance(file, Path) else "picture")
+    with opened(file, name) as image:
+        return _levels(image, file, name)
+
+
+@contextmanager
+def opened(file: Path | bytes, name: str) -> Iterator[Image.Image | None]:
+    """A picture file as Pillow opens it; None for a TIFF that only tifffile reads. InputError as of `levels`, for
+    whatever goes wrong inside."""
     if isinstance(file, Path):
         check_file(file)
     try:
         with _quiet():
-            return _levels(file, name)
+            _check_kind(file, name)
+            if _needs_tifffile(file):
+                yield None
+                return
+            with _open(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(_too_large(name, *image.size))
+                yield image
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(f"{name}: may not be read; check its permissions") from error
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(name)) from error
     except DAMAGE as error:
@@ -99,25 +118,29 @@ def check_channels(channels: int | None) -> None:
         raise InputError(f"channels={channels} is not possible; it must be 1 (grey) or 3 (RGB)")
 
 
-def _levels(file: Path | bytes, name: str) -> np.ndarray:
-    if _needs_tifffile(file):
+def _levels(image: Image.Image | None, file: Path | bytes, name: str) -> np.ndarray:
+    if image is None:
         return _tiff(file, name)
-    with _open(file) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(_too_large(name, *image.size))
-        if image.format == "TIFF" and image.mode == "I":
-            raise InputError(f"{name}: 32-bit or signed numbers have no agreed white; save it with 8 or 16 bits")
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "F":
-            return _from_unit(np.asarray(upright), name)
-        if upright.mode.startswith("I"):  # 16 bits: convert() would clip everything above 255
-            return _from_deep(upright)
-        return _flat(upright)
+    if image.format == "TIFF" and image.mode == "I":
+        raise InputError(f"{name}: 32-bit or signed numbers have no agreed white; save it with 8 or 16 bits")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "F":
+        return _from_unit(np.asarray(upright), name)
+    if upright.mode.startswith("I"):  # 16 bits: convert() would clip everything above 255
+        return _from_deep(upright)
+    return _flat(upright)
+
+
+def _check_kind(file: Path | bytes, name: str) -> None:
+    """InputError, with the reason, for a format that is not read."""
+    Image.init()
+    why = formats.reason(_head(file), file.suffix.lower() if isinstance(file, Path) else "")
+    if why is not None and not (why.startswith(formats.AVIF) and "AVIF" in Image.OPEN):
+        raise InputError(f"{name}: {why}")
 
 
 @contextmanager
 def _open(file: Path | bytes) -> Iterator[Image.Image]:
-    Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]
     with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=known) as image:
         yield image
@@ -134,6 +157,7 @@ def _quiet() -> Iterator[None]:
 def _flat(image: Image.Image) -> np.ndarray:
     """Bytes of any picture of 8 bits or fewer a channel, over white."""
     grey = image.mode in ("1", "L", "LA", "La")
+    image = profiles.to_srgb(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -147,7 +171,10 @@ def _from_deep(image: Image.Image) -> np.ndarray:
     clear = image.info.get("transparency")  # the one level that a png declares transparent
     if isinstance(clear, int):
         deep[deep == clear] = 65535
-    return (deep / 257).clip(0, 255)[:, :, None]
+    unit = (deep / 257).clip(0, 255)
+    if (curve := profiles.curve(image.info.get("icc_profile"))) is not None:
+        unit = np.interp(unit, np.arange(256), curve).astype(np.float32)
+    return unit[:, :, None]
 
 
 def _from_unit(picture: np.ndarray, name: str) -> np.ndarray:
@@ -209,9 +236,9 @@ def _is_picture(file: Path | bytes) -> bool:
 
 def _head(file: Path | bytes) -> bytes:
     if isinstance(file, bytes):
-        return file[:8]
-    with file.open("rb") as opened:
-        return opened.read(8)
+        return file[: formats.NUM_BYTES]
+    with file.open("rb") as stream:
+        return stream.read(formats.NUM_BYTES)
 
 
 def _too_large(name: str, *size: int) -> str:
