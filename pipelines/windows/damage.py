@@ -61,7 +61,7 @@ class Damage:
 
     @classmethod
     def of(cls, size: tuple[int, int, int], masks: Iterable[tuple[int, Tensor]]) -> Damage:
-        """Of the number and the mask, bool [H, W], of each frame in order. ValueError: masks of more than a gibibyte."""
+        """Of the number and the mask, bool [H, W], of each frame in order. ValueError: more than a gibibyte."""
         frames: list[int] = []
         bits: list[np.ndarray] = []
         each = -(-size[1] * size[2] // 8)

@@ -12,6 +12,9 @@ from torch import Tensor
 from pipelines.windows.damage import Box, Damage
 
 CELL = 8  # pixels a side of what the plan tells apart
+Cells = tuple[int, int, int, int, int, int]
+"""A box, its rows and columns in cells."""
+FULL = 0.5  # share of its cells that is damaged of a box that is not worth parting
 WORTH = 0.75  # a window is parted where the parts take less than this share of its volume
 LEAST = (8, 4, 4)  # frames, and cells, of the damage in a window that is not parted further
 
@@ -60,26 +63,30 @@ class Plan:
     def _margins(self) -> tuple[int, int, int]:
         return self.frames, self.pixels, self.pixels
 
-    def _volume(self, box: tuple[int, ...], size: tuple[int, int, int]) -> int:
+    def _volume(self, box: Cells, size: tuple[int, int, int]) -> int:
         """Pixels of a box of cells with its margins."""
         sides = (box[1] - box[0], CELL * (box[3] - box[2]), CELL * (box[5] - box[4]))
         return int(np.prod([min(n, s + 2 * more) for n, s, more in zip(size, sides, self._margins, strict=True)]))
 
-    def _parted(self, occupied: np.ndarray, size: tuple[int, int, int]) -> Iterator[tuple[int, ...]]:
+    def _parted(self, occupied: np.ndarray, size: tuple[int, int, int]) -> list[Cells]:
         """Boxes of cells that hold all that is occupied, bool [t, h, w]."""
-        waiting = [(0, occupied.shape[0], 0, occupied.shape[1], 0, occupied.shape[2])]
-        while waiting:
-            box = _tight(occupied, waiting.pop())
+
+        def best(box: Cells) -> tuple[int, list[Cells]]:
+            """Of ways to part a box: the volume of all parts with their margins, and the parts."""
             volume = self._volume(box, size)
-            best, parts = None, ()
-            for first, second in _splits(occupied, box):
-                total = self._volume(first, size) + self._volume(second, size)
-                if best is None or total < best:
-                    best, parts = total, (first, second)
-            if best is not None and (volume > self.most or best < WORTH * volume):
-                waiting.extend(parts)
-            else:
-                yield box
+            t0, t1, y0, y1, x0, x1 = box
+            if volume <= self.most and occupied[t0:t1, y0:y1, x0:x1].mean() > FULL:
+                return volume, [box]
+            splits = list(_splits(occupied, box))
+            if not splits:
+                return volume, [box]
+            pair = min(splits, key=lambda parts: sum(self._volume(part, size) for part in parts))
+            (first, some), (second, others) = best(pair[0]), best(pair[1])
+            if volume > self.most or first + second < WORTH * volume:
+                return first + second, some + others
+            return volume, [box]
+
+        return best(_tight(occupied, (0, occupied.shape[0], 0, occupied.shape[1], 0, occupied.shape[2])))[1]
 
 
 def _cells(damage: Damage) -> np.ndarray:
@@ -93,17 +100,22 @@ def _cells(damage: Damage) -> np.ndarray:
     return np.stack(found)
 
 
-def _tight(occupied: np.ndarray, box: tuple[int, ...]) -> tuple[int, ...]:
+def _tight(occupied: np.ndarray, box: Cells) -> Cells:
     """The smallest box within one that holds all that is occupied there."""
     part = occupied[box[0] : box[1], box[2] : box[3], box[4] : box[5]]
     found: list[int] = []
     for axis in range(3):
         there = np.flatnonzero(part.any(tuple(a for a in range(3) if a != axis)))
         found += [box[2 * axis] + int(there[0]), box[2 * axis] + int(there[-1]) + 1]
-    return tuple(found)
+    return _six(found)
 
 
-def _splits(occupied: np.ndarray, box: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _six(numbers: list[int]) -> Cells:
+    t0, t1, y0, y1, x0, x1 = numbers
+    return t0, t1, y0, y1, x0, x1
+
+
+def _splits(occupied: np.ndarray, box: Cells) -> Iterator[tuple[Cells, Cells]]:
     """Ways to part a box: in the middle of each axis, and in its widest gap."""
     part = occupied[box[0] : box[1], box[2] : box[3], box[4] : box[5]]
     for axis in range(3):
@@ -120,7 +132,7 @@ def _splits(occupied: np.ndarray, box: tuple[int, ...]) -> Iterator[tuple[tuple[
             if 0 < place < length:
                 low, high = list(box), list(box)
                 low[2 * axis + 1] = high[2 * axis] = box[2 * axis] + place
-                yield _tight(occupied, tuple(low)), _tight(occupied, tuple(high))
+                yield _tight(occupied, _six(low)), _tight(occupied, _six(high))
 
 
 def joint(window: Box, size: tuple[int, int, int], margins: tuple[int, int, int]) -> Tensor:
