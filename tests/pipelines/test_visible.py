@@ -1,0 +1,75 @@
+"""How visible a repair is: more, the worse it is."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from data import procedural
+from pipelines.measures.visible import feature_distance, has_eyes, seam
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return procedural.video("cloth", frames=2, size=96, seed=0)
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    where = torch.zeros(2, 96, 96, dtype=torch.bool)
+    where[:, 24:72, 24:72] = True
+    return where
+
+
+def blurred(x: torch.Tensor, width: float) -> torch.Tensor:
+    at = torch.arange(-9, 10)
+    kernel = torch.exp(-0.5 * (at / width) ** 2)
+    kernel = (kernel / kernel.sum()).outer(kernel / kernel.sum())[None, None].expand(3, 1, -1, -1)
+    return F.conv2d(F.pad(x.transpose(0, 1), [9] * 4, mode="reflect"), kernel, groups=3).transpose(0, 1)
+
+
+def noisy(x: torch.Tensor, width: float) -> torch.Tensor:
+    return (x + width * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+
+
+def warped(x: torch.Tensor, pixels: float) -> torch.Tensor:
+    y, col = torch.meshgrid(*[torch.linspace(-1, 1, 96)] * 2, indexing="ij")
+    grid = torch.stack([col + 2 * pixels / 96 * (7 * y).sin(), y + 2 * pixels / 96 * (5 * col).sin()], -1)
+    return F.grid_sample(x.transpose(0, 1), grid.expand(2, -1, -1, -1), align_corners=False).transpose(0, 1)
+
+
+def packed(x: torch.Tensor, quality: float) -> torch.Tensor:
+    frames = []
+    for frame in x.unbind(1):
+        data = io.BytesIO()
+        Image.fromarray(((frame + 1) * 127.5).byte().permute(1, 2, 0).numpy()).save(data, "JPEG", quality=int(quality))
+        frames.append(torch.from_numpy(np.array(Image.open(data))).permute(2, 0, 1) / 127.5 - 1)
+    return torch.stack(frames, 1)
+
+
+@pytest.mark.skipif(not has_eyes(), reason='the extra "eyes" is not installed')
+@pytest.mark.parametrize(
+    ("damage", "amounts"),
+    [(blurred, (0.6, 1.2, 2.5)), (noisy, (0.05, 0.15, 0.4)), (warped, (0.5, 1.5, 4.0)), (packed, (80, 40, 8))],
+)
+def test_the_distance_of_features_grows_with_damage(clip, hidden, damage, amounts):
+    found = [feature_distance(damage(clip, amount), clip, hidden) for amount in amounts]
+    assert feature_distance(clip, clip, hidden) == 0
+    assert 0 < found[0] < found[1] < found[2]
+
+
+@pytest.mark.skipif(not has_eyes(), reason='the extra "eyes" is not installed')
+def test_what_is_not_hidden_counts_little(clip, hidden):
+    elsewhere = torch.where(hidden, clip, noisy(clip, 0.4))
+    assert feature_distance(elsewhere, clip, hidden) < 0.5 * feature_distance(noisy(clip, 0.4), clip, hidden)
+
+
+def test_a_patch_of_another_brightness_has_a_seam_and_the_truth_has_none(clip, hidden):
+    assert seam(clip, hidden) < 0.2
+    assert seam(torch.where(hidden, clip + 0.5, clip), hidden) > 1
+    frames = torch.zeros_like(hidden)
+    frames[1] = True
+    assert np.isnan(seam(clip, frames))
