@@ -36,7 +36,7 @@ EXIT_CODES = """\
 exit codes
   0    done
   2    a setting, an input file or the disk is at fault; one line on stderr tells
-  130  interrupted; the same command continues"""
+  130  interrupted; the same command continues. 143 and 129: stopped by SIGTERM and SIGHUP, likewise"""
 
 
 def summaries(configs: Path) -> str:

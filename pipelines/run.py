@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import signal
 import sys
 import traceback
 import warnings
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines import config, help, schema, trees
+from pipelines import config, help, schema, stopping, trees
 from pipelines.source import Module, Source
 from pipelines.trees import ConfigError, snake
 
@@ -28,15 +29,18 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) 
         stages: the module that holds the union `Stage` of all stages; None: that of the pipeline's modality.
 
     Returns:
-        The exit status: 0 done, 2 an error of the user's or the disk's, 130 interrupted.
+        The exit status: 0 done, 2 an error of the user's or the disk's, 130 interrupted, 143 and 129 stopped by SIGTERM
+        and SIGHUP.
     """
     warnings.showwarning = _warn
     try:
-        _run(arguments, root, stages)
+        with stopping.listening():
+            _run(arguments, root, stages)
         return 0
-    except KeyboardInterrupt:
-        command = shlex.join(["python", "-m", "pipelines.run", *arguments])
-        return _tell(f"interrupted; the same command continues: {command}", 130)
+    except KeyboardInterrupt as error:
+        number = error.signal if isinstance(error, stopping.Stopped) else signal.SIGINT
+        what = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+        return _tell(f"{what}; the same command continues: {_command(arguments)}", 128 + number)
     except BrokenPipeError:  # whoever read, as `head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -201,6 +205,13 @@ def _file(name: str, configs: Path) -> Path:
 def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
     """A warning as a person wants it: one line, without the place in our code."""
     print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command, as it is typed."""
+    num = int(os.environ.get("WORLD_SIZE", 1))
+    launcher = ["torchrun", "--nproc_per_node", str(num)] if num > 1 else ["python"]
+    return shlex.join([*launcher, "-m", "pipelines.run", *arguments])
 
 
 def _tell(line: str, status: int) -> int:

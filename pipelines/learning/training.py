@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -24,9 +25,10 @@ from energies.energy import Energy
 from energies.health import Health
 from energies.objectives import Batch, Metrics
 from energies.objectives.share import Share
-from pipelines import checkpoint
+from pipelines import checkpoint, stopping
 from pipelines.learning.muon import Muon
 from pipelines.stage import Run
+from pipelines.stopping import Stopped
 
 E = TypeVar("E", bound=Energy)
 Loss = Callable[[Any, Batch, torch.Generator], tuple[Tensor, Metrics]]
@@ -141,20 +143,24 @@ def train(energy: E, objective: Loss, draw: Draw[E], training: Training, run: Ru
     start = learner.resume()
     steps = iter(run.progress(range(start, training.steps), training.steps - start, "learning"))
     step = start
-    while step < training.steps:
-        rng = run.generator("train", step, 0, device=device)
-        with run.accelerator.autocast():
-            bound, batch = own_rows(*draw(energy, step, rng), run)
-            loss, metrics = objective(bound, batch, rng)
-        norm, problem, metrics = learner.step(step, loss, metrics, batch.share.weight)
-        run.log(step=step, gradient_norm=norm, weight_norm=learner.weight_norm(), **metrics)
-        if problem is not None:
-            step = learner.go_back(step, problem)
-            continue
-        step += 1
-        next(steps, None)
-        if step % training.optimizer.checkpoint_every == 0 and step < training.steps and not learner.health.streak:
-            learner.save(step)
+    with stopping.waiting():
+        while step < training.steps:
+            rng = run.generator("train", step, 0, device=device)
+            with run.accelerator.autocast():
+                bound, batch = own_rows(*draw(energy, step, rng), run)
+                loss, metrics = objective(bound, batch, rng)
+            norm, problem, metrics = learner.step(step, loss, metrics, batch.share.weight)
+            run.log(step=step, gradient_norm=norm, weight_norm=learner.weight_norm(), **metrics)
+            if problem is not None:
+                step = learner.go_back(step, problem)
+                continue
+            step += 1
+            next(steps, None)
+            is_due = step % training.optimizer.checkpoint_every == 0 and step < training.steps
+            if (is_due or learner.stops) and not learner.health.streak:
+                learner.save(step)
+            if learner.stops:
+                raise Stopped(learner.stops)
     next(steps, None)
     result = copy.deepcopy(energy).cpu()
     result.load_state_dict(learner.average, strict=False)
@@ -203,6 +209,7 @@ class Learner:
         self.average = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.health = Health()
         self.rollbacks = 0
+        self.stops: int | None = None  # the signal that asked one of the processes to stop
         self.healthy = self._state(0)
 
     def step(self, number: int, loss: Tensor, metrics: Metrics, weight: float) -> tuple[float, str | None, Metrics]:
@@ -216,6 +223,8 @@ class Learner:
         loss.backward()
         if self.run.accelerator.num_processes > 1:
             metrics = self._average(metrics, weight)
+        else:
+            self.stops = _stops(stopping.asked())
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.training.optimizer.clip))
         problem = self.health.problem(norm, metrics)
         if self.health.diverged(problem is not None):
@@ -254,6 +263,13 @@ class Learner:
         found = checkpoint.load(self.run.folder / "checkpoint")
         if found is None:
             return 0
+        now, before = self.run.accelerator.num_processes, found[1].get("processes")
+        if before not in (None, now) and self.run.is_main:
+            warn(
+                f"{self.run.where} was learned by {_count(before)} and goes on with {_count(now)}: weights, optimizer "
+                "and chains go on, the rows of a batch are dealt anew, so the result differs by rounding",
+                stacklevel=1,
+            )
         self._restore(*found)
         self.healthy = self._state(int(found[1]["step"]))
         return int(found[1]["step"])
@@ -266,7 +282,9 @@ class Learner:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value.clone()
         tensors |= {f"chain.{name}": chain.clone() for name, chain in self.chains.items()}
-        return tensors, {"step": step, "rollbacks": self.rollbacks, "means": dict(self.health.means)}
+        num = self.run.accelerator.num_processes
+        means = dict(self.health.means)
+        return tensors, {"step": step, "rollbacks": self.rollbacks, "means": means, "processes": num}
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         for name, parameter in self.parameters.items():
@@ -290,10 +308,20 @@ class Learner:
         """Average gradients, in place, and metrics over the processes. No DDP: it breaks on double backward."""
         parameters = list(self.parameters.values())
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
-        numbers = torch.tensor(list(metrics.values()), device=parts[0].device)
+        numbers = torch.tensor([*metrics.values(), *stopping.asked()], device=parts[0].device)
         reduced = self.run.accelerator.reduce(torch.cat([*parts, numbers]) * weight, "sum")
         assert isinstance(reduced, Tensor)
         *gradients, numbers = reduced.split([*(len(part) for part in parts), len(numbers)])
+        self.stops = _stops(numbers[len(metrics) :].tolist())
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
-        return dict(zip(metrics, numbers.tolist(), strict=True))
+        return dict(zip(metrics, numbers.tolist(), strict=False))
+
+
+def _count(num: int) -> str:
+    return f"{num} process{'es' if num > 1 else ''}"
+
+
+def _stops(asked: list[float]) -> int | None:
+    """The signal that any process was sent, None without."""
+    return next((int(number) for number, share in zip(stopping.SIGNALS, asked, strict=True) if share > 0), None)

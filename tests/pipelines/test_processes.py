@@ -278,7 +278,8 @@ def test_one_process_goes_on_where_two_stopped(two, tmp_path):
     assert found is not None and found[1]["step"] == 2
     (tmp_path / "stage").mkdir()
     checkpoint.save(tmp_path / "stage" / "checkpoint", *found)
-    alone = perform(name, tmp_path)
+    with pytest.warns(UserWarning, match="stage was learned by 2 processes and goes on with 1 process: weights"):
+        alone = perform(name, tmp_path)
     assert [record["step"] for record in steps_of(tmp_path)] == [2]
     for key, value in torch.load(two / f"{name} 0.pt").items():
         torch.testing.assert_close(alone[key], value, rtol=1e-7, atol=1e-9)

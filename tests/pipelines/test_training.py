@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from torch import Tensor
 from energies import ClipReference, ConditionalEnergy, Context, Energy, GenerativeConvNet
 from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Denoising, MaximumLikelihood
-from pipelines import checkpoint
+from pipelines import checkpoint, stopping
 from pipelines.learning.training import Optimizer, Training, train
 from pipelines.pipeline import Run
 
@@ -98,6 +101,45 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(kind, stop, 
     assert task.drawn == (7 if stop == 1 else 3), "only the steps after the last checkpoint are done again"
     assert same(whole, resumed)
     assert not same(whole, learn(kind(3), tmp_path / "other")), "the comparison sees a difference"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_learning_after_the_step_with_all_of_it_saved(sent, tmp_path, capfd):
+    whole = learn(Likelihood(0), tmp_path / "whole")
+    task, draw = Likelihood(0), Likelihood.draw
+
+    def signalled(energy: Energy, step: int, rng: torch.Generator) -> tuple[Energy, Batch]:
+        if step == 2:
+            os.kill(os.getpid(), sent)
+        return draw(task, energy, step, rng)
+
+    task.draw = signalled
+    with pytest.raises(stopping.Stopped) as stopped, stopping.listening():
+        learn(task, tmp_path / "parts")
+    assert stopped.value.signal == sent and f"{sent.name}: stopping after this step" in capfd.readouterr().err
+    found = checkpoint.load(tmp_path / "parts/stage/checkpoint")
+    assert found is not None and found[1]["step"] == 3
+    assert same(whole, learn(Likelihood(5), tmp_path / "parts"))
+
+
+def _send_three() -> None:
+    with stopping.waiting():
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopping.asked() == [1, 0, 0]
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+
+def test_a_second_signal_does_not_wait_and_an_ignored_one_stays_so():
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(stopping.Stopped) as stopped, stopping.listening():
+            _send_three()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stopped.value.signal == signal.SIGTERM
 
 
 def test_the_result_is_the_average_of_the_weights(tmp_path):
