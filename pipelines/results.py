@@ -63,18 +63,15 @@ def inner(folder: Path) -> Path:
 def save_energy(energy: Energy, root: Path, name: str = "energy") -> None:
     """root/name, replaced as a whole or not at all. Weights that a stage's folder in root holds already take no further
     room. OSError: it cannot be written; an older one is left as it was."""
-    fresh, old = root / f".{name}.new", root / f".{name}.old"
+    fresh = root / f".{name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
         energy.save_pretrained(fresh)
         _link(fresh / WEIGHTS, root.rglob(WEIGHTS))
-        if (root / name).exists():
-            shutil.rmtree(old, ignore_errors=True)
-            (root / name).rename(old)
+        shutil.rmtree(root / name, ignore_errors=True)
         fresh.rename(root / name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _link(path: Path, others: Iterable[Path]) -> None:
@@ -89,6 +86,17 @@ def _link(path: Path, others: Iterable[Path]) -> None:
                 os.link(other, new)
                 new.replace(path)
             return
+
+
+def log_of(root: Path) -> list[dict[str, Any]]:
+    """The records of root/log.jsonl, of all commands that worked on the run; lines that were cut off are left out."""
+    path = root / "log.jsonl"
+    records: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            record = json.loads(line)
+            records += [record] if isinstance(record, dict) and "stage" in record else []
+    return records
 
 
 def save_metrics(found: dict[str, Any], root: Path) -> None:

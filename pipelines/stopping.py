@@ -39,8 +39,8 @@ _state = _State()
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """While it lasts the signals raise `Stopped`. One that is ignored stays so, as SIGHUP of a command under nohup; in a
-    thread, where none arrives, nothing is changed."""
+    """While it lasts the signals raise `Stopped`. One that is ignored stays so, as SIGHUP of a command under nohup; in
+    a thread, where none arrives, nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from energies import Hidden, Observation
 from pipelines.measures import tables
 from pipelines.measures.baselines import name_of
 from pipelines.modalities.base import Modality
+from pipelines.results import log_of
 from pipelines.sampling.gate import Gate
 from pipelines.sampling.posterior import WAYS
 from pipelines.stage import Run
@@ -208,8 +208,5 @@ def _hidden_share(observation: Observation) -> float | None:
 
 def _seconds(run: Run) -> float:
     """Time that learning, composing and recovery took, over all the commands that worked on this run."""
-    path = run.root / "log.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    records = [json.loads(line) for line in lines]
     stages = ("learn", "compose", "recover")
-    return sum(r["seconds"] for r in records if r.get("event") == "finished" and r["stage"].endswith(stages))
+    return sum(r["seconds"] for r in log_of(run.root) if r.get("event") == "finished" and r["stage"].endswith(stages))

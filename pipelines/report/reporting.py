@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from typing import Any
 
 from pipelines.report import Report
+from pipelines.results import log_of
 from pipelines.stage import Run
 
 
@@ -60,7 +60,7 @@ CURVES = {
 
 def _learning(report: Report, run: Run) -> None:
     """How learning went: its curves, and whether it had to go back."""
-    records = [json.loads(line) for line in (run.root / "log.jsonl").read_text().splitlines()]
+    records = log_of(run.root)
     stages = list(dict.fromkeys(record["stage"] for record in records if "step" in record))
     for title, names in CURVES.items():
         curves: dict[str, tuple[list[float], list[float]]] = {}

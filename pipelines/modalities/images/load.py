@@ -78,7 +78,7 @@ class Load:
 
     def files(self) -> tuple[str, ...]:
         name = self.photograph or self.images
-        return (name,) if Path(name).is_file() else ()
+        return () if name in ("digits", "scenes", *textures.KINDS) else (name,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if self.photograph is not None:

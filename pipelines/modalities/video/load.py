@@ -96,7 +96,7 @@ class Load:
 
     def files(self) -> tuple[str, ...]:
         if self.clips is not None:
-            return () if self.clips == "moving" else tuple(map(str, videos(Path(self.clips))))
+            return () if self.clips == "moving" else (self.clips,)
         return () if self._kind() else (self.video,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:

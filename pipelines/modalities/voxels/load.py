@@ -57,10 +57,7 @@ class Load:
             raise ValueError(f"size must be {SIDES.start} to {SIDES[-1]} voxels, got {self.size}")
 
     def files(self) -> tuple[str, ...]:
-        if self._made():
-            return ()
-        path = Path(self.voxels)
-        return tuple(map(str, voxels.files(path))) if path.is_dir() else (self.voxels,)
+        return () if self._made() else (self.voxels,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if not self._made() and not Path(self.voxels).exists():
