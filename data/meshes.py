@@ -5,11 +5,16 @@ Coordinates are voxels: the centre of voxel (i, j, k) is the point (i, j, k) + 1
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
+from data import winding
+
 STEP = 0.5  # between samples of a surface, in voxels: no face-to-face path slips through between them
 FINER = 3  # voxels are divided by so many a side to tell how much of them is inside
+FINEST = 64  # voxels a side up to which winding numbers are taken where voxels are divided, else at their centres
+INSIDE = 0.5 + 1e-4  # winding numbers of what is inside; both sides of a flat sheet reach 1/2 and nothing more
 CHUNK = 2**21  # samples at a time
 FLAT = 0.01  # fields nearer to the surface than this are pushed off it: no triangle shrinks to a point
 ROD = 0.3  # around voxels in a row the field falls to -0.3 of theirs at most: a section of about one voxel
@@ -47,34 +52,82 @@ class Mesh:
         return Mesh(self.vertices[first], faces[whole])
 
 
-def voxelize(mesh: Mesh, size: int) -> tuple[np.ndarray, str | None]:
-    """The solid bool [N, N, N], N = `size`, that a mesh bounds; and a note where it is not watertight.
+@dataclass(frozen=True)
+class Frame:
+    """Where a grid lies among the places of a mesh: `centre`, in the mesh's units and with z up, is the middle of a
+    cube whose side is `side` units long and `size` voxels."""
 
-    The mesh is scaled so that its longest side spans the grid, and centred. Set are the voxels that
-    are at least half inside it, and those of parts that are thinner than that, so none is lost.
-    Inside is what cannot be reached from outside by faces of voxels: cavities are filled, and holes
-    of an open mesh that are narrower than a voxel are sealed by the grid itself; where a wider one
-    lets the outside in, walls stay hollow.
+    centre: tuple[float, float, float]
+    side: float
+    size: int
+
+    @classmethod
+    def around(cls, vertices: np.ndarray, size: int) -> "Frame":
+        """The least one around places [V, 3]; a trifle larger, so that no side of theirs lands on the next voxel."""
+        low, high = vertices.min(0), vertices.max(0)
+        x, y, z = ((low + high) / 2).tolist()
+        return cls((x, y, z), float((high - low).max()) * size / (size - 1e-3), size)
+
+    def to_grid(self, places: np.ndarray) -> np.ndarray:
+        """Places [V, 3] in voxels, from 0 to `size` where they lie in the cube."""
+        return (places - np.array(self.centre)) * (self.size / self.side) + self.size / 2
+
+    def overhang(self, places: np.ndarray) -> int:
+        """By how many voxels places [V, 3] lie out of the cube, at most; ValueError where that is more than a side."""
+        points = self.to_grid(places)
+        over = max(0.0, float(-points.min()), float(points.max()) - self.size)
+        if over > self.size:
+            raise ValueError(f"reaches {over / self.size:.1f} sides of the frame out of it")
+        return ceil(over)
+
+    def widened(self, margin: int) -> "Frame":
+        """With so many more voxels on every side."""
+        size = self.size + 2 * margin
+        return Frame(self.centre, self.side * size / self.size, size)
+
+    def to_places(self, points: np.ndarray) -> np.ndarray:
+        """The opposite of `to_grid`."""
+        return (points - self.size / 2) * (self.side / self.size) + np.array(self.centre)
+
+
+def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
+    """The solid bool [N, N, N] that a mesh bounds; and a note where it is not watertight.
+
+    `grid` is N, and the mesh is scaled so that its longest side spans the grid, and centred; or it is a frame that
+    places the mesh, and what lies out of it is cut off. ValueError where that is more than a side of the frame. Set
+    are the voxels that are at least half inside it, and those of parts that are thinner than that, so none is lost.
+    Inside is what cannot be reached from outside by faces of voxels: cavities are filled. Where a mesh is open, inside
+    is also what its winding number tells: holes are closed by its level 1/2.
     """
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    scale = (size - 1e-3) / float((high - low).max())  # a trifle less, so that no side lands on the next voxel
-    triangles = ((mesh.vertices - (low + high) / 2) * scale + size / 2)[mesh.faces]
+    frame = Frame.around(mesh.vertices, grid) if isinstance(grid, int) else grid
+    over = frame.overhang(mesh.vertices)
+    if over:
+        solid, note = voxelize(mesh, frame.widened(over))
+        return solid[(slice(over, -over),) * 3], note
+    size = frame.size
+    welded = mesh.welded()
+    welded = Mesh(welded.vertices, winding.oriented(welded.faces, welded.vertices))
+    num_open = welded.open_edges()
+    triangles = frame.to_grid(mesh.vertices)[mesh.faces]
     walls = _rasterize(triangles, size)
-    solid = fill(walls)
+    finer = FINER if size <= FINEST else 1
+    inside = np.zeros((finer * size,) * 3, bool)
+    if num_open:
+        inside = winding.winding_numbers(finer * frame.to_grid(welded.vertices)[welded.faces], finer * size) > INSIDE
+    solid = fill(walls | inside[(slice(finer // 2, None, finer),) * 3])
     inner = solid & ~walls
     # Finer, where holes are wider in voxels: what is inside on the coarse grid stays inside.
     fine = _rasterize(FINER * triangles, FINER * size)
-    fine |= inner.repeat(FINER, 0).repeat(FINER, 1).repeat(FINER, 2)
+    for part in (inner, inside):
+        fine |= _enlarged(part, FINER * size // len(part))
     parts = fill(fine).reshape(size, FINER, size, FINER, size, FINER)
     solid = _peel(solid, parts.mean((1, 3, 5), dtype=np.float32) > 0.5)
-    welded = mesh.welded()
-    num_open = welded.open_edges()
     if not num_open:
         return solid, None
-    share = np.count_nonzero(inner) / np.count_nonzero(solid)
+    share = np.count_nonzero(inner) / max(np.count_nonzero(solid), 1)
     return solid, (
-        f"not watertight ({num_open / (3 * len(welded.faces)):.0%} of its edges are open): filled what its surface "
-        f"encloses at {size}^3, {share:.0%} of the voxels; the others are the surface itself"
+        f"not watertight ({num_open / (3 * len(welded.faces)):.0%} of its edges are open): its holes were closed by "
+        f"its winding number; {share:.0%} of its voxels at {size}^3 lie inside, the others are the surface itself"
     )
 
 
@@ -160,6 +213,10 @@ def fill(walls: np.ndarray) -> np.ndarray:
 
     free, _ = ndimage.label(np.pad(~walls, 1, constant_values=True))  # type: ignore[misc]
     return (free != free[0, 0, 0])[1:-1, 1:-1, 1:-1]
+
+
+def _enlarged(grid: np.ndarray, times: int) -> np.ndarray:
+    return grid.repeat(times, 0).repeat(times, 1).repeat(times, 2)
 
 
 def _peel(solid: np.ndarray, core: np.ndarray) -> np.ndarray:
