@@ -1,6 +1,7 @@
 """Frames into a video file, one at a time, each with its own time."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -13,7 +14,9 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from data.remuxing import Origin, Remux
+from data.errors import InputError
+from data.probing import probe
+from data.remuxing import Origin, Remux, starts_late
 
 TICKS = 90_000  # a second: 24, 25, 30 and 1000 Hz divide it
 BT709, MPEG, JPEG, RGB = 1, 1, 2, 0  # ITU-T H.273
@@ -62,9 +65,15 @@ class Writer:
     def _begin(self, picture: np.ndarray, time: float, duration: float) -> None:
         """The streams, of the first frame's size."""
         self._first = time
+        self._check_origin()
+        if self._origin is not None and starts_late(self._origin):
+            self._rate = None
         mp4 = self._output.format.name == "mp4"
         rate = self._rate or Fraction(1 / max(duration, 1e-3)).limit_denominator(1000)
-        stream = self._output.add_stream("libx264" if mp4 else "ffv1", rate, {"crf": "12"} if mp4 else {})
+        options = {"crf": "12"} if mp4 else {}
+        if mp4 and self._rate is None:  # mp4 counts durations in the order of decoding: that must be the order of time
+            options["bf"] = "0"
+        stream = self._output.add_stream("libx264" if mp4 else "ffv1", rate, options)
         assert isinstance(stream, VideoStream)
         side = 2 if mp4 else 1
         stream.height, stream.width = (-(-length // side) * side for length in picture.shape[:2])
@@ -75,10 +84,17 @@ class Writer:
         self._stream = stream
         if self._origin is not None:
             self._remux = Remux(self._origin, self._output, self._name)
-        if self._remux is not None and self._remux.lead:
-            self._rate = None
         if self._rate is None:
             context.time_base = Fraction(1, TICKS)
+
+    def _check_origin(self) -> None:
+        """Go on without the origin, and say so, if it cannot be read any more."""
+        try:
+            if self._origin is not None:
+                probe(self._origin.path)
+        except InputError as error:
+            warnings.warn(f"{self._name}: without sound, subtitles and title, as {error}", stacklevel=3)
+            self._origin = None
 
     def _frame(self, picture: np.ndarray) -> VideoFrame:
         assert self._stream is not None

@@ -116,6 +116,8 @@ class Remux:
             packet.pts += ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
             begin = float(packet.pts * packet.time_base)
+            if begin < 0 and self._output.format.name == "matroska":  # which would begin there, its pictures later
+                continue
             inside = begin + float((packet.duration or 0) * packet.time_base) > 0 and begin < span
             if self._origin.whole or inside:
                 yield self._as_text(packet)
@@ -139,6 +141,12 @@ class Remux:
             )
         data.stream = new
         return data
+
+
+def starts_late(origin: Origin) -> bool:
+    """Whether the sound of a whole clip begins before its pictures."""
+    with containers.opened(origin.path) as (source, video):
+        return origin.whole and containers.start_of(source, video) > 0
 
 
 def held(container: str, stream: Any) -> bool:
