@@ -81,9 +81,7 @@ def _content(text: bytes) -> dict[str, Any]:
         raise ValueError("was saved by an earlier version (format 1); learn it again, or load it with that version")
     own = content.pop("own_sha256", None)  # files of before there was one have none
     if own is not None and own != _digest(content):
-        raise ValueError(
-            f"{DESCRIPTION} is damaged or was edited: its SHA-256 is not own_sha256 (which may be left out)"
-        )
+        raise ValueError(f"{DESCRIPTION} is damaged or was edited: own_sha256 is not its SHA-256; it may be left out")
     if content.get("format", FORMAT) != FORMAT:
         raise ValueError(f"is of format {content['format']!r:.40}, expected {FORMAT}")
     wanted = {"format", "energy", "shared", "sha256"}
