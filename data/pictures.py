@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from data import formats, profiles
-from data.decoding import check_file
+from data.containers import check_file
 from data.errors import InputError
 from data.frames import resample
 
