@@ -8,7 +8,7 @@ import torch
 
 from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
-from energies.boltzmann import RBM, FreeEnergy
+from energies.boltzmann import RBM
 from energies.bounded import Bounded
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
@@ -46,7 +46,6 @@ __all__ = [
     "Energy",
     "Family",
     "Flip",
-    "FreeEnergy",
     "FunctionEnergy",
     "Funnel",
     "Gaussian",

@@ -10,13 +10,22 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
+from energies import RBM, EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
+from energies.boltzmann import Machine
 from energies.buffer import ReplayBuffer
-from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
+from energies.objectives import (
+    Batch,
+    ContrastiveDivergence,
+    EnergyMatching,
+    MaximumLikelihood,
+    RecoveryLikelihood,
+    References,
+    ScoreMatching,
+)
 from pipelines.examples import Examples, Part, block_means
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import ConvNet, Encoder, Residual
+from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, Residual
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
@@ -54,7 +63,7 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
-    vary = varied if isinstance(recipe.energy, Encoder) else lambda x, rng: x
+    vary = varied if isinstance(recipe.energy, Encoder | Boltzmann) else lambda x, rng: x
     batch = recipe.batch
 
     def drawn(num: int, weights: Tensor | None, rng: torch.Generator) -> Tensor:
@@ -88,6 +97,8 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
     if isinstance(settings, Residual):
         assert settings.width is not None
         return ResidualEnergy(shape, settings.width, num_classes)
+    if isinstance(settings, Boltzmann):
+        return machine(recipe, settings, shape, num_classes, x)
     assert isinstance(settings, Encoder) and settings.widths is not None and settings.depths is not None
     levels = num_levels(shape, settings.widths)
     noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)
@@ -96,12 +107,24 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
     return energy
 
 
+def machine(recipe: Recipe, settings: Boltzmann, shape: Sequence[int], num_classes: int, x: Tensor) -> Machine:
+    """A Boltzmann machine before it has learned; likewise."""
+    assert settings.hidden is not None and settings.visible is not None
+    assert isinstance(recipe.objective, ContrastiveDivergence)
+    made = RBM(shape, settings.hidden[0], settings.visible, num_classes, recipe.objective.places())
+    made.centre(x)
+    return made
+
+
 def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
     """The replay buffer, of x of the shape of one, `like`, for objectives that keep chains."""
-    if not isinstance(recipe.objective, MaximumLikelihood | EnergyMatching):
-        return None
     device, num = run.accelerator.device, recipe.chains
     rng = run.generator("chains", 0, device=device)
+    if isinstance(recipe.objective, ContrastiveDivergence):
+        assert isinstance(energy, Machine)
+        return recipe.objective.buffer(energy, num, rng)
+    if not isinstance(recipe.objective, MaximumLikelihood | EnergyMatching):
+        return None
     label = None
     if labels is not None:
         rows = torch.randint(len(labels), (num,), generator=rng, device=device)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import (
+    ContrastiveDivergence,
+    Denoising,
+    EnergyMatching,
+    MaximumLikelihood,
+    RecoveryLikelihood,
+    ScoreMatching,
+)
 from pipelines.learning.training import Optimizer
 from pipelines.settings import check_network
 from pipelines.trees import snake
 
-Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising
+Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising | ContrastiveDivergence
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,30 @@ class ConvNet:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
 
 
-Network = Encoder | Amortised | Residual | ConvNet
+@dataclass(frozen=True)
+class Boltzmann:
+    """A Boltzmann machine (energies/boltzmann): hidden units in layers above x, which is rounded to two values, or
+    standardised where its units are Gaussian. With one layer its chances of x are exact but for one constant."""
+
+    hidden: tuple[int, ...] | None = None
+    """Units of the hidden layers; one is a restricted Boltzmann machine. null: as suits the data."""
+
+    visible: Literal["binary", "gaussian"] | None = None
+    """Units that x consists of. null: binary."""
+
+    def __post_init__(self) -> None:
+        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
+            raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+
+
+Network = Encoder | Amortised | Residual | ConvNet | Boltzmann
 
 SUITS: dict[type, tuple[type, ...]] = {
     Encoder: (ScoreMatching, RecoveryLikelihood, EnergyMatching, MaximumLikelihood),
     Amortised: (Denoising,),
     Residual: (MaximumLikelihood,),
     ConvNet: (MaximumLikelihood,),
+    Boltzmann: (ContrastiveDivergence,),
 }
 """Objectives that an energy may be learned by."""
 
