@@ -69,11 +69,12 @@ def opened(footage: Footage) -> Footage:
     """With shape and times, for which the file is read once. InputError: it cannot be read to its end, or its frames
     are of several sizes."""
     times: list[float] = []
-    end, shape = 0.0, None
+    end = 0.0
+    shape: tuple[int, int] | None = None
     for frame in footage.timed():
         times.append(frame.time)
         end = frame.time + frame.duration
-        found = footage.size or frame.picture.shape[:2]
+        found = footage.size or (frame.picture.shape[0], frame.picture.shape[1])
         if shape is not None and found != shape:
             raise InputError(f"{footage.path}: pictures change size at frame {len(times) - 1}; give a load.size")
         shape = found

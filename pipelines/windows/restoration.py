@@ -1,4 +1,4 @@
-"""Recovery of a damaged clip in windows: classical estimates, stacked, and an energy that was learned from what is seen.
+"""Recovery of a damaged clip in windows: classical estimates, stacked, and an energy learned from what is seen.
 
 Everything is learned once, from pieces of the clip around its damage, and serves every window. What an energy adds, and
 how wide the band is that holds nine of ten values, is judged by seen parts that were held out and never learned from.
@@ -7,23 +7,27 @@ how wide the band is that holds nine of ten values, is judged by seen parts that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context
-from energies.classical.stacking import Stack, Tries, held_out_masks, shrinkage, tries
+from energies.classical import held_out as masks_held_out
+from energies.classical import regression
+from energies.classical.motion import Candidates, candidates
+from energies.classical.regression import Stack
+from energies.classical.stacking import shrinkage
 from energies.objectives import Batch
 from pipelines import checkpoint
 from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
 from pipelines.learning.training import Learning
-from pipelines.measures import metrics
 from pipelines.stage import Run
 from pipelines.windows.damage import Box, Damage
 from pipelines.windows.film import parts
@@ -36,6 +40,9 @@ PIECES = 4  # that are learned from, at most
 PIECE = Plan(most=400_000, frames=8, pixels=24)
 TILE = Plan(most=300_000, frames=4, pixels=12)
 """Parts of a window that the network sees at once, to bound its memory."""
+SHOWN = (0, 3, 6, 8, 13)
+"""Candidates that the network is shown: temporal line, membrane, thin plate, the flow, and a thin plate along it."""
+MIN_SCALE = 0.006  # three quarters of a grey level
 LEVEL = 0.9  # of the band that is calibrated
 
 
@@ -61,14 +68,24 @@ class Lesson:
     """A piece of the clip of which more is hidden than there is.
 
     Attributes:
-        clip: [C, T, H, W], what is seen of it.
-        tries: estimates where anything is hidden.
-        held_out: bool [T, H, W], what is hidden and known.
+        piece: number of the piece.
+        clip: [C, T, H, W], 0 where it is hidden in truth.
+        hidden: bool [T, H, W], with the held-out part.
+        held_out: bool [T, H, W], what is hidden here and known.
+        found: estimates of what is hidden.
     """
 
+    piece: int
     clip: Tensor
-    tries: Tries
+    hidden: Tensor
     held_out: Tensor
+    found: Candidates
+
+    @property
+    def known(self) -> tuple[Candidates, Tensor]:
+        """The estimates of the held-out pixels alone, and the truth there [N, C]."""
+        rows = self.held_out[self.hidden]
+        return Candidates(self.found.values[:, rows], self.found.features[rows]), self.clip[:, self.held_out].T
 
 
 def learn(
@@ -80,21 +97,26 @@ def learn(
         frames: of the clip.
         damage: what is hidden of it.
         recipe: how the energy is learned; None: `ready` was learned before.
-        held_out: masks of each piece to learn from, besides the one that judges.
+        held_out: masks to learn from, besides those that judge.
         run: gives randomness, processes and progress.
+
+    InputError: so much is hidden that nothing can be held out.
     """
     lessons, judges = run.on_main(lambda: _lessons(frames, damage, held_out, run))
-    records = [Stack.record(lesson.tries, lesson.clip, lesson.held_out) for lesson in lessons + judges]
-    stack = Stack.fit(records)
-    apart = [Stack.fit(records[:k] + records[k + 1 :]) for k in range(len(records))]
-    contexts = [context(lesson, own) for lesson, own in zip(lessons + judges, apart, strict=True)]
-    told, judged = contexts[: len(lessons)], contexts[len(lessons) :]
+    every = [*lessons, *judges]
+    known = [lesson.known for lesson in every]
+    contexts = []
+    for number, lesson in enumerate(run.progress(every, len(every), "stacking")):
+        others = known[:number] + known[number + 1 :]
+        contexts.append(told(lesson.clip, lesson.hidden, lesson.found, regression.fit(*zip(*others, strict=True))))
+    stack = regression.fit(*zip(*known, strict=True))
+    told_, judged = contexts[: len(lessons)], contexts[len(lessons) :]
     if recipe is not None:
-        energy = learning(lessons, judges, told, recipe, run).train(run)
+        energy = learning(lessons, judges, told_, recipe, run).train(run)
     else:
         assert ready is not None
         energy = ready
-    return energy, _judged(energy, stack, judges, judged, run)
+    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, judges, judged, run)
 
 
 def chosen(damage: Damage, num: int) -> list[Box]:
@@ -102,9 +124,9 @@ def chosen(damage: Damage, num: int) -> list[Box]:
     boxes = PIECE.windows(damage)
     if len(boxes) <= num:
         return boxes
-    weight = torch.tensor([float(box.volume) for box in boxes]).cumsum(0)
-    places = (torch.arange(num) + 0.5) / num * weight[-1]
-    return [boxes[k] for k in sorted(set(torch.searchsorted(weight, places).tolist()))]
+    upto = torch.tensor([float(box.volume) for box in boxes]).cumsum(0)
+    places = (torch.arange(num) + 0.5) / num * upto[-1]
+    return [boxes[k] for k in sorted(set(torch.searchsorted(upto, places).tolist()))]
 
 
 def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[list[Lesson], list[Lesson]]:
@@ -112,45 +134,39 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
     lessons: list[Lesson] = []
     judges: list[Lesson] = []
     boxes = chosen(damage, PIECES)
-    each = max(1, math.ceil(held_out / len(boxes)))
-    work = parts(frames(), boxes)
-    for number, (box, clip) in enumerate(run.progress(work, len(boxes), "estimates of held-out parts")):
+    each = max(2, math.ceil(held_out / len(boxes)))
+    work = [(number, box, clip) for number, (box, clip) in enumerate(parts(frames(), boxes))]
+    masks = {
+        number: masks_held_out.alike(damage.masks(box), each + 1, run.generator("held out", number))
+        for number, box, _ in work
+    }
+    todo = [(number, box, clip, mask) for number, box, clip in work for mask in masks[number]]
+    for number, box, clip, mask in run.progress(todo, len(todo), "estimates of held-out parts"):
         hidden = damage.masks(box)
-        try:
-            masks = held_out_masks(hidden, each + 1, run.generator("held out", number))
-        except ValueError:
-            continue
-        for k, mask in enumerate(masks):
-            both = hidden | mask
-            seen = torch.where(both, 0.0, clip)
-            lesson = Lesson(torch.where(hidden, 0.0, clip), tries(seen, both), mask)
-            (judges if k == each else lessons).append(lesson)
-    if not judges:
-        raise InputError(
-            "hide: too much is hidden to learn from the rest: moved about, the mask should fall on pixels that are seen"
-        )
+        both = hidden | mask
+        found = candidates(clip[None], both[None, None])
+        lesson = Lesson(number, torch.where(hidden, 0.0, clip), both, mask, found)
+        # The likest mask judges, if there is another one to learn from.
+        first = mask is masks[number][0] and len(masks[number]) > 1
+        (judges if first else lessons).append(lesson)
+    if not judges or not lessons:
+        raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     return lessons, judges
 
 
-def context(lesson: Lesson, stack: Stack) -> Context:
-    """What the network is told of a piece."""
-    return told(torch.where(lesson.held_out, 0.0, lesson.clip), lesson.tries, stack)
-
-
-def told(clip: Tensor, tries: Tries, stack: Stack) -> Context:
-    """What the network is told of a clip [C, T, H, W] that was tried."""
-    mean, scale = stack(tries)
-    hidden = tries.hidden
+def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Context:
+    """What the network is told of a clip [C, T, H, W] with estimates of what is hidden of it."""
 
     def pasted(values: Tensor, rest: Tensor) -> Tensor:
         made = rest.clone()
         made[:, hidden] = values
         return made
 
-    estimate = pasted(mean, clip)
-    others = torch.stack([pasted(values, clip) for values in tries.shown])
-    everywhere = pasted(scale[None], torch.full_like(clip[:1], float(scale.median())))
-    return Context(estimate[None], everywhere[None], hidden[None, None], others[None])
+    error = stack.expected_error(found).clamp(min=MIN_SCALE)
+    estimate = pasted(stack.estimate(found).T, clip)
+    others = torch.stack([pasted(found.values[k].T, clip) for k in SHOWN])
+    scale = pasted(error[None], torch.full_like(clip[:1], float(error.median())))
+    return Context(estimate[None], scale[None], hidden[None, None], others[None])
 
 
 def learning(
@@ -159,9 +175,12 @@ def learning(
     """How the energy is learned from what is held out."""
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
-    judged = {id(judge.clip): judge.held_out for judge in judges}
-    del judged
-    targets = [lesson.held_out[None, None] for lesson in lessons]
+    judged = {judge.piece: judge.held_out for judge in judges}
+    # The judge's truth is never learned from.
+    targets = [(lesson.held_out & ~judged[lesson.piece])[None, None] for lesson in lessons]
+    useful = [k for k, target in enumerate(targets) if target.any()]
+    if not useful:
+        raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     first = contexts[0]
     sides = tuple(slice(0, min(8, n)) for n in first.hidden.shape[2:])
     small = Context(*(part[(..., *sides)] for part in first.tensors()))
@@ -172,7 +191,7 @@ def learning(
 
     def crop(rng: torch.Generator) -> list[Tensor]:
         """Context, truth and where it is known, of a crop that may be mirrored."""
-        k = int(torch.randint(len(lessons), (), generator=rng, device=rng.device))
+        k = useful[int(torch.randint(len(useful), (), generator=rng, device=rng.device))]
         target = targets[k]
         where = window(target, recipe.sides(target.shape[2:]), rng)
         flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
@@ -207,7 +226,14 @@ def _judged(
         "recovery": _psnr(torch.cat(after, 1)),
     }
     run.log(event="gate", shrinkage=share, **found)
-    return Restoration(stack, share, metrics.stretched(torch.cat(ratios), LEVEL), found)
+    return Restoration(stack, share, _stretch(torch.cat(ratios)), found)
+
+
+def _stretch(ratio: Tensor) -> float:
+    """Factor of the spread that makes the central band of LEVEL hold that share of errors over it: the quantile of
+    split conformal prediction, which a finite number does not flatter."""
+    rank = min(len(ratio), int(LEVEL * (len(ratio) + 1)) + 1)
+    return float(ratio.double().kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 def _psnr(error: Tensor) -> float:
@@ -271,18 +297,18 @@ def _restored(
 ) -> dict[str, Tensor]:
     """Values of what is hidden in a window, half precision."""
     seen = torch.where(hidden, 0.0, clip)
-    found = told(seen, tries(seen, hidden), restoration.stack)
+    found = told(seen, hidden, candidates(seen[None], hidden[None, None]), restoration.stack)
     estimate, scale = found.estimate[0], found.scale[0]
     mean = estimate + restoration.shrinkage * (refined(energy, found, run) - estimate)
     made = {"mean": mean.clamp(-1, 1), "spread": restoration.stretch * scale, "estimate": estimate}
     return {name: x[:, hidden].half() for name, x in made.items()}
 
 
-def _place(run: Run, box: Box) -> Any:
+def _place(run: Run, box: Box) -> Path:
     return run.folder / "windows" / "_".join(map(str, box))
 
 
-def _shared(boxes: Sequence[Box], run: Run) -> Iterator[Box] | list[Box]:
+def _shared(boxes: Sequence[Box], run: Run) -> list[Box]:
     """The windows of this process: the largest first, to whoever has least."""
     num, index = run.accelerator.num_processes, run.accelerator.process_index
     loads = [0] * num
