@@ -65,7 +65,8 @@ class Load:
         check_there(frame=self.frame)
 
     def files(self) -> tuple[str, ...]:
-        return (*[self.voxels] * (not self._made()), *[self.frame] * (self.frame is not None))
+        voxels = None if self._made() else self.voxels
+        return tuple(file for file in (voxels, self.frame) if file is not None)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if not self._made() and not Path(self.voxels).exists():
@@ -94,10 +95,8 @@ class Load:
             attributes={"kind" if name == "label" else name: own for name, own in found.items()},
         )  # fmt: skip
         run.log(event="loaded", train=len(data.train), validation=len(data.validation), side=side)
-        return {
-            "data": data,
-            "source": {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes},
-        }
+        source = {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes}
+        return {"data": data, "source": source}
 
     def _made(self) -> bool:
         return self.voxels.split(":")[0] == "procedural"
