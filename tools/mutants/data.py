@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant("data.pictures", "transparent is black", 'Image.new("RGBA", rgba.size, "white")', 'Image.new("RGBA", rgba.size, "black")', of(PICTURES, "what_is_transparent_shows_white")),
     Mutant("data.frames", "the corner, not the middle", "low = (length - span) / 2", "low = 0.0", of(PICTURES, "grey_is_the_luma_and_the_middle_is_cut_out")),
     Mutant("data.frames", "pixels are picked, not averaged", "    if step >= 1:\n", "    if False:\n", of(PICTURES, "grey_is_the_luma_and_the_middle_is_cut_out")),
-    Mutant("data.video", "little damage is none", "[0] > 0.25", "[0] > 0.9", of(PICTURES, "a_pixel_of_a_mask_is_hidden_if_a_quarter_of_it_is")),
+    Mutant("data.masks", "little damage is none", "[0] > LEAST", "[0] > 0.9", of(PICTURES, "a_pixel_of_a_mask_is_hidden_if_any_of_it_is")),
     Mutant("data.video", "as fast as all frames", "rate / stride", "rate * 1.0", of("load_video", "a_made_clip_starts_and_strides_as_a_file_does[procedural-cloth]")),
     Mutant("data.near_duplicates", "mirror images are others", "np.maximum(part @ rows.T, part @ mirrored.T)", "part @ rows.T", of("near_duplicates", "twins_and_mirror_images_share_a_group")),
     Mutant("data.near_duplicates", "twins on both sides", "chosen = np.isin(numbers, order[:num])", "chosen = np.arange(len(numbers)) >= len(numbers) - num", of("near_duplicates", "no_near_twin_is_on_both_sides_of_a_split")),
