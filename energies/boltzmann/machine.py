@@ -55,6 +55,8 @@ class Machine(Latent):
         self.exchanged: Tensor
         numbers = sum(sizes) + sum(low * high for low, high in pairs) + num_classes * (sizes[1] + 1)
         self.register_buffer("memory", torch.zeros(places, numbers))
+        self.progress: Tensor
+        self.register_buffer("progress", torch.zeros(places))
         self.register_buffer("remembered", torch.zeros(()))
         self.register_buffer("exchanged", torch.ones(()))
         if num_classes:
@@ -112,23 +114,31 @@ class Machine(Latent):
             o[layer] += change
 
     @torch.no_grad()
-    def remember(self) -> None:
-        """Put the machine as it is first among those of its past. ValueError: there is no place left."""
-        num = int(self.remembered)
+    def remember(self, progress: float) -> None:
+        """Put the machine as it is first among those of its past, at a share of its learning. ValueError: no place is
+        left."""
+        num = self.num_past
         if num == len(self.memory):
             raise ValueError(f"all {num} places for earlier machines are taken")
         layers = self.layers()
         parts = [*layers.weights, *layers.biases, *(layers.labels or ())]
         self.memory[1 : num + 1] = self.memory[:num].clone()
         self.memory[0] = torch.cat([part.flatten() for part in parts])
+        self.progress[1 : num + 1] = self.progress[:num].clone()
+        self.progress[0] = progress
         self.remembered.add_(1)
+
+    @property
+    def num_past(self) -> int:
+        """Machines of its past that it keeps."""
+        return int(self.remembered)
 
     @torch.no_grad()
     def past(self) -> list[Layers]:
         """The machines of its past, the last first."""
         layers, found = self.layers(), []
         shapes = [part.shape for part in (*layers.weights, *layers.biases, *(layers.labels or ()))]
-        for row in self.memory[: int(self.remembered)]:
+        for row in self.memory[: self.num_past]:
             parts = [p.view(shape) for p, shape in zip(row.split([s.numel() for s in shapes]), shapes, strict=True)]
             num = len(layers.weights)
             labels = Labels(*parts[-2:]) if layers.labels is not None else None
