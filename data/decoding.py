@@ -129,7 +129,7 @@ def take(
     marks: list[tuple[float, float]] = []
     readable, whole = 0, cut.start == 0
     damage: Damaged | None = None
-    found = probe(path)
+    found = probe(path, fps)
     expected = cut.count(found.frames or 0) if cut.frames is None else cut.frames
     check_memory(expected, *(size or found.size), what=str(path))
     try:
