@@ -19,7 +19,7 @@ import torch
 
 from data import arrays, formats, hub, packing, picture_labels, pictures, scenes
 from data.errors import InputError
-from data.files import Listing, is_hidden, listing
+from data.files import Listing, files_below, listing
 from data.frames import parse_size
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def _folder(
 
 def _why(root: Path) -> str:
     """Why a file of a folder is no picture, of the first few where its beginning says so."""
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not is_hidden(path.name)]
-    for path in files[:20]:
+    for path in files_below(root)[:20]:
         with path.open("rb") as file:
             why = formats.reason(file.read(formats.NUM_BYTES), path.suffix.lower())
         if why:

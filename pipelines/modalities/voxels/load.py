@@ -13,7 +13,7 @@ from data import near_duplicates, voxels
 from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
-from pipelines.examples import Examples
+from pipelines.examples import Examples, check_learnable
 from pipelines.settings import check_there
 from pipelines.stage import Run
 from pipelines.warned import told
@@ -94,6 +94,7 @@ class Load:
             validation_labels=None if labels is None else labels[rows["validation"]],
             attributes={"kind" if name == "label" else name: own for name, own in found.items()},
         )  # fmt: skip
+        check_learnable(data, self.voxels, "shapes", FEWEST // 2)
         run.log(event="loaded", train=len(data.train), validation=len(data.validation), side=side)
         source = {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes}
         return {"data": data, "source": source}
