@@ -12,7 +12,8 @@ from torch import Tensor
 
 from energies import Energy
 from energies.annealed_importance import Bracket, annealed, annealed_log_z, enumerated
-from energies.boltzmann import Layers, Machine, Units
+from energies.boltzmann import Layers, Machine
+from energies.boltzmann.dbm import ROUNDS
 from energies.boltzmann.trajectory import ladder_log_z
 from energies.gaussian_importance import Base, gaussian_log_z
 from pipelines.stage import Run
@@ -140,10 +141,10 @@ def _point(nats: Mapping[str, float], bracket: Bracket) -> dict[str, Any]:
 
 
 def _of_layers(layers: Layers, v: Tensor) -> float:
-    """Mean of -F(v), whatever the label, of a machine with one hidden layer."""
+    """Mean of -F(v), whatever the label, or its variational bound where there are several hidden layers."""
     parts = v.split(TOGETHER)
     if layers.labels is None:
-        values = [-layers.reduced_energy(Units((part, part))) for part in parts]
+        values = [-layers.bound(layers.mean_field(part, ROUNDS)) for part in parts]
     else:
         values = [(-layers.class_energies(part)).logsumexp(1) for part in parts]
     return float(torch.cat(values).double().mean())
