@@ -174,6 +174,16 @@ def test_pauses_are_no_damage_and_a_cut_file_is(tmp_path):
     assert len(video.read_timed(short, cut=video.Cut(10)).times) == 10, "enough is left"
 
 
+def test_pictures_are_counted_before_a_file_of_long_pauses_is_refused(tmp_path, monkeypatch):
+    moments = [*range(0, 165, 33), *range(1000, 11_000, 1000)]  # its header tells 25 Hz, so about 270 pictures
+    path = encoded(tmp_path / "a.mkv", scenes(15), "ffv1", "bgr0", moments=moments, base=Fraction(1, 1000))
+    assert (probe(path).frames or 0) > 200
+    monkeypatch.setattr("data.frames.MAX_BYTES", 12 * 48 * 64 * 20)
+    assert video.read(path)[0].shape[1] == 15
+    with pytest.raises(InputError, match="40 frames of 64x48 take more than"):
+        video.read(encoded(tmp_path / "b.mkv", scenes(40), "ffv1", "bgr0"))
+
+
 def test_a_video_that_starts_late_begins_at_zero(tmp_path):
     path = encoded(tmp_path / "a.flv", scenes(8), moments=range(50, 58))
     clip = video.read_timed(path)
@@ -391,6 +401,9 @@ def test_a_folder_of_numbered_frames_is_a_clip(tmp_path):
         video.read(folder)
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="a folder without pictures"):
+        video.read(tmp_path / "none")
+    encoded(tmp_path / "none" / "a.mkv", scenes(2))
+    with pytest.raises(InputError, match=r"a folder of clips; load.clips"):
         video.read(tmp_path / "none")
     with pytest.raises(InputError, match=r"a.mkv: has times of its own"):
         video.read_timed(encoded(tmp_path / "a.mkv", scenes(2)), fps=10)

@@ -66,6 +66,7 @@ def test_too_short_and_too_small_clips_are_refused(tmp_path):
         ({"start": -1}, "start must be 0 or more"),
         ({"stride": 0}, "stride 1 or more"),
         ({"label": "kind"}, "label=kind is for clips"),
+        ({"fps": 12.0}, "fps=12 is for a folder of frames or of clips; video=procedural is made"),
         ({"clips": "moving", "video": "a.mp4"}, "video=a.mp4 cannot be combined with clips=moving"),
         ({"clips": "moving", "size": 8}, "size of clips must be 12 to 64"),
         ({"clips": "moving", "size": "12x16"}, "size of clips must be 12 to 64"),

@@ -86,6 +86,8 @@ class Load:
             self._check_clips()
         elif self.label is not None:
             raise ValueError(f"label={self.label} is for clips, a folder or moving")
+        elif self.fps is not None and self._kind():
+            raise ValueError(f"fps={self.fps:g} is for a folder of frames or of clips; video={self.video} is made")
 
     def _check_clips(self) -> None:
         if self.video != "procedural":
