@@ -33,6 +33,10 @@ Fit = Callable[["Path | bytes", str], bytes]
 """From a picture file, or the bytes of one, and its name in messages, to an encoded picture."""
 
 
+class Damaged(InputError):
+    """One picture of several cannot be read; with skip_damaged it would be left out."""
+
+
 def open_dataset(
     source: str | Path = "digits",
     size: int | tuple[int, int] | None = None,
@@ -65,7 +69,7 @@ def open_dataset(
     `tensors`, `batch` and `collate` turn rows into tensors: `image` is a PGM or PPM file, uint8, see `data.packing`.
     streaming=True gives an IterableDataset of the same rows, and reads files as they are asked for; otherwise all is in
     memory and 2 GiB are the limit.
-    InputError, one line, for whatever cannot be read; in a stream of files only when it comes up.
+    InputError, one line, for whatever cannot be read; in a stream of files only when it comes up. Damaged, of a folder.
     """
     target = None if size is None else parse_size(size)
     pictures.check_channels(channels)
@@ -210,8 +214,7 @@ def _whole(files: Sequence[Path], fit: Fit, skip_damaged: bool) -> Iterator[tupl
             encoded = fit(path, str(path))
         except InputError as error:
             if not skip_damaged:
-                hint = "; or leave damaged pictures out by skip_damaged=true" if len(files) > 1 else ""
-                raise InputError(f"{error}{hint}") from error
+                raise (Damaged(error) if len(files) > 1 else error) from error
             damaged.append(error)
         else:
             yield number, encoded
