@@ -15,6 +15,7 @@ from energies.boltzmann import GibbsChain, Latent, Machine
 from energies.family import is_noisy
 from energies.samplers.state import normal
 from pipelines.examples import Examples
+from pipelines.learning import dataset
 from pipelines.measures import likelihood
 from pipelines.measures.likelihood import Annealing
 from pipelines.modalities import modality_of
@@ -89,6 +90,7 @@ class Likelihood:
         data: Examples = values["data"]
         modality, energy = modality_of(data.modality), values["energy"].to(run.accelerator.device).eval()
         self._check_energy(energy)
+        data = _at_size_of(energy, data)
         parts = {"train": data.x("train", slice(self.num)), "validation": data.x("validation", slice(self.num))}
         report = Report(f"Likelihood: {modality.noun}")
         is_machine = isinstance(energy, Machine)
@@ -150,6 +152,18 @@ class Likelihood:
         ):
             images.write(run.root / f"{name}.png", picture)
             report.image(picture, words)
+
+
+def _at_size_of(energy: Energy, data: Examples) -> Examples:
+    """Data averaged down to the size of the energy's x. InputError: it is of other x."""
+    noun = modality_of(data.modality).noun
+    if energy.fits(data.shape):
+        return data
+    shape = dataset.shape_at(data, max(energy.event_shape[1:]), noun)
+    if shape != energy.event_shape:
+        found, wanted = ("x".join(map(str, sides)) for sides in (energy.event_shape, data.shape))
+        raise InputError(f"likelihood: the energy is of {found}, the {noun} are {wanted}; set load.size or learn.size")
+    return dataset.resized(data, shape)
 
 
 def _lines(found: dict[str, Any], noun: str) -> list[str]:
