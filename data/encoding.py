@@ -29,6 +29,7 @@ class Writer:
         self._output, self._name, self._origin = output, name, origin
         self._rate = None if rate is None else Fraction(rate).limit_denominator(10_000)
         self._first: float | None = None
+        self._shape: tuple[int, ...] = ()
         self._remux: Remux | None = None
         self._stream: VideoStream | None = None
         self._num, self._last = 0, -1
@@ -64,7 +65,7 @@ class Writer:
 
     def _begin(self, picture: np.ndarray, time: float, duration: float) -> None:
         """The streams, of the first frame's size."""
-        self._first = time
+        self._first, self._shape = time, picture.shape
         self._check_origin()
         if self._origin is not None and starts_late(self._origin):
             self._rate = None
@@ -98,6 +99,8 @@ class Writer:
 
     def _frame(self, picture: np.ndarray) -> VideoFrame:
         assert self._stream is not None
+        if picture.shape != self._shape:
+            raise ValueError(f"pictures of the same size are expected, got {self._shape} and {picture.shape}")
         rows, columns = self._stream.height - picture.shape[0], self._stream.width - picture.shape[1]
         if rows or columns:
             picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), "edge")

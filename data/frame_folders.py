@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from data import pictures
-from data.containers import check_picture
+from data.containers import SUFFIXES, check_picture
 from data.errors import InputError
 from data.files import listing, natural
 
@@ -24,6 +24,8 @@ def pictures_of(folder: Path) -> list[Path]:
     """
     found = listing(folder, pictures.SUFFIXES, "pictures")
     found.tell()
+    if not found.files and found.others.keys() & SUFFIXES:
+        raise InputError(f"{folder}: is a folder of clips; load.clips learns of many, load.video takes one of them")
     if not found.files:
         raise InputError(f"{folder}: is a folder without pictures; give a video, or a folder of numbered frames")
     inner = [path for path in found.files if path.parent != folder]

@@ -114,10 +114,10 @@ def between(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = first.shape
     if min(height, width) >= ENLARGED:
-        return np.asarray(search.calc(first, second, None))
+        return np.asarray(search.calc(first, second, None))  # pyright: ignore[reportArgumentType, reportCallIssue]
     size = (max(2 * width, 16), max(2 * height, 16))  # the least that the search takes
     large = [cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC) for picture in (first, second)]
-    found = search.calc(large[0], large[1], None)
+    found = search.calc(large[0], large[1], None)  # pyright: ignore[reportArgumentType, reportCallIssue]
     small = cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA)
     return (small * np.array([width / size[0], height / size[1]])).astype(np.float32)
 

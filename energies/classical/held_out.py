@@ -47,13 +47,13 @@ def alike(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
 
 def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
     time, down, right = (int(torch.randint(size, (), generator=rng)) for size in hidden.shape)
-    whole = hidden.all((1, 2))
+    whole = np.asarray(hidden.all((1, 2)))
     mask = np.roll(hidden & ~whole[:, None, None], (down, right), (1, 2))
     mask |= np.roll(whole, time)[:, None, None]
     if number % 3 == 1:
         mask &= (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()
     elif number % 3 == 2:
-        mask &= (torch.rand(len(hidden), generator=rng) < 0.5).numpy()[:, None, None]
+        mask &= (torch.rand(len(hidden), 1, 1, generator=rng) < 0.5).numpy()
     return mask & ~hidden
 
 
@@ -61,4 +61,5 @@ def _difficulty(mask: Bools, hidden: Bools) -> Floats:
     """Share of the pixels of a mask at each distance to what is seen, in the frame and in time (octaves)."""
     places = [np.log2(values[mask]) for values in (distance(hidden), gap(hidden))]
     octaves = np.arange(-0.5, 12)
-    return np.histogram2d(*places, bins=[octaves, octaves])[0].astype(np.float32) / max(1, int(mask.sum()))
+    counts = np.histogram2d(*places, bins=[octaves, octaves])[0]
+    return (counts / max(1, int(mask.sum()))).astype(np.float32)

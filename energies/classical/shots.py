@@ -29,7 +29,7 @@ def shots(frames: Floats, hidden: Bools) -> list[slice]:
         frames: [T, H, W, C] in [-1, 1]; hidden values are ignored.
         hidden: bool [T, H, W].
     """
-    kept = np.flatnonzero(~hidden.all((1, 2)))
+    kept: list[int] = np.flatnonzero(~hidden.all((1, 2))).tolist()
     if len(kept) < 3:
         return [slice(0, len(frames))]
     unlike, changed = np.array([_change(frames, hidden, a, b) for a, b in itertools.pairwise(kept)]).T
@@ -37,7 +37,7 @@ def shots(frames: Floats, hidden: Bools) -> list[slice]:
     for k, b in enumerate(kept[1:]):
         around = np.r_[unlike[max(0, k - AROUND) : k], unlike[k + 1 : k + 1 + AROUND]]
         if unlike[k] > UNLIKE and unlike[k] > SUDDEN * np.median(around) and changed[k] > COLOURS:
-            cuts.append(int(b))
+            cuts.append(b)
     bounds = [0, *cuts, len(frames)]
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 

@@ -106,14 +106,14 @@ def along_flow(hidden: Bools, flow: Flow) -> tuple[sparse.csr_array, sparse.csr_
 
 def _moved(hidden: Bools, wide: Bools, direction: int, flow: Floats, error: Floats) -> sparse.csr_array:
     _, height, width = error.shape
-    pair, rows, columns = np.indices(error.shape)
-    frame = pair + (direction < 0)
+    frame, rows, columns = np.indices(error.shape)
+    frame = np.asarray(frame + (0 if direction > 0 else 1))
     y, x = rows + flow[..., 1], columns + flow[..., 0]
     weight = np.exp(-error / (2 * TRUSTED))  # of the difference; squared, of the term
     below, right = np.clip(np.rint(y), 0, height - 1).astype(int), np.clip(np.rint(x), 0, width - 1).astype(int)
     needed = hidden[frame, rows, columns] | wide[frame + direction, below, right]
     needed &= (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1) & (weight > 0.03)
-    places = [((frame * height + rows) * width + columns)[needed]]
+    places = [np.asarray((frame * height + rows) * width + columns)[needed]]
     weights = [weight[needed]]
     for index, share in taps(hidden, frame[needed] + direction, y[needed], x[needed], cubic=True):
         places.append(index)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import RBM, EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
+from energies import DBM, EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
 from energies.boltzmann import Machine
 from energies.buffer import ReplayBuffer
 from energies.objectives import (
@@ -23,6 +23,7 @@ from energies.objectives import (
     ScoreMatching,
 )
 from pipelines.examples import Examples, Part, block_means
+from pipelines.learning import boltzmann
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, Residual
@@ -37,7 +38,10 @@ Vary = Callable[[Tensor, torch.Generator], Tensor]
 
 def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run) -> Energy:
     """An energy of data; arguments as of `plan`."""
-    energy = plan(data, recipe, by_class, references, varied, run).train(run)
+    planned = plan(data, recipe, by_class, references, varied, run)
+    if isinstance(planned.energy, DBM):
+        boltzmann.learn_layers(planned.energy, data, recipe, varied, run)
+    energy = planned.train(run)
     if by_class:
         assert isinstance(energy, Family)
         energy.classes = data.classes
@@ -98,22 +102,13 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
         assert settings.width is not None
         return ResidualEnergy(shape, settings.width, num_classes)
     if isinstance(settings, Boltzmann):
-        return machine(recipe, settings, shape, num_classes, x)
+        return boltzmann.machine(recipe, shape, num_classes, x)
     assert isinstance(settings, Encoder) and settings.widths is not None and settings.depths is not None
     levels = num_levels(shape, settings.widths)
     noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)
     energy = EncoderEnergy(shape, settings.widths[:levels], settings.depths[:levels], None, noisy, num_classes)
     energy.centre(x)
     return energy
-
-
-def machine(recipe: Recipe, settings: Boltzmann, shape: Sequence[int], num_classes: int, x: Tensor) -> Machine:
-    """A Boltzmann machine before it has learned; likewise."""
-    assert settings.hidden is not None and settings.visible is not None
-    assert isinstance(recipe.objective, ContrastiveDivergence)
-    made = RBM(shape, settings.hidden[0], settings.visible, num_classes, recipe.objective.places())
-    made.centre(x)
-    return made
 
 
 def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:

@@ -95,7 +95,8 @@ def of_own(found: Mapping[str, Any], modality: Modality) -> list[str]:
     """Lines on x whose truth is unknown, scored on seen elements that were held out."""
     first, judged = f"{counted(found['num'], modality.noun)}; the truth is unknown", found["held_out"]
     if judged is None:
-        return [f"{first}, and nothing of what is seen can be held out: whether a simple method is better is not known"]
+        told = "nothing of what is seen can be held out, so it is not known whether a simple method is better"
+        return [f"{first}, so nothing is scored; {told}"]
     lines = [f"{first}, so {counted(judged['elements'], 'elements')} that are seen were held out, and are scored"]
     lines += tables.table(on_held_out(judged))
     return [*lines, verdict(judged, modality)] if judged["rivals"] else lines

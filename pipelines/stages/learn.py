@@ -226,6 +226,12 @@ class Learn:
         noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
             raise InputError("learn.conditional is for the energies encoder, residual and boltzmann")
+        if isinstance(recipe.energy, Boltzmann) and recipe.energy.hidden and len(recipe.energy.hidden) > 1:
+            if self.conditional:
+                raise InputError(
+                    "learn.conditional: of Boltzmann machines only those with one hidden layer learn classes"
+                )
+            return False
         labels, classes = data.train_labels, data.classes
         if self.conditional and (labels is None or len(classes) < 2):
             raise InputError(f"learn.conditional needs {noun} with labels: put them into folders by class")
