@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +37,8 @@ from pipelines.modalities import modality_of
 from pipelines.results import pretrained, weights_of
 from pipelines.sampling.generation import CONDITIONAL
 from pipelines.stage import Run
+from pipelines.windows import restoration
+from pipelines.windows.damage import Damage
 
 Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]
 SMALLEST = 4  # elements a side of an energy, at least
@@ -173,7 +176,11 @@ class Learn:
         recipe = self._planned(values) if ready is None else None
         if way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
             damaged = Damaged.of(values["measured"], values["observation"])
-            energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
+            if recipe is not None and isinstance(recipe.energy, Amortised):
+                frames = partial(damaged.clip.unbind, 1)
+                energy, gate = restoration.learn(frames, Damage.whole(damaged.hidden), recipe, self.held_out, run)
+            else:
+                energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
         elif recipe is not None:
             energy = self._learned(values, way, recipe, run)
         else:

@@ -7,10 +7,11 @@ how wide the band is that holds nine of ten values, is judged by seen parts that
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,12 +56,26 @@ class Restoration:
         shrinkage: share of what the energy changes in the stacked estimate that held-out parts speak for, 0 to 1.
         stretch: factor of the expected error that makes the central band of LEVEL hold that share of held-out values.
         held_out: pixels that judged, and PSNR there of the stacked estimate and of the recovery.
+        boxes: the pieces that judged.
+        masks: what was held out of each, bool [t, h, w].
     """
 
     stack: Stack
     shrinkage: float
     stretch: float
     held_out: dict[str, float]
+    boxes: tuple[tuple[int, ...], ...]
+    masks: tuple[Tensor, ...]
+
+    def judged_parts(self, hidden: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of a clip x [1, C, T, H, W] and its mask [1, 1, T, H, W], the pieces that judged, and what was held out."""
+        for box, mask in zip(self.boxes, self.masks, strict=True):
+            where = (..., *Box(*box).where)
+            yield hidden[where], x[where], mask[None, None]
+
+    def told(self) -> dict[str, Any]:
+        """What is said of it beside its recovery."""
+        return {"shrinkage": self.shrinkage, "stretch": self.stretch, "held_out": self.held_out}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +83,14 @@ class Lesson:
     """A piece of the clip of which more is hidden than there is.
 
     Attributes:
-        piece: number of the piece.
+        piece: where it is.
         clip: [C, T, H, W], 0 where it is hidden in truth.
         hidden: bool [T, H, W], with the held-out part.
         held_out: bool [T, H, W], what is hidden here and known.
         found: estimates of what is hidden.
     """
 
-    piece: int
+    piece: Box
     clip: Tensor
     hidden: Tensor
     held_out: Tensor
@@ -89,14 +104,14 @@ class Lesson:
 
 
 def learn(
-    frames: Frames, damage: Damage, recipe: Recipe | None, ready: ConditionalEnergy | None, held_out: int, run: Run
+    frames: Frames, damage: Damage, recipe: Recipe, held_out: int, run: Run
 ) -> tuple[ConditionalEnergy, Restoration]:
     """An energy of the clip, and what judges it.
 
     Args:
         frames: of the clip.
         damage: what is hidden of it.
-        recipe: how the energy is learned; None: `ready` was learned before.
+        recipe: how the energy is learned.
         held_out: masks to learn from, besides those that judge.
         run: gives randomness, processes and progress.
 
@@ -111,11 +126,7 @@ def learn(
         contexts.append(told(lesson.clip, lesson.hidden, lesson.found, regression.fit(*zip(*others, strict=True))))
     stack = regression.fit(*zip(*known, strict=True))
     told_, judged = contexts[: len(lessons)], contexts[len(lessons) :]
-    if recipe is not None:
-        energy = learning(lessons, judges, told_, recipe, run).train(run)
-    else:
-        assert ready is not None
-        energy = ready
+    energy = learning(lessons, judges, told_, recipe, run).train(run)
     return energy, _judged(energy.to(run.accelerator.device).eval(), stack, judges, judged, run)
 
 
@@ -145,7 +156,7 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
         hidden = damage.masks(box)
         both = hidden | mask
         found = candidates(clip[None], both[None, None])
-        lesson = Lesson(number, torch.where(hidden, 0.0, clip), both, mask, found)
+        lesson = Lesson(box, torch.where(hidden, 0.0, clip), both, mask, found)
         # The likest mask judges, if there is another one to learn from.
         first = mask is masks[number][0] and len(masks[number]) > 1
         (judges if first else lessons).append(lesson)
@@ -167,6 +178,11 @@ def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Conte
     others = torch.stack([pasted(found.values[k].T, clip) for k in SHOWN])
     scale = pasted(error[None], torch.full_like(clip[:1], float(error.median())))
     return Context(estimate[None], scale[None], hidden[None, None], others[None])
+
+
+def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor) -> Context:
+    """What the energy is told of a clip [C, T, H, W] as a whole."""
+    return told(clip, hidden, candidates(clip[None], hidden[None, None]), restoration.stack)
 
 
 def learning(
@@ -226,7 +242,8 @@ def _judged(
         "recovery": _psnr(torch.cat(after, 1)),
     }
     run.log(event="gate", shrinkage=share, **found)
-    return Restoration(stack, share, _stretch(torch.cat(ratios)), found)
+    boxes = tuple(tuple(judge.piece) for judge in judges)
+    return Restoration(stack, share, _stretch(torch.cat(ratios)), found, boxes, tuple(masks))
 
 
 def _stretch(ratio: Tensor) -> float:
@@ -247,7 +264,7 @@ def refined(energy: ConditionalEnergy, context: Context, run: Run) -> Tensor:
     joined = Joined(damage, len(estimate), TILE)
     device = run.accelerator.device
     for box in TILE.windows(damage):
-        where = (..., slice(box.t0, box.t1), *box.place)
+        where = (..., *box.where)
         tile = Context(*(part[where] for part in context.tensors())).to(device)
         with torch.no_grad(), run.accelerator.autocast():
             joined.add(box, energy.told(tile).posterior_mean()[0].float().cpu())
