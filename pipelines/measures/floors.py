@@ -32,8 +32,9 @@ def averages(x: Tensor, num: int, rng: torch.Generator) -> Tensor:
     mixed = torch.cat([(x[r] * w).sum(1) for r, w in zip(rows.split(64), weights.split(64), strict=True)])
     if not bool((x.abs() == 1).all()):
         return mixed
-    least = mixed.flatten(1).quantile(1 - float((x > 0).float().mean()), 1)
-    return (mixed > least.view(-1, *[1] * (x.ndim - 1))).float() * 2 - 1
+    flat = mixed.flatten(1) + 1e-3 * torch.rand(num, x[0].numel(), generator=rng)  # of as likely ones some
+    rank = flat.argsort(1, descending=True).argsort(1)
+    return (rank < round(float((x > 0).float().mean()) * flat.shape[1])).view_as(mixed).float() * 2 - 1
 
 
 def shuffled(x: Tensor, num: int, rng: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """The kinds of video files that people have: what is read of each, and what is written."""
 
+import resource
 import struct
 import tracemalloc
 import warnings
@@ -535,3 +536,16 @@ def test_frames_stream_into_a_file_that_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match="same size"), writing(tmp_path / "c.mkv") as writer:
         deque(writer.add(picture, 0.0, 0.04) for picture in (scene(), scene(0, 40, 64)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "b.mkv"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_nothing(tmp_path, ending):
+    clip = torch.rand(3, 12, 48, 64) * 2 - 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            video.write(tmp_path / f"a.{ending}", clip, 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
