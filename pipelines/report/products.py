@@ -28,7 +28,7 @@ BEST: dict[str, Best] = {
 }  # fmt: skip
 TAKES = (
     "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "held_out",
-    "sampling", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown",
+    "sampling", "damage", "footage", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown",
     "grid", "verdicts", "metrics", "summary",
 )  # fmt: skip
 """Values that an export writes and reports, where they are there."""

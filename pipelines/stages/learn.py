@@ -51,7 +51,7 @@ class Learn:
     part is seen, only that part is learned from."""
 
     needs: ClassVar[tuple[str, ...]] = ("data",)
-    takes: ClassVar[tuple[str, ...]] = ("measured", "observation")
+    takes: ClassVar[tuple[str, ...]] = ("measured", "observation", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "gate")
     distributed: ClassVar[bool] = True
 
@@ -153,11 +153,15 @@ class Learn:
         else:
             recipe = self._planned(values)
             found = self._cost_of_learning(values, way, recipe, run)
+        if not found.known:
+            return found
         generator = self._generator(found.known["energy"], recipe, way, recipes)
         return replace(found, known={**found.known, "generator": generator})
 
     def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
         data: Examples = values["data"]
+        if way == "damaged" and values.get("damage") is not None:
+            return Cost()
         if way == "damaged":
             return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
         if way == "single":
@@ -174,7 +178,10 @@ class Learn:
         way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
         ready = None if self.pretrained is None else self._ready(data, way)
         recipe = self._planned(values) if ready is None else None
-        if way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
+        if values.get("damage") is not None:
+            assert recipe is not None
+            energy, gate = restoration.learn(values["footage"].frames, values["damage"], recipe, self.held_out, run)
+        elif way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
             damaged = Damaged.of(values["measured"], values["observation"])
             if recipe is not None and isinstance(recipe.energy, Amortised):
                 frames = partial(damaged.clip.unbind, 1)
@@ -209,8 +216,10 @@ class Learn:
             self._by_class(data, recipe)
         elif way == "single":
             crops.check(data.shape, recipe, one)
-        else:
+        elif values.get("damage") is None:
             Damaged.of(values["measured"], values["observation"])
+        elif not isinstance(recipe.energy, Amortised):
+            raise InputError("learn.energy: of so large a clip it is amortised; or set load.size or load.frames")
         return recipe
 
     def _check_used(self, recipe: Recipe, way: Way, source: str) -> None:
@@ -255,6 +264,10 @@ class Learn:
         """The energy that was learned before. InputError: it is not one of what is loaded."""
         assert self.pretrained is not None
         folder, modality = Path(self.pretrained), modality_of(data.modality)
+        if way == "damaged" and data.train.shape == (1, 0):
+            raise InputError(
+                "learn.pretrained: of so large a clip the energy is learned; or set load.size, load.frames"
+            )
         if way != "data":
             energy = pretrained_single(folder, data.shape, modality.noun.removesuffix("s"))
             return of_size(energy, data.shape[1:]) if way == "damaged" or is_scene(energy) else energy

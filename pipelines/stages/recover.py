@@ -62,7 +62,7 @@ class Recover:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("data", "measured", "observation", "energy", "generator")
-    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known")
+    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling", "held_out")
     distributed: ClassVar[bool] = True
 
@@ -118,7 +118,7 @@ class Recover:
             self._prior(values["data"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not {"energy", "generator", "measured", "observation"} <= values.keys():
+        if not {"energy", "generator", "measured", "observation"} <= values.keys() or values["measured"] is None:
             return Cost()  # what is seen is not known yet
         data: Examples = values["data"]
         energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
@@ -151,6 +151,8 @@ class Recover:
         energy = values["energy"].to(run.accelerator.device).eval()
         if other is not None:
             other = other.to(run.accelerator.device).eval()
+        if values.get("damage") is not None:
+            return self._of_footage(energy, values, run)
         recovered = {Gate: self._by_gate, Restoration: self._by_windows}.get(type(values.get("gate")), self._each)
         return recovered(energy, values["generator"], other, values, run)
 
@@ -289,6 +291,20 @@ class Recover:
             "sampling": findings(monitor) | {"chains": max(1, chains)},
             "held_out": None,
         }
+
+    def _of_footage(self, energy: Energy, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        """Of a clip that is read frame by frame: values of what is hidden of it, [C, N]."""
+        assert isinstance(energy, ConditionalEnergy)
+        if self.chains or self.prior:
+            raise InputError("recover: a clip that large is neither sampled nor shown a prior; set load.size")
+        gate, begin = values["gate"], time.monotonic()
+        found = restore(energy, gate, values["footage"].frames, values["damage"], Plan(), run)
+        way = {"mean": found.mean.half(), "seconds": round(time.monotonic() - begin, 3)} | gate.told()
+        return {
+            "recovered": way["mean"], "samples": found.mean[:0], "spread": found.spread.half(),
+            "ways": {"amortised": way | {"estimate": found.estimate.half()}},
+            "sampling": findings(Monitor()) | {"chains": 1}, "held_out": None,
+        }  # fmt: skip
 
     def _how(self, generator: Generator) -> Sampling:
         masked = self.masked if self.generator is None else None
