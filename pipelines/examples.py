@@ -32,7 +32,8 @@ class Examples:
     Attributes:
         modality: images, video or voxels.
         shape: of one x, [C, *size].
-        train: to learn from: nothing, [1, 0], of a clip too large to be held; else levels uint8 [n, *shape], packed bits uint8 [n, bytes] of grids, or float [n, *shape].
+        train: to learn from (nothing, [1, 0], of a clip too large to be held): levels uint8 [n, *shape],
+            packed bits uint8 [n, bytes] of grids, or float [n, *shape].
         validation: to judge by, likewise.
         classes: names of the labels.
         train_labels: [n]; -1 where it is not known; None: there are none.

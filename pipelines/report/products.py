@@ -28,8 +28,8 @@ BEST: dict[str, Best] = {
 }  # fmt: skip
 TAKES = (
     "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "held_out",
-    "sampling", "damage", "footage", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown",
-    "grid", "verdicts", "metrics", "summary",
+    "sampling", "damage", "footage", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise",
+    "rivals", "shown", "grid", "verdicts", "metrics", "summary",
 )  # fmt: skip
 """Values that an export writes and reports, where they are there."""
 FEW = 200  # x to judge by

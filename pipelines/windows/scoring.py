@@ -30,12 +30,13 @@ def scores(footage: Footage, damage: Damage, made: Mapping[str, Tensor]) -> dict
         truth = levels(frame)
         rows, columns = (axis.nonzero()[:, 0] for axis in (mask.any(1), mask.any(0)))
         cut = (
+            slice(None),
             slice(max(0, int(rows[0]) - AROUND), int(rows[-1]) + AROUND + 1),
             slice(max(0, int(columns[0]) - AROUND), int(columns[-1]) + AROUND + 1),
         )
         for name, values in made.items():
             error = (damage.pasted(truth, t, values) - truth)[:, mask].double()
-            similar = ssim_map(damage.pasted(truth, t, values)[:, *cut], truth[:, *cut])[:, mask[cut]]
+            similar = ssim_map(damage.pasted(truth, t, values)[cut], truth[cut])[:, mask[cut[1:]]]
             totals[name] += torch.stack([error.square().sum(), error.abs().sum(), similar.sum()])
     num = 3 * damage.num
     found = {name: (total / num).tolist() for name, total in totals.items()}

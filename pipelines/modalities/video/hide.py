@@ -129,8 +129,8 @@ class Hide:
         others = [*self._given((*OTHERS, "noise")), *["grey"] * self.grey]
         if others:
             raise InputError(
-                f"hide.{others[0]}: a clip of {footage.shape[3]}x{footage.shape[2]} pixels and {footage.shape[1]} frames "
-                "is too large for it; set load.size or load.frames"
+                f"hide.{others[0]}: {footage.shape[1]} frames of {footage.shape[3]}x{footage.shape[2]} pixels are too "
+                "many for it; set load.size or load.frames"
             )
         size = footage.shape[1:]
         if self.mask is None:
