@@ -65,6 +65,7 @@ class DBM(Machine):
         self.offsets[layer + 1].copy_(part.offsets[1])
         if layer == 0:
             self.biases[0].copy_(part.biases[0])
+            self.offsets[0].copy_(part.offsets[0])
 
 
 def copies_of(layer: int, num: int) -> tuple[int, int]:

@@ -42,9 +42,9 @@ def ladder_log_z(rungs: Sequence[Layers], rng: torch.Generator, *, chains: int, 
 def bennett(up: Tensor, down: Tensor) -> float:
     """log Z_a - log Z_b of E_b - E_a over samples of b, `up` [n], and E_a - E_b over samples of a, `down` [m].
 
-    The value c at which sum sigmoid(up - c + log n / m) = sum sigmoid(down + c - log n / m) (Bennett 1976).
+    The value c at which sum sigmoid(up - c + log m / n) = sum sigmoid(down + c - log m / n) (Bennett 1976).
     """
-    shift = torch.tensor(len(up) / len(down), dtype=torch.float64).log()
+    shift = torch.tensor(len(down) / len(up), dtype=torch.float64).log()
     values = torch.cat([up, -down])
     low, high = values.min() - 50, values.max() + 50
     for _ in range(ROUNDS):

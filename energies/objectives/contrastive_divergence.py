@@ -56,9 +56,9 @@ class ContrastiveDivergence:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.sampling_steps < 1 or self.rungs < 2 or self.kept < 0:
-            raise ValueError("steps and sampling_steps must be 1 or more, rungs 2 or more, kept not negative")
+            raise ValueError("steps and sampling_steps must be 1 or more, rungs 2 or more, kept must not be negative")
         if not 0 <= self.recentre <= 1 or not self.decay >= 0:
-            raise ValueError("recentre must be a share, decay not negative")
+            raise ValueError("recentre must be a share, decay must not be negative")
 
     def generator(self) -> GibbsChain:
         """How a machine that was learned so makes samples."""

@@ -14,6 +14,7 @@ from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
 from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching
+from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
 from pipelines.learning import amortised, clip, crops, dataset, trial
@@ -140,9 +141,11 @@ class Learn:
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
         if self.pretrained is None:
-            self._planned(values)
+            of_units = isinstance(self._planned(values).energy, Boltzmann)
         else:
-            self._ready(data, _way(values))
+            of_units = isinstance(self._ready(data, _way(values)), Latent)
+        if of_units and "observation" in values:
+            _check_single_elements(values["observation"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
         data: Examples = values["data"]
@@ -321,6 +324,15 @@ class Learn:
             if recipe is not None or (noisy != isinstance(own, Chain) and not isinstance(objective, ScoreMatching)):
                 return own
         return recipes.elsewhere(way, noisy)
+
+
+def _check_single_elements(observation: Observation) -> None:
+    """InputError if a Boltzmann machine cannot be sampled given such a measurement."""
+    if not isinstance(observation.noiseless, Hidden):
+        raise InputError(
+            "learn: a Boltzmann machine recovers elements that are hidden or noisy each by itself; hide pixels, a box "
+            "or a mask, or take another energy"
+        )
 
 
 def check_preset(settings: ConvNet, axes: int) -> None:

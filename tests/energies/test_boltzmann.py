@@ -328,3 +328,26 @@ def test_a_clamped_label_stays() -> None:
     for _ in range(3):
         units = machine.move(units, seeded(1), Clamp(label=label))
     assert units.label is not None and torch.equal(units.label, label.expand(32, -1))
+
+
+def test_where_exchanges_are_rare_the_machine_becomes_a_rung_of_its_own() -> None:
+    machine = RBM(5, 3, places=2)
+    stirred(machine)
+    how = ContrastiveDivergence(chains="trajectory", rungs=2)
+    buffer = how.buffer(machine, 6, seeded(1))
+    assert buffer is not None and len(buffer) == 4 * 6
+    batch = Batch(every_x(machine)[:4], chains=buffer, progress=0.3)
+    how(machine, batch, seeded(2))
+    assert machine.num_past == 0 and 0 < float(machine.exchanged) < 1
+    how(machine, batch, seeded(2))  # the other pairs' turn
+    machine.exchanged.fill_(0.1)
+    biases = machine.layers().biases[0].detach().clone()
+    how(machine, batch, seeded(3))
+    (past,) = machine.past()
+    assert machine.num_past == 1 and float(machine.exchanged) == 1 and float(machine.progress[0]) == pytest.approx(0.3)
+    torch.testing.assert_close(past.biases[0], biases)  # recentring leaves them
+    assert torch.equal(buffer.x[:6], buffer.x[6:12])  # its chains go on from where those of the machine are
+    for _ in range(6):
+        machine.exchanged.fill_(0.1)
+        how(machine, batch, seeded(4))
+    assert machine.num_past == 2

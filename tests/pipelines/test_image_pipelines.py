@@ -119,7 +119,7 @@ def test_hidden_pixels_are_recovered_and_seen_ones_kept(scattered):
     assert not values["measured"][hidden].any(), "what is hidden is not told"
     assert values["samples"].shape == (3, 1, 8, 8) and values["recovered"].shape == (20, 1, 8, 8)
     assert (values["samples"] - values["recovered"][:3])[hidden[:3]].abs().max() > 1e-3
-    check_scores(found, {"nearest_training", "mean", "biharmonic"})
+    check_scores(found, {"nearest_training", "mean", "biharmonic", "nearest", "blur", "total_variation"})
     assert found["recovery"]["psnr"] == pytest.approx(psnr(values["recovered"], truth, hidden), abs=0.01)
     mean = values["data"].x("train").mean(0).expand_as(truth)
     assert found["baselines"]["mean"]["psnr"] == pytest.approx(psnr(mean, truth, hidden), abs=0.01)
@@ -182,7 +182,7 @@ def test_a_damaged_picture_of_ones_own_is_mended_and_not_scored(known, tmp_path,
     mask = -torch.ones(1, 8, 8)
     mask[:, 2:5, 3:7] = 1
     images.write(tmp_path / "mask.png", mask)
-    own = [f"hide.image={tmp_path / 'own.png'}", f"hide.mask={tmp_path / 'mask.png'}"]
+    own = [f"hide.image={tmp_path / 'own.png'}", f"hide.mask={tmp_path / 'mask.png'}", "hide.dilate=0"]
     values = recovered(tmp_path / "run", *own, *known)
     picture, hidden = images.read(tmp_path / "own.png", channels=1), mask > 0
     for x in (values["recovered"], values["samples"]):
