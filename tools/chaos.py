@@ -82,32 +82,37 @@ def child(work: Callable[[], int | None], send: tuple[float, int] | None = None)
         work: gives the exit status; None is 0.
         send: after so many seconds it is sent this signal.
     """
-    with tempfile.TemporaryFile() as told:
-        pid = os.fork()
-        if pid == 0:
-            os.dup2(told.fileno(), 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-            status = 1
-            try:
-                status = work() or 0
-            except BaseException as error:
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        start, found = time.monotonic(), 0
-        while not found:
-            found, code = os.waitpid(pid, os.WNOHANG)
-            passed = time.monotonic() - start
-            if not found and send and passed >= send[0]:
-                os.kill(pid, send[1])
-                send = None
-            elif not found and passed > LIMIT:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0 if found else 0.005)
-        told.seek(0)
-        return End(os.waitstatus_to_exitcode(code), told.read().decode(errors="replace").splitlines())
+    reads, writes = os.pipe()  # no file: its size may be limited
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writes, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        status = 1
+        try:
+            status = work() or 0
+        except BaseException as error:
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(writes)
+    os.set_blocking(reads, False)
+    start, told, found, code = time.monotonic(), b"", 0, 0
+    while not found:
+        time.sleep(0.005)
+        found, code = os.waitpid(pid, os.WNOHANG)
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(reads, 1 << 16):
+                told += block
+        passed = time.monotonic() - start
+        if not found and send and passed >= send[0]:
+            os.kill(pid, send[1])
+            send = None
+        elif not found and passed > LIMIT:
+            os.kill(pid, signal.SIGKILL)
+    os.close(reads)
+    return End(os.waitstatus_to_exitcode(code), told.decode(errors="replace").splitlines())
 
 
 def dying(at: int) -> Iterator[None]:

@@ -11,6 +11,7 @@ from energies.objectives.likelihood import MaximumLikelihood
 from energies.objectives.recovery_likelihood import RecoveryLikelihood
 from energies.objectives.refining import Denoising
 from energies.objectives.score_matching import ScoreMatching
+from energies.objectives.wake_sleep import WakeSleep
 
 __all__ = [
     "Batch",
@@ -23,4 +24,5 @@ __all__ = [
     "RecoveryLikelihood",
     "References",
     "ScoreMatching",
+    "WakeSleep",
 ]

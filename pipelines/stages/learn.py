@@ -13,7 +13,7 @@ from energies.boltzmann import GibbsChain, Latent
 from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
-from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching
+from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching, WakeSleep
 from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
@@ -26,6 +26,7 @@ from pipelines.learning.settings import (
     Boltzmann,
     ConvNet,
     Encoder,
+    HelmholtzMachine,
     Network,
     Objective,
     Residual,
@@ -63,11 +64,13 @@ class Learn:
 
     energy: Network | None = None
     """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
-    conv_net, published ones; boltzmann, of x of two values. null: encoder, of shapes and single clips amortised."""
+    conv_net, published ones; boltzmann and helmholtz_machine, of x of two values. null: encoder, of shapes and single
+    clips amortised."""
 
     objective: Objective | None = None
     """How it learns. encoder: score_matching, recovery_likelihood, energy_matching or maximum_likelihood; amortised:
-    denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence. null: as suits the
+    denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence; helmholtz_machine:
+    wake_sleep. null: as suits the
     energy."""
 
     steps: int | None = None
@@ -141,7 +144,7 @@ class Learn:
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
         if self.pretrained is None:
-            of_units = isinstance(self._planned(values).energy, Boltzmann)
+            of_units = isinstance(self._planned(values).energy, Boltzmann | HelmholtzMachine)
         else:
             of_units = isinstance(self._ready(data, _way(values)), Latent)
         if of_units and "observation" in values:
@@ -316,7 +319,7 @@ class Learn:
             return CONDITIONAL
         objective = self.objective if recipe is None else recipe.objective
         if isinstance(energy, Latent):
-            own = objective.generator() if isinstance(objective, ContrastiveDivergence) else None
+            own = objective.generator() if isinstance(objective, ContrastiveDivergence | WakeSleep) else None
             return own or GibbsChain(SWEEPS)
         noisy = is_noisy(energy)
         if objective is not None and not isinstance(objective, Denoising):

@@ -8,9 +8,10 @@ from energies.objectives import (
     MaximumLikelihood,
     RecoveryLikelihood,
     ScoreMatching,
+    WakeSleep,
 )
 from pipelines.learning.recipe import Recipe, Recipes
-from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, Residual
+from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
@@ -37,6 +38,7 @@ RECIPES = Recipes(
             Recipe(Residual(32), PERSISTENT, 2000, 0.001, 64, ADAM),
             Recipe(ConvNet("object", 0.5), MaximumLikelihood(), 2000, 0.001, 64, ADAM),
             Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 10_000, 0.002, 128, GIBBS, chains=128),
+            Recipe(HelmholtzMachine((200, 200, 10), "binary"), WakeSleep(), 10000, 0.002, 128, GIBBS),
         ],
         "single": [
             Recipe(
