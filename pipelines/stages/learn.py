@@ -191,7 +191,11 @@ class Learn:
             damaged = Damaged.of(values["measured"], values["observation"])
             if recipe is not None and isinstance(recipe.energy, Amortised):
                 frames = partial(damaged.clip.unbind, 1)
-                energy, gate = restoration.learn(frames, Damage.whole(damaged.hidden), recipe, self.held_out, run)
+                hidden = damaged.hidden
+                learned, gate = restoration.learn(frames, Damage.whole(hidden), recipe, self.held_out, run)
+                energy = learned
+                if hidden.numel() <= restoration.WHOLE:
+                    energy = run.on_main(lambda: restoration.of_clip(learned, gate, damaged.clip, hidden))
             else:
                 energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
         elif recipe is not None:

@@ -46,7 +46,7 @@ from pipelines.settings import check_sampler, check_there
 from pipelines.stage import Run
 from pipelines.windows.damage import Damage
 from pipelines.windows.plan import Plan
-from pipelines.windows.restoration import Restoration, context_of, restore
+from pipelines.windows.restoration import Restoration, context_of, restore, restored_whole
 
 CHAINS = 4  # of a clip that passes a gate, where nothing is said
 
@@ -262,7 +262,10 @@ class Recover:
         y, begin = values["measured"][0].float(), time.monotonic()
         hidden = values["observation"].noiseless.mask.expand(1, 1, *y.shape[1:])[0, 0]
         damage = Damage.whole(hidden)
-        found = restore(energy, gate, partial(y.unbind, 1), damage, Plan(), run)
+        if of_damaged(energy) and energy.reference.takes(values["observation"].noiseless):
+            found = restored_whole(energy, gate, hidden, run)
+        else:
+            found = restore(energy, gate, partial(y.unbind, 1), damage, Plan(), run)
 
         def pasted(values: Tensor, rest: Tensor) -> Tensor:
             made = rest.clone()
@@ -282,7 +285,8 @@ class Recover:
         if other is not None:
             given = Seen(values["observation"], y[None], 1, values["data"].shape)
             how = self._how(posterior_schedule(_suited(other, values["data"], "damaged")))
-            ways["prior"] = _way(expected(other, given, how, run, ()))
+            second = expected(other, given, how, run, ())
+            ways[second.way if second.way not in ways else "prior"] = _way(second)
         return {
             "recovered": way["mean"],
             "samples": samples,

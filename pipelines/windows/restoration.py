@@ -37,6 +37,7 @@ from pipelines.windows.plan import Joined, Plan
 Frames = Callable[[], Iterable[Tensor]]
 """The frames of a clip from the first on, uint8 or float [C, H, W]."""
 
+WHOLE = 1_000_000  # pixels of a clip that an energy is told as a whole, and that is one window
 PIECES = 4  # that are learned from, at most
 PIECE = Plan(most=400_000, frames=8, pixels=24)
 TILE = Plan(most=300_000, frames=4, pixels=12)
@@ -180,6 +181,14 @@ def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Conte
     return Context(estimate[None], scale[None], hidden[None, None], others[None])
 
 
+def of_clip(energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, hidden: Tensor) -> ConditionalEnergy:
+    """The energy of a small clip as a whole, which its reference tells."""
+    reference = ClipReference.of(context_of(restoration, clip, hidden))
+    made = ConditionalEnergy(**{**energy.arguments, "reference": reference})
+    made.net = energy.net
+    return made
+
+
 def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor) -> Context:
     """What the energy is told of a clip [C, T, H, W] as a whole."""
     return told(clip, hidden, candidates(clip[None], hidden[None, None]), restoration.stack)
@@ -296,7 +305,9 @@ def restore(
     mine = _shared(boxes, run)
     todo = [box for box in mine if checkpoint.load(_place(run, box)) is None]
     for box, clip in run.progress(parts(frames(), todo), len(todo), "windows"):
-        checkpoint.save(_place(run, box), _restored(energy, restoration, clip, damage.masks(box), run), {})
+        hidden = damage.masks(box)
+        found = context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
+        checkpoint.save(_place(run, box), _restored(energy, restoration, found, hidden, run), {})
     run.accelerator.wait_for_everyone()
     channels = 0
     joined: dict[str, Joined] = {}
@@ -309,12 +320,16 @@ def restore(
     return Restored(*(joined[name].values for name in ("mean", "spread", "estimate")))
 
 
+def restored_whole(energy: ConditionalEnergy, restoration: Restoration, hidden: Tensor, run: Run) -> Restored:
+    """Recover what is hidden, bool [T, H, W], of a clip that the reference of an energy tells."""
+    found = _restored(energy, restoration, energy.reference.free(1), hidden, run)
+    return Restored(found["mean"].float(), found["spread"].float(), found["estimate"].float())
+
+
 def _restored(
-    energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, hidden: Tensor, run: Run
+    energy: ConditionalEnergy, restoration: Restoration, found: Context, hidden: Tensor, run: Run
 ) -> dict[str, Tensor]:
     """Values of what is hidden in a window, half precision."""
-    seen = torch.where(hidden, 0.0, clip)
-    found = told(seen, hidden, candidates(seen[None], hidden[None, None]), restoration.stack)
     estimate, scale = found.estimate[0], found.scale[0]
     mean = estimate + restoration.shrinkage * (refined(energy, found, run) - estimate)
     made = {"mean": mean.clamp(-1, 1), "spread": restoration.stretch * scale, "estimate": estimate}

@@ -54,8 +54,8 @@ class Load:
     are square."""
 
     frames: int | None = None
-    """Number of frames; null takes all (48 of made ones). Of longer videos in a folder as many clips are taken as they hold; fewer than 8
-    frames make a shallow network."""
+    """Number of frames; null takes all (48 of made ones). Of longer videos in a folder as many clips are taken as they
+    hold; fewer than 8 frames make a shallow network."""
 
     start: int = 0
     """First frame to take, counted from 0."""
@@ -102,12 +102,12 @@ class Load:
             raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
         if self.count is not None and self.count < FEWEST:
             raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
-        if self.frames is None:
-            raise ValueError("frames=null is for one video; clips are of one length, such as 8")
         if not isinstance(self.size, int) or not moving.SMALLEST <= self.size <= LARGEST:
             raise ValueError(f"size of clips must be {moving.SMALLEST} to {LARGEST} pixels, got {self.size}")
         if self.clips == "moving" and (self.start, self.stride, self.fps) != (0, 1, None):
             raise ValueError("start and stride are for files, as is fps; clips=moving are made as long as frames says")
+        if self.frames is None:
+            raise ValueError("frames=null is for one video; clips are of one length, such as 8")
 
     def files(self) -> tuple[str, ...]:
         if self.clips is not None:
