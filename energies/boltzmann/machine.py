@@ -184,14 +184,14 @@ class Machine(Latent):
         change = [a - b for a, b in zip(low, high, strict=True)]
         found = {f"biases.{layer}": -part for layer, part in enumerate(change)}
         for layer in range(len(self.weights)):
-            pairs = _pairs(data.layers[layer], data.layers[layer + 1], chains.layers[layer], chains.layers[layer + 1])
-            found[f"weights.{layer}"] = -_centred(pairs, change[layer], change[layer + 1], o[layer], o[layer + 1])
+            ends = [(units.layers[layer], units.layers[layer + 1]) for units in (data, chains)]
+            found[f"weights.{layer}"] = _slope(*ends, change[layer : layer + 2], o[layer : layer + 2])
         if self.num_classes:
             assert data.label is not None and chains.label is not None
             labels = data.label.mean(0) - chains.label.mean(0)
-            pairs = _pairs(data.label, data.layers[1], chains.label, chains.layers[1])
+            ends = [(data.label, data.layers[1]), (chains.label, chains.layers[1])]
             found["label_bias"] = -labels
-            found["label_weight"] = -_centred(pairs, labels, change[1], self.label_offset, o[1])
+            found["label_weight"] = _slope(*ends, [labels, change[1]], [self.label_offset, o[1]])
         return found
 
     @abstractmethod
@@ -224,11 +224,16 @@ class Machine(Latent):
         return self.x_of(state.layers[0])
 
 
-def _pairs(low: Tensor, high: Tensor, low_chain: Tensor, high_chain: Tensor) -> Tensor:
-    """mean of low high^T over data, less that over chains."""
-    return ((low.mT @ high) / len(low)).to(low.dtype) - ((low_chain.mT @ high_chain) / len(low_chain)).to(low.dtype)
+def _slope(
+    data: tuple[Tensor, Tensor], chains: tuple[Tensor, Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor]
+) -> Tensor:
+    """Minus the mean of (low - o) (high - o)^T over data, less that over chains, [n_low, n_high], by one product.
 
-
-def _centred(pairs: Tensor, low: Tensor, high: Tensor, low_offset: Tensor, high_offset: Tensor) -> Tensor:
-    """The same difference of (low - offset) (high - offset)^T, of differences of the means `low` and `high`."""
-    return pairs - torch.outer(low_offset, high) - torch.outer(low, high_offset)
+    Args:
+        data, chains: units of two layers, [B, n] each.
+        change: of their means, from chains to data.
+        offsets: o of both.
+    """
+    low = torch.cat([data[0], chains[0], offsets[0][None], change[0][None]])
+    high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1]), change[1][None], offsets[1][None]])
+    return (low.mT @ high).to(low.dtype)

@@ -105,7 +105,7 @@ class ContrastiveDivergence:
             if self.chains != "trajectory" and num <= len(energy.memory) and batch.progress >= num / (self.kept + 1):
                 energy.remember(batch.progress)
         parameters = dict(energy.named_parameters())
-        terms = [(parameters[name] * slope).sum() for name, slope in slopes.items()]
+        terms = [parameters[name].flatten().dot(slope.flatten()) for name, slope in slopes.items()]
         loss = torch.stack(terms).sum()
         metrics["energy_gap"] = float(loss.detach()) / data.layers[0].shape[1]
         if self.decay:

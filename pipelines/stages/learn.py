@@ -122,7 +122,7 @@ class Learn:
         if self.energy is not None and self.objective is not None:
             check_objective(self.energy, self.objective)
         if self.conditional and isinstance(self.energy, ConvNet | Amortised):
-            raise ValueError("conditional is for the energies encoder, residual and boltzmann")
+            raise ValueError("conditional is for the energies encoder and residual, and for boltzmann")
         if self.references < 0 or (self.references and not isinstance(self.objective, ScoreMatching | None)):
             raise ValueError(
                 f"references must not be negative, and are for the objective score_matching; got {self.references}"
@@ -251,7 +251,7 @@ class Learn:
         """Whether labels are learned. InputError: there are none, or none of a class."""
         noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
-            raise InputError("learn.conditional is for the energies encoder, residual and boltzmann")
+            raise InputError("learn.conditional is for the energies encoder and residual, and for boltzmann")
         if isinstance(recipe.energy, Boltzmann) and recipe.energy.hidden and len(recipe.energy.hidden) > 1:
             if self.conditional:
                 raise InputError(
