@@ -28,7 +28,7 @@ from pipelines.modalities.base import Modality
 from pipelines.sampling.masked import of_details
 from pipelines.stage import Run
 from pipelines.windows import restoration
-from pipelines.windows.damage import Box
+from pipelines.windows.damage import Box, Damage
 from pipelines.windows.plan import Plan
 from pipelines.windows.restoration import Lesson
 
@@ -38,6 +38,7 @@ TOLD = 16  # rows whose context is timed
 CONTEXTS = 17  # clips that a gate holds
 STACKED = 400  # clips that classical estimates take the memory of
 WINDOWED = 40  # windows that their estimates take the memory of
+LARGER_PART = (8, 48, 48)  # the same where they look at motion
 PART = (5, 20, 20)  # frames and pixels of a clip whose classical estimates are timed
 
 
@@ -84,7 +85,7 @@ def of_damaged(damaged: Damaged, recipe: Recipe, held_out: int, run: Run) -> Cos
     found = _learning(plan, recipe, x.shape, run)
     return replace(
         found,
-        seconds=found.seconds + (held_out + 2) * _of_estimates(x, hidden, _interpolated),
+        seconds=found.seconds + (held_out + 2) * _of_estimates(x, hidden, _interpolated, PART),
         memory=found.memory + STACKED * 4 * x.numel(),
         disk=found.disk + CONTEXTS * 4 * x.numel(),
     )
@@ -98,12 +99,13 @@ def _of_windows(x: Tensor, hidden: Tensor, recipe: Recipe, held_out: int, run: R
     lesson = Lesson(box, x, hidden, ~hidden, Candidates(torch.zeros(0), torch.zeros(0)))
     judge = replace(lesson, held_out=torch.zeros_like(hidden))
     found = _learning(restoration.learning([lesson], [judge], [context], recipe, run), recipe, x.shape, run)
-    whole, pieces = x[0].numel(), min(x[0].numel(), restoration.PIECES * restoration.PIECE.most)
-    times = ((held_out + 1) * pieces + whole) / whole
+    damage = Damage.whole(hidden)
+    pieces = sum(box.volume for box in restoration.chosen(damage, restoration.PIECES))
+    pixels = (held_out + 1) * pieces + sum(box.volume for box in Plan().windows(damage))
     window = min(x.numel(), 3 * Plan().most)
     return replace(
         found,
-        seconds=found.seconds + times * _of_estimates(x, hidden, _moved),
+        seconds=found.seconds + pixels / hidden.numel() * _of_estimates(x, hidden, _moved, LARGER_PART),
         memory=found.memory + WINDOWED * 4 * window,
         disk=found.disk + 8 * int(hidden.sum()),
     )
@@ -199,10 +201,12 @@ def _small(recipe: Recipe, shape: Sequence[int]) -> Recipe:
     return replace(recipe, batch=batch, objective=objective, chains=min(recipe.chains, 2 * batch))
 
 
-def _of_estimates(x: Tensor, hidden: Tensor, estimated: Callable[[Tensor, Tensor], None]) -> float:
+def _of_estimates(
+    x: Tensor, hidden: Tensor, estimated: Callable[[Tensor, Tensor], None], sides: tuple[int, int, int]
+) -> float:
     """Seconds of the classical estimates of a clip, by those of a part of it with as much hidden."""
-    low = [max(0, (size - side) // 2) for size, side in zip(hidden.shape, PART, strict=True)]
-    where = tuple(slice(first, first + side) for first, side in zip(low, PART, strict=True))
+    low = [max(0, (size - side) // 2) for size, side in zip(hidden.shape, sides, strict=True)]
+    where = tuple(slice(first, first + side) for first, side in zip(low, sides, strict=True))
     part, mask = x[(slice(None), *where)].contiguous(), hidden[where].contiguous()
     if not mask.any() or mask.all():
         mask = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)) < hidden.float().mean()
