@@ -53,7 +53,7 @@ class Helmholtz(Latent):
             self.middle.copy_(x.mean(0))
             self.unit.copy_(x.std(0).clamp(min=EDGE))
         else:
-            self.made[0].copy_(self.units_of(self.rounded(x)).mean(0).clamp(EDGE, 1 - EDGE).logit())
+            self.made[0].copy_(self.observed(x).mean(0).clamp(EDGE, 1 - EDGE).logit())
 
     def log_joint(self, units: Units) -> Tensor:
         """log p(v, h) of units [..., n_l], density of x where it is Gaussian: [...]."""
@@ -129,7 +129,7 @@ class Helmholtz(Latent):
 
     @torch.no_grad()
     def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
-        v = self.units_of(self.rounded(x))
+        v = self.observed(x)
         if clamp is not None and clamp.hidden is not None and clamp.seen is not None:
             v = torch.where(clamp.hidden, v, clamp.seen)
         return Units(tuple(s[0] for s in self.guesses(v, 1, rng).layers))
@@ -153,7 +153,7 @@ class Helmholtz(Latent):
 
     def features(self, x: Tensor) -> Tensor:
         """Chances [B, H_1 + ...] of the hidden units by q, each layer given the means of the one below."""
-        s = [self.units_of(self.rounded(x))]
+        s = [self.observed(x)]
         for weight, bias in zip(self.up, self.recognised, strict=True):
             s.append((s[-1] @ weight + bias).sigmoid())
         return torch.cat(s[1:], 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -100,7 +100,18 @@ class Layers:
         if layer == 1 and self.labels is not None:
             assert units.label is not None
             total = total + _product(units.label, self.labels.weight)
-        return self.beta * total + self.bias(layer)
+        return total + self.biases[layer] if self.plain else self.beta * total + self.bias(layer)
+
+    def cast(self) -> Layers:
+        """The machine with weights in the number format of products here, so that they are cast once."""
+        if not torch.is_autocast_enabled(device := self.weights[0].device.type):
+            return self
+        return replace(self, weights=tuple(w.to(torch.get_autocast_dtype(device)) for w in self.weights))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the machine itself, at an inverse temperature of 1."""
+        return isinstance(self.beta, float) and self.beta == 1
 
     def _felt(self, layer: int, inputs: Tensor) -> Tensor:
         return inputs if self.copies is None or self.copies[layer] == 1 else self.copies[layer] * inputs
@@ -221,7 +232,7 @@ class Layers:
 
 def _product(s: Tensor, weight: Tensor) -> Tensor:
     """s W in the number format of s, also where matrix products are computed in a shorter one."""
-    return (s @ weight).to(s.dtype)
+    return (s.to(weight.dtype) @ weight).to(s.dtype)
 
 
 def _entropy(mean: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Machine(Latent):
             self.middle.copy_(x.mean(0))
             self.unit.copy_(x.std(0).clamp(min=EDGE))
             return
-        chance = self.units_of(self.rounded(x)).mean(0).clamp(EDGE, 1 - EDGE)
+        chance = self.observed(x).mean(0).clamp(EDGE, 1 - EDGE)
         self.get_buffer("offset_0").copy_(chance)
         self.biases[0].copy_(chance.logit())
         self.base.copy_(chance.logit())
@@ -195,16 +195,18 @@ class Machine(Latent):
         return found
 
     @abstractmethod
-    def expected(self, x: Tensor, rng: Rng) -> Units:
-        """Means of all units given x [B, *event] and the bound labels, without a gradient; other labels are drawn."""
+    def expected(self, x: Tensor, rng: Rng, layers: Layers) -> Units:
+        """Means of all units given x [B, *event] and the bound labels, without a gradient; other labels are drawn.
+
+        layers: what `layers` gives.
+        """
 
     # ----------------------------------------------------------------------------------------- chains
 
     @torch.no_grad()
     def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
         """Hidden units at random where they hang on others that are not known yet, then drawn once."""
-        v = self.units_of(self.rounded(x))
-        layers = self.layers()
+        v, layers = self.observed(x), self.layers()
         hidden = [(uniform(v.new_empty(len(v), n), rng) < 0.5).to(v.dtype) for n in self.sizes[1:]]
         label = None
         if self.num_classes:
@@ -234,6 +236,7 @@ def _slope(
         change: of their means, from chains to data.
         offsets: o of both.
     """
-    low = torch.cat([data[0], chains[0], offsets[0][None], change[0][None]])
-    high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1]), change[1][None], offsets[1][None]])
-    return (low.mT @ high).to(low.dtype)
+    low = torch.cat([data[0], chains[0]])
+    high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1])])
+    found = (low.mT @ high).to(low.dtype)
+    return found.addr_(offsets[0], change[1]).addr_(change[0], offsets[1])

@@ -39,7 +39,7 @@ class WakeSleep:
         if not isinstance(energy, Helmholtz):
             raise TypeError(f"{type(energy).__name__} is no Helmholtz machine: learn it by another objective")
         stream = batch.share.stream(rng)
-        v = energy.units_of(energy.rounded(batch.x))
+        v = energy.observed(batch.x)
         causes = energy.guesses(v, self.samples, stream)
         made, recognised = energy.log_joint(causes), energy.log_recognition(causes)  # [K, B]
         with torch.no_grad():
