@@ -24,8 +24,11 @@ STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0)}
 MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
 """The same along the flow."""
 
-NUM = 3 + sum(map(len, [*STILL.values(), *MOVING.values()]))
-"""Candidates: the line and the mean in time, those, and the values at the ends of trajectories."""
+ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
+"""Weights of total variation in the frame against that along time, and against that along the flow."""
+
+NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
+"""Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
 
 FEATURES = ("steps", "confidence", "landed", "difference", "distance")
 
@@ -69,18 +72,23 @@ def _of_shot(clip: Tensor, mask: Tensor) -> Candidates:
     frames, veil = _frames(clip), mask.numpy()
     where = np.nonzero(veil)
     line = _frames(inpainting.temporal_linear(clip, mask))
-    values = [line[where], _frames(inpainting.temporal_mean(clip, mask))[where]]
+    spatial = (inpainting.by_frame(clip, mask, method) for method in ("telea", "navier_stokes"))
+    plain = (inpainting.temporal_mean(clip, mask), *spatial)
+    values = [line[where], *(_frames(estimate)[where] for estimate in plain)]
     smoothing = Smoothing(frames, veil)
     smoothing.add("membrane", differences(veil, 1), differences(veil, 2))
     smoothing.add("plate", laplacians(veil))
     smoothing.add("time", differences(veil, 0))
     still = _minima(smoothing, STILL, "time", line[where])
+    still += [smoothing.robust({"membrane": weight, "time": 1.0}, still[1]) for weight in ROBUST["time"]]
     start = line.copy()
     never = veil & veil.all(0)
     start[never] = still[1][never[where]]  # a membrane rather than the mean of all
     found = propagation.propagated(start, veil)
     smoothing.add("flow", *along_flow(veil, found.flow))
-    values += [*still, found.frames[where], *_minima(smoothing, MOVING, "flow", found.frames[where])]
+    along = found.frames[where]
+    values += [*still, along, *_minima(smoothing, MOVING, "flow", along)]
+    values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
     return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)))
 
 
