@@ -184,14 +184,14 @@ class Machine(Latent):
         change = [a - b for a, b in zip(low, high, strict=True)]
         found = {f"biases.{layer}": -part for layer, part in enumerate(change)}
         for layer in range(len(self.weights)):
-            ends = [(units.layers[layer], units.layers[layer + 1]) for units in (data, chains)]
-            found[f"weights.{layer}"] = _slope(*ends, change[layer : layer + 2], o[layer : layer + 2])
+            two = slice(layer, layer + 2)
+            found[f"weights.{layer}"] = _slope(data.layers[two], chains.layers[two], change[two], o[two])
         if self.num_classes:
             assert data.label is not None and chains.label is not None
             labels = data.label.mean(0) - chains.label.mean(0)
-            ends = [(data.label, data.layers[1]), (chains.label, chains.layers[1])]
+            ends, others = (data.label, data.layers[1]), (chains.label, chains.layers[1])
             found["label_bias"] = -labels
-            found["label_weight"] = _slope(*ends, [labels, change[1]], [self.label_offset, o[1]])
+            found["label_weight"] = _slope(ends, others, [labels, change[1]], [self.label_offset, o[1]])
         return found
 
     @abstractmethod
@@ -227,7 +227,7 @@ class Machine(Latent):
 
 
 def _slope(
-    data: tuple[Tensor, Tensor], chains: tuple[Tensor, Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor]
+    data: Sequence[Tensor], chains: Sequence[Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor]
 ) -> Tensor:
     """Minus the mean of (low - o) (high - o)^T over data, less that over chains, [n_low, n_high], by one product.
 
