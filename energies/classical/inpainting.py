@@ -63,7 +63,8 @@ def by_frame(clip: Tensor, hidden: Tensor, method: Literal["telea", "navier_stok
     for t in (hidden.flatten(1).any(1) & ~hidden.flatten(1).all(1)).nonzero().flatten().tolist():
         mask = hidden[t].numpy().astype(np.uint8)
         for picture in out[:, t].numpy():
-            picture[:] = cv2.inpaint(picture, mask, REACH, flag)
+            # Telea's method of OpenCV is wrong on a scale of units, also of float.
+            picture[:] = np.asarray(cv2.inpaint(127.5 * picture, mask, REACH, flag)) / 127.5
     return torch.where(hidden, out.clamp(-1, 1), clip)
 
 

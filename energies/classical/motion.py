@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energies.classical import inpainting, propagation
+from energies.classical import inpainting, propagation, self_similarity
 from energies.classical.flow import Bools, Floats
 from energies.classical.geometry import distance
 from energies.classical.propagation import Propagated
@@ -29,6 +29,9 @@ ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
 
 NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
 """Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
+
+FINE = 2.0
+"""Pixels to what is seen of the frame, in the median, up to which damage is thin."""
 
 FEATURES = ("steps", "confidence", "landed", "difference", "distance")
 
@@ -48,24 +51,32 @@ class Candidates:
     features: Tensor
 
 
-def candidates(x: Tensor, hidden: Tensor) -> Candidates:
+def is_thin(hidden: Tensor) -> bool:
+    """Whether damage, bool [T, H, W], is of scattered pixels or scratches, beside which much is seen."""
+    return bool(hidden.any()) and float(np.median(distance(hidden.numpy())[hidden.numpy()])) <= FINE
+
+
+def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     """Estimates of what is hidden.
 
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
+        thin: whether two more are worth their time, of what recurs in the clip and of its covariances: where damage is.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """
     clip, mask = torch.where(hidden, 0.0, x)[0].float().cpu(), hidden[0, 0].cpu()
-    parts = [_of_shot(clip[:, shot], mask[shot]) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()]
+    parts = [
+        _of_shot(clip[:, shot], mask[shot], thin) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()
+    ]
     if not parts:
         channels = len(clip)
-        return Candidates(torch.zeros(NUM, 0, channels), torch.zeros(0, len(FEATURES)))
+        return Candidates(torch.zeros(NUM + 2 * thin, 0, channels), torch.zeros(0, len(FEATURES)))
     return Candidates(torch.cat([part.values for part in parts], 1), torch.cat([part.features for part in parts]))
 
 
-def _of_shot(clip: Tensor, mask: Tensor) -> Candidates:
+def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     """Candidates of a clip [C, T, H, W] without cuts."""
     if bool(mask.all()):
         raise ValueError("all of the clip, or of a shot of it, is hidden: nothing tells what it shows")
@@ -89,7 +100,26 @@ def _of_shot(clip: Tensor, mask: Tensor) -> Candidates:
     along = found.frames[where]
     values += [*still, along, *_minima(smoothing, MOVING, "flow", along)]
     values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
+    if thin:
+        values += _of_the_clip_itself(clip, mask, np.stack(values))
     return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)))
+
+
+def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floats]:
+    """From what recurs in a clip, given the mean of other estimates [K, N, C], and from its covariances."""
+    estimate, scale = clip.clone(), torch.full_like(clip[0], 1e-3)
+    middle = torch.from_numpy(np.median(values, 0))
+    estimate[:, mask] = middle.T
+    scale[mask] = torch.from_numpy(values.std(0).mean(-1)).clamp(min=1e-3)
+    seen = (~mask).to(clip.dtype)
+    mean = (clip * seen).sum((1, 2, 3), keepdim=True) / seen.sum().clamp(min=1)
+    times = seen.sum(0)
+    centre = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
+    found = (
+        self_similarity.nonlocal_means(estimate, mask, scale, radius=1, width=1.0),
+        self_similarity.kriging(clip, mask, centre),
+    )
+    return [np.ascontiguousarray(one[:, mask].T.numpy()) for one in found]
 
 
 def _frames(clip: Tensor) -> Floats:
