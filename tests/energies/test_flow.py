@@ -107,7 +107,7 @@ def test_a_ramp_is_inpainted_frame_by_frame(method: Literal["telea", "navier_sto
     hidden = torch.zeros(3, 24, 24, dtype=torch.bool)
     hidden[:2, 6:12, 8:14] = True
     found = inpainting.by_frame(torch.where(hidden, 0.0, ramp), hidden, method)
-    assert (found - ramp).abs().max() < 0.06
+    assert (found - ramp)[:, hidden].abs().mean() < 0.06  # the range is 1; on a wrong scale it is .3
     assert torch.equal(found[:, ~hidden], ramp[:, ~hidden])
 
 
