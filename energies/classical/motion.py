@@ -18,7 +18,7 @@ from energies.classical.propagation import Propagated
 from energies.classical.shots import shots
 from energies.classical.smoothing import Smoothing, along_flow, differences, laplacians
 
-STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0)}
+STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0, 100.0)}
 """Weights of smoothness in the frame against that along time, of membranes and thin plates."""
 
 MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}

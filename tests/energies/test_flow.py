@@ -148,8 +148,8 @@ def test_small_clips_are_estimated_and_what_is_seen_stays(size: tuple[int, int, 
 
 
 def test_a_window_is_restored_and_its_errors_are_foretold() -> None:
-    clip, hidden = moved(8, 40, (0.0, 1.5), channels=3), hole(8, 40)
-    restored = restoration.restore(torch.where(hidden, 0.0, clip), hidden, seeded(0))
+    clip, hidden = moved(7, 32, (0.0, 1.5)), hole(7, 32, 12, 10, 8)
+    restored = restoration.restore(torch.where(hidden, 0.0, clip), hidden, seeded(0), 2)
     seen = ~hidden.expand_as(clip)
     assert torch.equal(restored.estimate[seen], clip[seen])
     error = (restored.estimate - clip).square().mean(1, keepdim=True)[hidden].sqrt()
