@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 import energies
-from energies import Conditioned, Energy, Family, FunctionEnergy, gradient
+from energies import Conditioned, Energy, Family, FunctionEnergy, PredictiveEnergy, gradient
 from energies.algebra import Composite, Expected
 from energies.family import is_noisy
+from energies.networks.causal import Causal
 from energies.samplers.tempering import Tempered
 from energies.symmetry import OfOne
 from tests.cases import (
@@ -58,7 +59,7 @@ def test_every_class_of_energies_is_here() -> None:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
     ours = {kind for kind in below(Energy) if kind.__module__.startswith("energies.")}
-    bases = {Energy, Family, Composite, OfOne}
+    bases = {Energy, Family, Composite, OfOne, PredictiveEnergy, Causal}
     inside = {Expected, Tempered}  # of a level of a sum, of replicas
     here = {type(module) for name in CASES for module in ready(name).modules()}
     assert {kind.__name__ for kind in ours - bases - inside - here} == set()
@@ -268,6 +269,9 @@ def test_it_tells_of_which_x_it_is(name: str) -> None:
             "rbm",
             "free energy",
             "subspace",
+            "frames",
+            "frames feed-forward",
+            "symbols",
         ):
             assert type(bound.event_shape) is tuple and bound.event_shape == case.shape
             assert not bound.fits((*case.shape[:-1], 99)) and not bound.fits(case.shape[1:])

@@ -1,0 +1,221 @@
+"""Energies of sequences, all positions in parallel: a frame's patches, or a token, given what comes before.
+
+A transformer reads the true sequence and the candidates at once (Gladstone et al. 2025, section 3.3). True tokens see
+those of their own position and before; the candidate of a position sees true tokens before it, and itself; it enters
+together with the token of the position before, from which an ordinary transformer would tell it. So one pass gives e_t(candidate_t | x_1 ... x_{t-1}) for all t, and changing the future changes no earlier energy. For x itself as
+its candidates, E(x) = sum_t e_t is an energy like any other.
+
+`feed_forward` leaves out what reads the candidate: e_t = |z_t|^2 / 2 - <z_t, G(x_1 ... x_{t-1})>, whose one step of
+descent is the prediction of an ordinary transformer, learned by mean squares or by cross-entropy: the baseline.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from energies.networks.transformer import Patches, Transformer
+from energies.prediction import PredictiveEnergy, decibels
+
+TINY = 1e-30  # the least probability whose logarithm is taken
+
+
+class Causal(PredictiveEnergy):
+    """The layout that both energies below share, of T positions with N tokens each.
+
+    Args:
+        length: T.
+        tokens: N.
+        elements: of a token, in and out.
+        width, depth, heads: of the transformer.
+        feed_forward: whether candidates are not read.
+    """
+
+    first: ClassVar[int] = 1
+
+    def __init__(
+        self, length: int, tokens: int, elements: int, width: int, depth: int, heads: int, feed_forward: bool
+    ) -> None:
+        super().__init__()
+        self.length, self.tokens, self.feed_forward = length, tokens, feed_forward
+        self.enter, self.head = nn.Linear(elements, width), nn.Linear(width, elements)
+        self.enter_candidate = None if feed_forward else nn.Linear(elements, width)
+        self.times = nn.Parameter(0.02 * torch.randn(length, 1, width))
+        self.places = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.body = Transformer(width, depth, heads)
+        with torch.no_grad():
+            self.head.weight *= 0.1
+            self.head.bias.zero_()
+
+    def seen(self, x: Tensor, level: float, noise: Callable[[Tensor], Tensor]) -> Tensor:
+        return x
+
+    def wanted(self, x: Tensor, first: int) -> Tensor:
+        return x[:, :, first:]
+
+    def field(self, known: Tensor, candidate: Tensor, first: int) -> Tensor:
+        """G [B, P, N, elements] for P candidates from position `first` on.
+
+        Args:
+            known: tokens [B, >= first + P - 1, N, elements] of true positions from 0 on; later ones are not read.
+            candidate: tokens [B, P, N, elements].
+
+        ValueError: the sequence is longer than the energy's.
+        """
+        num = candidate.shape[1]
+        past = known[:, : first + num - 1]
+        if first + num > self.length:
+            raise ValueError(f"positions must be below {self.length}, got {first + num - 1}")
+        entered = self.enter(past)
+        true = entered + self.times[: past.shape[1]] + self.places
+        if self.enter_candidate is None:
+            h = self._read(rearrange(true, "b t n d -> b (t n) d"), causal(past.shape[1], 0, 0, self.tokens))
+            h = rearrange(h, "b (t n) d -> b t n d", n=self.tokens)
+            h = F.pad(h, (0, 0, 0, 0, 1, 0))  # before the first there is nothing
+            return self.head(h[:, first : first + num])
+        last = F.pad(entered, (0, 0, 0, 0, 1, 0))[:, first : first + num]  # the position before, as feed-forward has it
+        own = self.enter_candidate(candidate) + last + self.times[first : first + num] + self.places
+        every = rearrange(torch.cat([true, own], 1), "b t n d -> b (t n) d")
+        h = self._read(every, causal(past.shape[1], num, first, self.tokens))
+        return self.head(rearrange(h, "b (t n) d -> b t n d", n=self.tokens)[:, past.shape[1] :])
+
+    def _read(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.body(tokens, mask.to(tokens.device)) if tokens.shape[1] else tokens
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+def causal(length: int, candidates: int, first: int, tokens: int) -> Tensor:
+    """Who sees whom, bool [N, N], N = (length + candidates) * tokens: true positions 0, 1, ..., then candidates for the
+    positions first, first + 1, ...; see the top of this file."""
+    place = torch.cat([torch.arange(length), first + torch.arange(candidates)])
+    is_candidate = torch.arange(length + candidates) >= length
+    earlier = (place[None] < place[:, None]) & ~is_candidate[None]
+    same = (place[None] == place[:, None]) & (is_candidate[None] == is_candidate[:, None])
+    return (earlier | same).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+class FrameEnergy(Causal):
+    """E(x) of clips x [B, C, T, H, W], and of each next frame given those before.
+
+    z = (frame - the frame before) / s, s the spread of these differences; e = |z|^2 / 2 - <z, G(z | past)>.
+
+    Args:
+        shape: [C, T, H, W].
+        patch: pixels a side of a patch, which divides H and W.
+        width, depth, heads: of the transformer.
+        spread: s, in units of x.
+        feed_forward: whether candidates are not read: the baseline.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], patch: int = 8, width: int = 128, depth: int = 4, heads: int = 4,
+        spread: float = 0.2, feed_forward: bool = False,
+    ) -> None:  # fmt: skip
+        if len(shape) != 4:
+            raise ValueError(f"x must be [C, T, H, W], got the shape {list(shape)}")
+        patches = Patches(shape[2:], (patch, patch))
+        super().__init__(
+            shape[1], patches.num, shape[0] * patches.elements, width, depth, heads, feed_forward
+        )  # fmt: skip
+        self.event_shape = tuple(shape)
+        self.patches, self.spread = patches, spread
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {**super().arguments, "spread": self.spread}
+
+    def centre(self, x: Tensor) -> None:
+        """Take the spread from data x [n, *shape]."""
+        self.spread = max(float(x.diff(dim=2).square().mean().sqrt()), 0.01)
+
+    def before(self, known: Tensor, first: int, num: int) -> Tensor:
+        """The frame before each candidate, 0 before the first: [B, C, num, H, W]."""
+        start = torch.zeros_like(known[:, :, :1]) if known.shape[2] else known.new_zeros(*known.shape[:2], 1, 1, 1)
+        return torch.cat([start, known], 2)[:, :, first : first + num]
+
+    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
+        u = self._tokens(point)
+        return (u.square() / 2 - u * self.field(self._tokens(known), u, first)).sum((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.energies(x, self.coordinates(x, x)).sum(1)
+
+    def coordinates(self, known: Tensor, frames: Tensor, first: int = 0) -> Tensor:
+        """z of frames [B, C, P, H, W] at the positions from `first` on."""
+        return (frames - self.before(known, first, frames.shape[2])) / self.spread
+
+    def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
+        return self.before(known, first, z.shape[2]) + self.spread * z
+
+    def errors(self, known: Tensor, z: Tensor, x: Tensor, first: int = 0) -> Tensor:
+        return (z - self.coordinates(known, x, first)).square().mean((1, 3, 4))
+
+    def quality(self, errors: Tensor) -> float:
+        return decibels(errors.mean() * self.spread**2)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """[B, T, N, elements] of x [B, C, T, H, W]."""
+        cut = self.patches(rearrange(x, "b c t h w -> (b t) c h w"))
+        return rearrange(cut, "(b t) n d -> b t n d", b=len(x))
+
+
+class TokenEnergy(Causal):
+    """E(x) of sequences of V symbols, x [B, V, T], 1 where the symbol stands and -1 elsewhere; and of each next symbol.
+
+    A candidate is a law p = softmax(z) over symbols; e = sum_v p_v log p_v - <p, G(p | past)>, least where p is
+    softmax(G) if the network does not read p, then minus its logarithm of the normalising constant. The descent is
+    mirror descent: z - dE/dp.
+
+    Args:
+        shape: [V, T].
+        width, depth, heads: of the transformer.
+        feed_forward: whether candidates are not read: the baseline.
+    """
+
+    unit: ClassVar[str] = "bits"
+
+    def __init__(
+        self, shape: Sequence[int], width: int = 128, depth: int = 4, heads: int = 4, feed_forward: bool = False
+    ) -> None:
+        if len(shape) != 2:
+            raise ValueError(f"x must be [V, T], got the shape {list(shape)}")
+        super().__init__(shape[1], 1, shape[0], width, depth, heads, feed_forward)
+        self.event_shape = tuple(shape)
+
+    def point(self, z: Tensor) -> Tensor:
+        return z.softmax(1)
+
+    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
+        p, past = _rows(point), _rows(_law(known))
+        return (p * p.clamp(min=TINY).log() - p * self.field(past, p, first)).sum((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.energies(x, _law(x)).sum(1)
+
+    def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
+        return 2 * z.softmax(1) - 1
+
+    def errors(self, known: Tensor, z: Tensor, x: Tensor, first: int = 0) -> Tensor:
+        return F.cross_entropy(z, x.argmax(1), reduction="none")
+
+    def quality(self, errors: Tensor) -> float:
+        return float(errors.mean()) / 0.6931471805599453
+
+
+def _law(x: Tensor) -> Tensor:
+    """Probabilities [B, V, T] of x in [-1, 1], for any x; that of symbols is 1 or (nearly) 0."""
+    p = ((x + 1) / 2).clamp(min=1e-9)
+    return p / p.sum(1, keepdim=True)
+
+
+def _rows(p: Tensor) -> Tensor:
+    """[B, V, T] -> [B, T, 1, V]."""
+    return rearrange(p, "b v t -> b t 1 v")
