@@ -16,10 +16,21 @@ from data.decoding import check_file
 from data.errors import InputError
 from data.packing import Labels, check_total
 
-DAMAGE = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError)
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    zlib.error,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+)
 NAMES = ("images", "x", "X", "data", "arr_0")
 """What the array of pictures in an NPZ file may be called; the array of a split: train_images or x_train."""
 MAX_CLASSES = 10_000
+CHANNELS = (1, 3, 4)
 LABEL_NAMES = ("labels", "label", "y", "targets")
 
 
@@ -33,7 +44,7 @@ def read_idx(path: Path) -> tuple[np.ndarray, Labels]:
     if pictures.ndim != 3:
         what = "labels; give the file of images" if pictures.ndim == 1 else "no pictures; it must be [n, H, W]"
         raise InputError(f"{path}: holds an array {list(pictures.shape)}, {what}")
-    beside = _labels_beside(path)
+    beside = labels_beside(path)
     if beside is None:
         return _four(pictures, path), {}
     labels = _idx(beside)
@@ -57,16 +68,18 @@ def find_idx(folder: Path, split: str | None) -> Path | None:
 def read_npz(path: Path, split: str | None) -> tuple[np.ndarray | list[bytes], Labels]:
     """Pictures and labels of an NPZ file: uint8 [n, H, W, C], or the bytes of n picture files.
 
-    Arrays [n, H, W] or [n, H, W, C] under a name of NAMES, or the only one with so many dimensions: uint8, uint16,
-    bool, floats in [0, 1], or in [-1, 1] (taken so where any is below 0). Labels are whole numbers [n]; `classes` names
-    them. Or `jpeg` and `offsets`: file i is jpeg[offsets[i]:offsets[i + 1]].
-    InputError: damaged, Python objects, other types or shapes, NaN, counts that do not agree, an absent split.
+    Arrays [n, H, W], [n, H, W, C] or [n, C, H, W] under a name of NAMES, or the only one with so many dimensions:
+    uint8, uint16, bool, floats in [0, 1], or in [-1, 1] (taken so where any is below 0). C is 1, 3, or 4 with alpha,
+    over white; the last axis is taken for C where both could be. Labels are whole numbers [n], which `classes` names,
+    or text [n]. Or `jpeg` and `offsets`: file i is jpeg[offsets[i]:offsets[i + 1]]. An NPY file is one such array.
+    InputError: damaged, encrypted, Python objects, other types or shapes, NaN, counts that do not agree, an absent
+    split.
     """
     arrays = _npz(path)
     if {"jpeg", "offsets"} <= arrays.keys() and split is None:
         return _files(arrays, path), _npz_labels(arrays, None, len(arrays["offsets"]) - 1, path)
     name = _pictures_name(arrays, split, path)
-    pictures = _to_uint8(_four(arrays[name], path), f"{path}: {name}")
+    pictures = _over_white(_to_uint8(_four(arrays[name], path), f"{path}: {name}"))
     return pictures, _npz_labels(arrays, split, len(pictures), path)
 
 
@@ -99,7 +112,8 @@ def _plain(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if zipped else path.open("rb")
 
 
-def _labels_beside(path: Path) -> Path | None:
+def labels_beside(path: Path) -> Path | None:
+    """The IDX file of the labels beside one of pictures, by their names; None: there is none."""
     name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     if name == path.name.removesuffix(".gz"):
         return None
@@ -109,19 +123,47 @@ def _labels_beside(path: Path) -> Path | None:
 def _npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, each read once (a lazily opened npz reads its array again at each look)."""
     check_file(path)
-    with _reading(path, "NPZ"):
-        with zipfile.ZipFile(path) as archive:
-            check_total(sum(entry.file_size for entry in archive.infolist()), str(path))
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {}
-            for name in file.files:
-                try:
-                    arrays[name] = file[name]
-                except ValueError as error:
-                    if "pickle" not in str(error):
-                        raise
-                    raise InputError(f"{path}: {name} holds Python objects; save it as an array of numbers") from error
-            return arrays
+    if path.suffix.lower() == ".npy":
+        with _reading(path, "NPY"), path.open("rb") as file:
+            _check_header(file, path.stat().st_size, path)
+            file.seek(0)
+            return {NAMES[0]: _array(file, NAMES[0], path)}
+    with _reading(path, "NPZ"), zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        if not entries:
+            what = "pictures; unpack it, and give the folder" if archive.namelist() else "nothing; give a whole one"
+            raise InputError(f"{path}: is an archive (zip) without arrays (npy); it seems to hold {what}")
+        if any(entry.flag_bits & 1 for entry in entries):
+            raise InputError(f"{path}: is encrypted; save it without a password")
+        check_total(sum(entry.file_size for entry in entries), str(path))
+        for entry in entries:
+            with archive.open(entry) as file:
+                _check_header(file, entry.file_size, path)
+        arrays = {}
+        for entry in entries:
+            with archive.open(entry) as file:
+                name = entry.filename.removesuffix(".npy")
+                arrays[name] = _array(file, name, path)
+        return arrays
+
+
+def _check_header(file: IO[bytes], size: int, path: Path) -> None:
+    """InputError unless an array's header declares as many bytes as there are."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    declared, there = prod(shape) * kind.itemsize, size - file.tell()
+    if min(shape, default=1) < 0 or (declared != there and not kind.hasobject):
+        raise InputError(f"{path}: declares an array {list(shape)} of {kind}, but holds {there} bytes; get it again")
+
+
+def _array(file: IO[bytes], name: str, path: Path) -> np.ndarray:
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        if "pickle" not in str(error) and "Object" not in str(error):
+            raise
+        raise InputError(f"{path}: {name} holds Python objects; save it as an array of numbers") from error
 
 
 def _pictures_name(arrays: dict[str, np.ndarray], split: str | None, path: Path) -> str:
@@ -145,9 +187,11 @@ def _npz_labels(arrays: dict[str, np.ndarray], split: str | None, num: int, path
     if name is None:
         return {}
     labels = arrays[name]
+    if labels.dtype.kind in "US" and labels.shape in ((num,), (num, 1)):
+        return {"label": _of_text(labels.reshape(-1), arrays.get("classes"), path)}
     if labels.dtype.kind not in "iu" or labels.shape not in ((num,), (num, 1)):
         raise InputError(
-            f"{path}: {name} is {labels.dtype} {list(labels.shape)}; give {num} whole numbers, one a picture"
+            f"{path}: {name} is {labels.dtype} {list(labels.shape)}; give {num} whole numbers or texts, one a picture"
         )
     labels = labels.reshape(-1).astype(np.int64)
     names = [str(one) for one in arrays["classes"].ravel()] if "classes" in arrays else None
@@ -158,6 +202,20 @@ def _npz_labels(arrays: dict[str, np.ndarray], split: str | None, num: int, path
         found = f"{labels.min()} to {labels.max()}"
         raise InputError(f"{path}: {name} run from {found}; number the classes from 0, {known} at most")
     return {"label": (labels, names or _numbered(labels))}
+
+
+def _of_text(labels: np.ndarray, classes: np.ndarray | None, path: Path) -> tuple[np.ndarray, list[str]]:
+    """Labels [n] of texts, and their names: those of `classes`, or sorted."""
+    texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in labels.tolist()]
+    names = sorted(set(texts)) if classes is None else [str(one) for one in classes.ravel()]
+    if len(names) > MAX_CLASSES:
+        raise InputError(f"{path}: has {len(names)} different labels; {MAX_CLASSES} at most are read")
+    if unknown := sorted(set(texts) - set(names)):
+        raise InputError(
+            f"{path}: the label {unknown[0]!r} is none of its classes; name it there, or leave classes out"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    return np.array([index[text] for text in texts], np.int64), names
 
 
 def _files(arrays: dict[str, np.ndarray], path: Path) -> list[bytes]:
@@ -171,13 +229,24 @@ def _files(arrays: dict[str, np.ndarray], path: Path) -> list[bytes]:
 
 
 def _four(pictures: np.ndarray, path: Path) -> np.ndarray:
-    """[n, H, W, C] of [n, H, W] or of itself."""
+    """[n, H, W, C] of [n, H, W], of [n, C, H, W], or of itself."""
     four = pictures[..., None] if pictures.ndim == 3 else pictures
-    if four.ndim != 4 or four.shape[3] not in (1, 3) or 0 in four.shape:
+    if four.ndim == 4 and four.shape[3] not in CHANNELS and four.shape[1] in CHANNELS:
+        four = four.transpose(0, 2, 3, 1)
+    if four.ndim != 4 or four.shape[3] not in CHANNELS or 0 in four.shape:
         raise InputError(
-            f"{path}: pictures {list(pictures.shape)} are not read; give [n, H, W], or [n, H, W, C] with C 1 or 3"
+            f"{path}: pictures {list(pictures.shape)} are not read; give [n, H, W], [n, H, W, C] or [n, C, H, W], "
+            "with C 1 (grey), 3 (RGB) or 4 (RGB and alpha)"
         )
     return four
+
+
+def _over_white(pictures: np.ndarray) -> np.ndarray:
+    """uint8 [n, H, W, 1 or 3] of pictures with an alpha channel or without."""
+    if pictures.shape[3] != 4:
+        return np.ascontiguousarray(pictures)
+    alpha = pictures[..., 3:] / np.float32(255)
+    return (pictures[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
 
 
 def _to_uint8(pictures: np.ndarray, what: str) -> np.ndarray:

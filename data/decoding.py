@@ -1,34 +1,57 @@
-"""From a video file to pictures, safely: what is checked before, while and after PyAV decodes."""
+"""From a video, or a folder of numbered pictures, to its frames: one at a time, each with its own time.
 
+for picture, time, duration in frames(Path("clip.mp4")):   # uint8 [H, W, 3], seconds, seconds
+    ...
+"""
+
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import av
 import numpy as np
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from data import containers, frame_folders, upright
+from data.containers import check_file, check_picture
+from data.deinterlacing import deinterlaced
 from data.errors import InputError
 from data.frames import check_memory
+from data.probing import probe
+from data.times import Clock, Damaged, Shown, lasting, rate_of
 
-# Without the list a text file named .mp4 may be a playlist that opens other files (ffconcat, HLS).
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpeg"
-MAX_PIXELS = 2**25  # a little more than 8K (7680 x 4320)
-WHOLE_FILE = "give a whole mp4, mkv, webm, avi, mov or gif file"
+__all__ = ["Cut", "Damaged", "Frame", "Taken", "check_file", "check_picture", "frames", "take"]
+
+
+class Frame(NamedTuple):
+    """A frame as a player shows it.
+
+    Attributes:
+        picture: uint8 [H, W, 3], RGB, upright, square pixels; [H, W, 4] where alpha was asked for.
+        time: seconds from the first frame of the file.
+        duration: seconds until the next one.
+    """
+
+    picture: np.ndarray
+    time: float
+    duration: float
 
 
 @dataclass(frozen=True)
 class Cut:
     """Which frames of a file: start, start + stride, ...; `frames` of them, None for all."""
 
-    frames: int | None
-    start: int
-    stride: int
+    frames: int | None = None
+    start: int = 0
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if self.frames is not None and self.frames < 2:
@@ -51,116 +74,173 @@ class Cut:
         return taken if self.frames is None else min(taken, self.frames)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The frames of a cut.
+
+    Attributes:
+        frames: each as it was converted.
+        times: seconds of each from the first frame of the file.
+        end: seconds when the last one ends.
+        rate: frames taken a second: as the file declares it where the times are even, else their mean.
+        even: whether the times are those of the rate.
+        whole: whether the cut begins with the first frame and reaches the end of the file.
+    """
+
+    frames: list[Tensor]
+    times: list[float]
+    end: float
+    rate: float
+    even: bool
+    whole: bool
+
+
+def frames(path: Path, cut: Cut | None = None, *, alpha: bool = False, fps: float | None = None) -> Iterator[Frame]:
+    """The frames of a video or of a folder of numbered pictures, one after the other; memory does not grow.
+
+    Turned and mirrored as the file asks, pixels made square, interlaced frames deinterlaced, high dynamic range mapped
+    to standard range, transparent over white; deinterlacing and mapping are told in one warning line.
+    `cut`: the frames of it alone; the duration is `stride` times that of the frame. `alpha`: [H, W, 4], over nothing.
+    `fps`: frames a second of a folder of pictures, 25 if None; a file has its own times.
+    InputError as soon as it is known that the file does not do. Damaged at the end of what can be read.
+    """
+    cut, taken = cut or Cut(), 0
+    for index, (shown, duration) in enumerate(lasting(_shown(path, alpha, fps))):
+        if cut.takes(index):
+            yield Frame(shown.picture(), shown.time, duration * cut.stride)
+            taken += 1
+            if taken == cut.frames:
+                return
+
+
 def take(
-    path: Path, cut: Cut, size: tuple[int, int] | None, convert: Callable[[np.ndarray], Tensor]
-) -> tuple[list[Tensor], float]:
-    """The frames of the cut, each from RGB bytes [h, w, 3] to [..., H, W] by `convert`; and the
-    file's frames per second.
+    path: Path,
+    cut: Cut,
+    size: tuple[int, int] | None,
+    convert: Callable[[np.ndarray], Tensor],
+    fps: float | None = None,
+) -> Taken:
+    """The frames of the cut, each from RGB bytes [h, w, 3] to [..., H, W] by `convert`, with their times.
 
     `size` is the (H, W) that `convert` makes, None if it keeps the picture's. InputError as soon
     as it is known that the file does not do.
     """
     kept: list[Tensor] = []
-    readable = 0
-    with _open(path) as (container, stream):
-        rate, declared = _header(path, container, stream)
-        expected = cut.count(declared or 0) if cut.frames is None else cut.frames
-        check_memory(expected, *(size or (stream.height, stream.width)), what=str(path))
-        for index, frame in enumerate(_decode(path, container, stream)):
+    marks: list[tuple[float, float]] = []
+    readable, whole = 0, cut.start == 0
+    damage: Damaged | None = None
+    found = probe(path)
+    expected = cut.count(found.frames or 0) if cut.frames is None else cut.frames
+    check_memory(expected, *(size or found.size), what=str(path))
+    try:
+        for index, (shown, duration) in enumerate(lasting(_shown(path, False, fps))):
             readable = index + 1
             if not cut.takes(index):
                 continue
-            kept.append(convert(upright(frame)))
+            if len(kept) == cut.frames:
+                whole = False
+                break
+            kept.append(convert(shown.picture()))
+            marks.append((shown.time, duration))
             check_memory(len(kept), *kept[-1].shape[-2:], what=str(path))
             if kept[-1].shape != kept[0].shape:
                 raise InputError(f"{path}: pictures change size at frame {index}; give a size")
-            if len(kept) == cut.frames:
-                break
-    _check_enough(path, cut, len(kept), readable, declared)
-    return kept, rate
+    except Damaged as error:
+        damage, whole = error, False
+    _check_enough(path, cut, len(kept), readable, damage)
+    times = [time for time, _ in marks]
+    end = times[-1] + marks[-1][1] * cut.stride
+    rate, even = rate_of(times, end, None if found.declared is None else found.declared / cut.stride)
+    return Taken(kept, times, end, rate, even, whole)
 
 
-def check_file(path: Path) -> None:
-    """InputError unless the path is a file with something in it."""
+def _shown(path: Path, alpha: bool, fps: float | None) -> Iterator[Shown]:
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a file")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); give a whole file")
+        return _of_folder(path, alpha, fps or frame_folders.RATE)
+    if fps is not None:
+        raise InputError(f"{path}: has times of its own; fps={fps:g} is for a folder of frames")
+    return _of_file(path, alpha)
 
 
-def check_picture(path: Path, width: int, height: int) -> None:
-    """InputError for pictures of more than 8K, or thinner than 2 pixels."""
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width}x{height} pixels are too many; shrink it to 7680x4320")
-    if min(width, height) < 2:
-        raise InputError(f"{path}: {width}x{height} pixels are too few; give at least 2x2")
+def _of_folder(folder: Path, alpha: bool, fps: float) -> Iterator[Shown]:
+    for index, path in enumerate(frame_folders.pictures_of(folder)):
+        yield Shown(index / fps, 1 / fps, partial(frame_folders.one, path, alpha))
 
 
-def upright(frame: VideoFrame) -> np.ndarray:
-    """RGB bytes [h, w, 3], turned as the file asks (phones store portrait clips lying down)."""
-    turns = round(frame.rotation / 90)  # anticlockwise, as rot90 counts
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+def _of_file(path: Path, alpha: bool) -> Iterator[Shown]:
+    with containers.opened(path) as (container, stream):
+        clock, aspect = Clock(container, stream), containers.aspect_of(stream)
+        told: set[str] = set()
+        for frame, combed in deinterlaced(_decoded(path, container, stream, clock)):
+            curve = upright.range_of(frame)
+            _tell(path, told, curve and f"is HDR ({curve}); it is shown in standard range, white at 203 cd/m2")
+            _tell(path, told, "is interlaced; it is deinterlaced" if combed else None)
+            yield Shown(*clock.time(frame), partial(upright.picture, frame, aspect, alpha))
+        clock.check(path)
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream, checked before anything is decoded."""
-    check_file(path)
+def _tell(path: Path, told: set[str], line: str | None) -> None:
+    if line and line not in told:
+        told.add(line)
+        warnings.warn(f"{path}: {line}", stacklevel=3)
+
+
+def _decoded(path: Path, container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[VideoFrame]:
+    """Frames up to the first damage: what comes after it would be made up by the decoder. What cannot be read before
+    the first frame that can is left out: a recording may begin between two whole pictures."""
+    decoder, skipped, started, torn = _decoder(stream), 0, False, 0
     try:
-        # A resolved path begins with "/" and so is never taken for a protocol such as "concat:".
-        container = av.open(str(path.resolve()), options={"format_whitelist": FORMATS})
-    except (FFmpegError, UnicodeError) as error:
-        raise InputError(f"{path}: not a video that can be read; {WHOLE_FILE}") from error
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path}: holds no pictures, only sound or data; {WHOLE_FILE}")
-        stream = container.streams.video[0]
-        check_picture(path, stream.width, stream.height)
-        # A stream may hold larger pictures than its container says: the decoder refuses those.
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        yield container, stream
+        for packet in container.demux():
+            clock.packet(packet)
+            if packet.stream is not stream or clock.broken:
+                continue
+            found = _decode(decoder, packet)
+            torn += packet.is_corrupt
+            if found is None or (packet.is_corrupt and not clock.joined):
+                clock.broken, skipped = started, skipped + 1
+                continue
+            for frame in found:
+                started = True
+                check_picture(path, frame.width, frame.height)
+                yield frame
+    except FFmpegError:  # the container's own structure
+        clock.broken = True
+    if torn and clock.joined and started and not clock.broken:
+        warnings.warn(f"{path}: is torn at {torn} places; pictures may be missing there", stacklevel=2)
+    elif skipped and started and not clock.broken:
+        warnings.warn(f"{path}: the first {skipped} pictures cannot be read and are left out", stacklevel=2)
 
 
-def _header(path: Path, container: InputContainer, stream: VideoStream) -> tuple[float, int | None]:
-    """Frames per second, and how many frames the file declares (None where it declares nothing)."""
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise InputError(f"{path}: tells no frame rate; convert it to mp4 with a constant rate")
-    declared = stream.frames or None
-    if stream.duration is not None and stream.time_base is not None:
-        # The mov family counts also the frames that its edit list trims away, but not their time;
-        # elsewhere the duration may be a guess from the bytes that are left.
-        if declared is None or "mov" in container.format.name:
-            declared = round(stream.duration * stream.time_base * rate)
-    elif declared is None and container.duration is not None and len(container.streams) == 1:
-        declared = round(container.duration * rate / 1_000_000)
-    return float(rate), declared
+def _decode(decoder: VideoCodecContext, packet: Any) -> list[VideoFrame] | None:
+    """The frames that a packet completes; None if it is damaged."""
+    try:
+        found = decoder.decode(packet)
+    except FFmpegError:
+        return None
+    return None if any(frame.is_corrupt for frame in found) else found
 
 
-def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Frames up to the first damage: what comes after it would be made up by the decoder."""
-    with suppress(FFmpegError):
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                return
-            check_picture(path, frame.width, frame.height)
-            yield frame
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """The stream's own; of VP8 and VP9 with alpha one that reads it."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
+        return stream.codec_context
+    decoder = CodecContext.create(name, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
 
 
-def _check_enough(path: Path, cut: Cut, kept: int, readable: int, declared: int | None) -> None:
-    """InputError unless the cut is filled; an open cut (frames=None) wants all that is declared."""
+def _check_enough(path: Path, cut: Cut, kept: int, readable: int, damage: Damaged | None) -> None:
+    """InputError unless the cut is filled; an open cut (frames=None) wants all that there is."""
     if kept == cut.frames:
         return
-    # Healthy files miscount by a frame at their ends: one missing is no damage.
-    damaged = declared is not None and readable < declared - 1
-    found = f"{readable} frame{'' if readable == 1 else 's'}"
-    if damaged:
-        found += f" of {declared} (the file is damaged or cut short)"
+    found = damage.found if damage else f"{readable} frame{'' if readable == 1 else 's'}"
+    if readable == 1 and damage is None and path.is_file() and containers.is_still(path):
+        raise InputError(containers.still(path))
     if readable < 2:
         raise InputError(f"{path}: holds {found} that can be read; a video needs at least 2")
     if kept < 2:
         raise InputError(f"{path}: holds {found}, too few for {cut}; lower start or stride")
-    if damaged or cut.frames is not None:
+    if damage or cut.frames is not None:
         raise InputError(f"{path}: holds {found}, too few for {cut}; ask for frames={kept} or less")

@@ -62,6 +62,7 @@ class Listing:
         root: the folder, or that of the split in it.
         files: sorted by their path.
         noun: what they are, for messages: pictures, clips, shapes.
+        beside: files of names that were asked for, wherever they lie, as lists of labels.
         others: how many files are of no kind that is read, by their ending.
         notes: what else was left out or decided, each a clause.
     """
@@ -69,6 +70,7 @@ class Listing:
     root: Path
     files: list[Path]
     noun: str
+    beside: list[Path] = field(default_factory=list)
     others: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -101,18 +103,20 @@ class Listing:
 
 
 def listing(
-    root: Path, suffixes: Collection[str], noun: str, split: str | None = None, ignore: Collection[str] = ()
+    root: Path, suffixes: Collection[str], noun: str, split: str | None = None, beside: Collection[str] = ()
 ) -> Listing:
     """The files below a folder whose ending, in lower case, is one of `suffixes`; deeper ones too.
 
     Hidden files and folders are left out. Symbolic links are followed; a folder that is reached twice is read once, at
     its own place. A folder that holds only folders called train, test and valid (or training, val, validation) is
-    split: `split` is read, or train if None. Beside others such a folder is a class. Files named in `ignore` are
-    neither read nor counted, as a list of labels that is read elsewhere.
+    split: `split` is read, or train if None. Beside others such a folder is a class. Files of the names `beside` are
+    given apart, as lists of labels that the reader reads.
     InputError: no such split; splits, but no train and none asked for.
     """
     walk = _Walk(root)
-    found = sorted(path for path in walk.files() if path.name not in ignore)
+    found = sorted(walk.files())
+    apart = [path for path in found if path.name in beside]
+    found = [path for path in found if path.name not in beside]
     wanted = [path for path in found if path.suffix.lower() in suffixes]
     others = [path for path in found if path.suffix.lower() not in suffixes]
     inner, notes = _split(root, wanted, split, noun)
@@ -123,6 +127,7 @@ def listing(
         inner,
         wanted,
         noun,
+        apart,
         Counter(path.suffix.lower() for path in others),
         (*notes, *_empty(inner, wanted, noun), *walk.notes(hidden)),
     )

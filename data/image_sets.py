@@ -7,8 +7,9 @@ x, labels = batch(dataset, [3, 1, 4])                       # some of it
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from data import arrays, hub, packing, pictures, scenes
+from data import arrays, formats, hub, packing, picture_labels, pictures, scenes
 from data.errors import InputError
+from data.files import Listing, is_hidden, listing
 from data.frames import parse_size
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 NUM_SCENES = 10_000
 CHUNK = 2**20  # levels that are resized at once
 ENDINGS = pictures.SUFFIXES | {".npz", ".npy", ".gz", ".zip", ".parquet"}  # of files, never of names on the hub
-log = logging.getLogger(__name__)
 
 Fit = Callable[["Path | bytes", str], bytes]
 """From a picture file, or the bytes of one, and its name in messages, to an encoded picture."""
@@ -41,6 +42,7 @@ def open_dataset(
     *,
     num: int | None = None,
     seed: int = 0,
+    skip_damaged: bool = False,
 ) -> Dataset | IterableDataset:
     """Pictures of `source` as a data set with the columns `image`, `label` where known, and further attributes.
 
@@ -49,7 +51,8 @@ def open_dataset(
     "scenes": `num` (10,000) of `data.scenes` from    shape; and shape, colour, size,   none
         `seed`; 24x24 without a size                      place each for itself
     a picture file                                    none                              none
-    a folder of pictures, deeper ones too             the first folder on the way       folder (train, if there)
+    a folder of pictures, deeper ones too             the first folder on the way, or   folder (train, if there)
+                                                      as metadata.csv or .jsonl has it
     an IDX file as MNIST's, or the folder of it       of the file beside it             train, test (train)
     an NPZ file, see `data.arrays.read_npz`           of an array                       prefix of names (train)
     a folder of `save_to_disk` or of parquet files    `label`, or the first ClassLabel  as there (train)
@@ -57,10 +60,11 @@ def open_dataset(
 
     `size` in pixels, of a square's side or (height, width): the largest centred window, shrunk by area. `channels` is
     1 (grey) or 3 (RGB); None keeps an array's, and gives 3 for files. Animations give their first frame.
-    Order: that of the source; of a folder, sorted by path; files that are no pictures are left out, and counted in
-    the log. `tensors`, `batch` and `collate` turn rows into tensors: `image` is a PGM or PPM file, uint8, see
-    `data.packing`. streaming=True gives an IterableDataset of the same rows, and reads files as they are asked for;
-    otherwise all is in memory and 2 GiB are the limit.
+    Order: that of the source; of a folder, sorted by path. Which files of a folder are read: see
+    `data.files.listing`; what is left out is counted in a warning, with skip_damaged=True damaged pictures too.
+    `tensors`, `batch` and `collate` turn rows into tensors: `image` is a PGM or PPM file, uint8, see `data.packing`.
+    streaming=True gives an IterableDataset of the same rows, and reads files as they are asked for; otherwise all is in
+    memory and 2 GiB are the limit.
     InputError, one line, for whatever cannot be read; in a stream of files only when it comes up.
     """
     target = None if size is None else parse_size(size)
@@ -75,7 +79,7 @@ def open_dataset(
     if not path.exists() and (path.suffix.lower() in ENDINGS or not hub.is_name(str(source))):
         raise InputError(f"{source}: no such file or folder; check the path")
     if path.is_dir():
-        return _folder(path, fit, target, channels, split, streaming)
+        return _folder(path, fit, target, channels, split, streaming, skip_damaged)
     if path.is_file():
         return _file(path, fit, target, channels, split, streaming)
     return hub.named(str(source), split, streaming, fit)
@@ -88,58 +92,70 @@ def _check_made(source: str, split: str | None, num: int | None) -> None:
         raise InputError(f"num={num} is for scenes only; leave it out for {source}")
 
 
+def _listing(root: Path, split: str | None) -> Listing:
+    return listing(root, pictures.SUFFIXES, "pictures", split, beside=picture_labels.NAMES)
+
+
 def _folder(
-    root: Path, fit: Fit, size: tuple[int, int] | None, channels: int | None, split: str | None, streaming: bool
+    root: Path,
+    fit: Fit,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    split: str | None,
+    streaming: bool,
+    skip_damaged: bool,
 ) -> Dataset | IterableDataset:
     if hub.is_stored(root):
         return hub.stored(root, split, streaming, fit)
     idx = arrays.find_idx(root, split)
-    inner = root / (split or "train")
-    if inner.is_dir():
-        root = inner
-    elif split is not None and idx is None and not hub.is_tables(root):
-        raise InputError(f"{root}: has no folder {split!r}; give a split that is there, or none")
-    files, skipped = _pictures_below(root)
-    if not files and idx is not None:
+    found = None if split is not None and (idx or hub.is_tables(root)) else _listing(root, split)
+    if not (found and found.files) and idx is not None:
         return _file(idx, fit, size, channels, None, streaming)
-    if not files and hub.is_tables(root):
+    if not (found and found.files) and hub.is_tables(root):
         return hub.tables(root, split, streaming, fit)
-    if not files:
-        raise InputError(f"{root}: holds no pictures ({skipped} other files); give a folder with png or jpg files")
-    if skipped:
-        log.warning("%s: %d files that are not pictures are left out", root, skipped)
-    labels, names = _classes(root, files)
-    return _from_files(files, labels, names, fit, str(root), streaming)
+    assert found is not None
+    if not found.files:
+        num = sum(found.others.values())
+        raise InputError(
+            f"{found.root}: holds no pictures ({num} other files); give a folder with png or jpg files{_why(root)}"
+        )
+    labels, notes = _labels(found)
+    replace(found, notes=(*found.notes, *notes)).tell()
+    return _from_files(found.files, labels, fit, str(found.root), streaming, skip_damaged)
 
 
-def _pictures_below(root: Path) -> tuple[list[Path], int]:
-    """The picture files below a folder, sorted by path, and the number of others. Hidden ones do not count."""
-    inside = sorted(path.relative_to(root) for path in root.rglob("*"))
-    files = [root / path for path in inside if not any(part.startswith(".") for part in path.parts)]
-    files = [path for path in files if path.is_file()]
-    chosen = [path for path in files if path.suffix.lower() in pictures.SUFFIXES]
-    return chosen, len(files) - len(chosen)
+def _why(root: Path) -> str:
+    """Why a file of a folder is no picture, of the first few where its beginning says so."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not is_hidden(path.name)]
+    for path in files[:20]:
+        with path.open("rb") as file:
+            why = formats.reason(file.read(formats.NUM_BYTES), path.suffix.lower())
+        if why:
+            return f", and {path.name}: {why}"
+    return ""
 
 
-def _classes(root: Path, files: Sequence[Path]) -> tuple[list[int], list[str]]:
-    """The class of each file, by the folder below `root` that it is in, and the names. Both empty without folders."""
-    firsts = [path.relative_to(root).parts[0] if path.parent != root else None for path in files]
-    names = sorted({first for first in firsts if first is not None})
-    if not names:
-        return [], []
-    if None in firsts:
-        alone = files[firsts.index(None)].name
-        raise InputError(f"{root}: has pictures in class folders and beside them ({alone}); move them into one")
-    index = {name: number for number, name in enumerate(names)}
-    return [index[first] for first in firsts if first is not None], names
+def _labels(found: Listing) -> tuple[packing.Labels, list[str]]:
+    """The labels of a folder's pictures, and what there is to tell: of the lists beside them, else of their folders."""
+    listed = picture_labels.read(found.beside)
+    own, notes = picture_labels.labels(listed, found.files) if found.beside else ({}, [])
+    if "label" in own or not found.classes:
+        return own, [*listed.notes, *notes]
+    alone = [file.name for file, label in zip(found.files, found.labels, strict=True) if label is None]
+    if alone:
+        raise InputError(
+            f"{found.root}: has pictures in class folders and beside them ({alone[0]}); move them into one"
+        )
+    numbers = [label for label in found.labels if label is not None]
+    return {"label": (numbers, found.classes), **own}, listed.notes
 
 
 def _file(
     path: Path, fit: Fit, size: tuple[int, int] | None, channels: int | None, split: str | None, streaming: bool
 ) -> Dataset | IterableDataset:
     with path.open("rb") as file:
-        head = file.read(4)
-    if path.suffix.lower() == ".npz" or head == b"PK\3\4":
+        head = file.read(formats.NUM_BYTES)
+    if path.suffix.lower() in (".npz", ".npy") or head[:4] == b"PK\3\4":
         found, labels = arrays.read_npz(path, split)
         if isinstance(found, list):
             names = (f"{path}: picture {index}" for index in range(len(found)))
@@ -148,28 +164,61 @@ def _file(
         return _from_levels(found, labels, size, channels, streaming)
     if split is not None:
         raise InputError(f"split={split!r}: {path} is one file; give the folder, or leave split out")
+    if formats.archive(head) not in (None, "gzip") or path.name.lower().endswith((".tar.gz", ".tgz")):
+        raise InputError(f"{path}: an archive is not read; unpack it, and give the folder")
     if path.suffix.lower() == ".gz" or "ubyte" in path.name or head[:3] == b"\0\0\x08":
         return _from_levels(*arrays.read_idx(path), size, channels, streaming)
-    return _from_files([path], [], [], fit, str(path), streaming)
+    return _from_files([path], {}, fit, str(path), streaming)
 
 
 def _from_files(
-    files: list[Path], labels: list[int], names: list[str], fit: Fit, what: str, streaming: bool
+    files: Sequence[Path], labels: packing.Labels, fit: Fit, what: str, streaming: bool, skip_damaged: bool = False
 ) -> Dataset | IterableDataset:
-    if not streaming:
-        encoded = (fit(path, str(path)) for path in files)
-        return packing.from_encoded(encoded, {"label": (labels, names)} if names else {}, what)
-    from datasets import IterableDataset
+    if streaming:
+        from datasets import IterableDataset
 
-    # Lists among the arguments are what `datasets` divides between processes.
-    parts: dict[str, Any] = {"files": files, "fit": fit} | ({"labels": labels} if names else {})
-    columns = packing.features({"label": names} if names else {})
-    return IterableDataset.from_generator(_rows, features=columns, gen_kwargs=parts)
+        # Lists among the arguments are what `datasets` divides between processes.
+        columns = {name: [int(value) for value in values] for name, (values, _) in labels.items()}
+        rows = [{name: column[row] for name, column in columns.items()} for row in range(len(files))]
+        parts: dict[str, Any] = {"files": list(files), "rows": rows, "fit": fit, "skip_damaged": skip_damaged}
+        features = packing.features({name: names for name, (_, names) in labels.items()})
+        return IterableDataset.from_generator(_rows, features=features, gen_kwargs=parts)
+    kept: dict[str, list[int]] = {name: [] for name in labels}
+
+    def images() -> Iterator[bytes]:
+        for row, image in _whole(files, fit, skip_damaged):
+            for name, values in kept.items():
+                values.append(int(labels[name][0][row]))
+            yield image
+
+    dataset = packing.from_encoded(images(), {name: (kept[name], of) for name, (_, of) in labels.items()}, what)
+    if not len(dataset):
+        raise InputError(f"{what}: all {len(files)} pictures are damaged; give whole ones")
+    return dataset
 
 
-def _rows(files: Iterable[Path], fit: Fit, labels: Sequence[int] | None = None) -> Iterator[dict[str, Any]]:
-    for index, path in enumerate(files):
-        yield {"image": fit(path, str(path))} | ({} if labels is None else {"label": labels[index]})
+def _rows(files: Sequence[Path], rows: Sequence[dict[str, int]], fit: Fit, skip_damaged: bool) -> Iterator[dict]:
+    for row, image in _whole(files, fit, skip_damaged):
+        yield {"image": image} | rows[row]
+
+
+def _whole(files: Sequence[Path], fit: Fit, skip_damaged: bool) -> Iterator[tuple[int, bytes]]:
+    """The encoded pictures of the files, each with its number: of those that are not damaged, where others may be left
+    out."""
+    damaged: list[InputError] = []
+    for number, path in enumerate(files):
+        try:
+            encoded = fit(path, str(path))
+        except InputError as error:
+            if not skip_damaged:
+                hint = "; or leave damaged pictures out by skip_damaged=true" if len(files) > 1 else ""
+                raise InputError(f"{error}{hint}") from error
+            damaged.append(error)
+        else:
+            yield number, encoded
+    if damaged:
+        left_out = "1 damaged picture is" if len(damaged) == 1 else f"{len(damaged)} damaged pictures are"
+        warnings.warn(f"{left_out} left out, such as {damaged[0]}", stacklevel=2)
 
 
 def _from_levels(

@@ -1,8 +1,9 @@
 """Mesh files: read with every check that trimesh leaves out, and encoded in the formats of printers and engines."""
 
 import io
-import re
-import zipfile
+import json
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +11,128 @@ import numpy as np
 
 from data.decoding import check_file
 from data.errors import InputError
+from data.mesh_formats import MAX_FACES, NO_CORNER, NO_MESH, ONLY_POINTS, BadMesh, parse_obj, parse_off, parse_stl
 from data.meshes import Mesh
+from data.ply import parse_ply
+from data.three_mf import encode_3mf, parse_3mf
 
-READABLE = (".obj", ".off", ".stl", ".ply", ".glb")
+READABLE = (".obj", ".off", ".stl", ".ply", ".glb", ".gltf", ".3mf")
 WRITABLE = (".stl", ".obj", ".ply", ".glb", ".off", ".3mf")
-Y_UP = (".obj", ".glb")
+Y_UP = (".obj", ".glb", ".gltf")
 """Formats whose files have y up: by their standard (glb) or by custom (obj)."""
 
+UNREAD = {
+    ".step": "STEP", ".stp": "STEP", ".iges": "IGES", ".igs": "IGES", ".fbx": "FBX", ".blend": "Blender's format",
+    ".dae": "COLLADA", ".3ds": "3DS", ".max": "3ds Max", ".ma": "Maya", ".mb": "Maya", ".c4d": "Cinema 4D",
+    ".usd": "USD", ".usda": "USD", ".usdc": "USD", ".usdz": "USD", ".x3d": "X3D", ".wrl": "VRML", ".skp": "SketchUp",
+    ".3dm": "Rhino", ".sldprt": "SolidWorks", ".sldasm": "SolidWorks", ".f3d": "Fusion", ".ipt": "Inventor",
+    ".dwg": "DWG", ".dxf": "DXF", ".amf": "AMF", ".scad": "OpenSCAD", ".brep": "BREP", ".jt": "JT", ".x_t": "Parasolid",
+    ".sat": "ACIS", ".gcode": "G-code", ".lwo": "LightWave", ".vrml": "VRML", ".xyz": "a list of points",
+    ".pcd": "a list of points", ".las": "a list of points", ".laz": "a list of points", ".e57": "a list of points",
+    ".vtk": "VTK", ".vtp": "VTK", ".msh": "Gmsh", ".mesh": "MEDIT", ".abc": "Alembic", ".zpr": "ZBrush",
+}  # fmt: skip
+"""Formats of shapes that are not read, by their names."""
+
 MAX_BYTES = 512 * 1024**2
-MAX_FACES = 5_000_000
+FLAT = 1e-12  # area over the square of the extent below which faces have none
+MAGIC = {
+    b"ply": ".ply", b"glTF": ".glb", b"PK\x03\x04": ".3mf", b"OFF": ".off", b"ISO-10303": ".step",
+    b"Kaydara": ".fbx", b"BLENDER": ".blend",
+}  # fmt: skip
+"""What files of a format begin with."""
+PARSERS: dict[str, Callable[[bytes], Mesh]] = {
+    ".obj": parse_obj, ".off": parse_off, ".stl": parse_stl, ".ply": parse_ply, ".3mf": parse_3mf,
+}  # fmt: skip
+COMPRESSIONS = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt"}
 
 
 def read(path: Path) -> Mesh:
-    """The triangles of .obj, .off, .stl, .ply or .glb in the file's own units and axes.
+    """The triangles of .obj, .off, .stl, .ply, .glb, .gltf or .3mf in the file's own axes and units; of .3mf in mm.
 
-    A scene of several meshes is put together as it is placed; lines, loose points, colours and
-    materials are left out, and no other file is opened. InputError for a file that is empty, cut
-    short or another kind, holds no triangles, NaN or infinite places, or a face without its corners.
+    A scene of several meshes is put together as it is placed; lines, loose points, colours and materials are left out,
+    and no other file is opened. InputError for a file that is empty, cut short or another kind, holds no triangles or
+    none with an area, NaN or infinite places, or a face without its corners.
     """
-    import trimesh
-
     check_file(path)
+    kind = path.suffix.lower()
+    if kind in UNREAD:
+        raise InputError(f"{path}: {UNREAD[kind]} is not read; export it as stl")
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; decimate the mesh first")
-    data, kind = path.read_bytes(), path.suffix.lower()[1:]
-    options: dict[str, Any] = {"skip_materials": True} if kind in ("obj", "glb") else {}
+    data = path.read_bytes()
+    found = next((other for start, other in MAGIC.items() if data.startswith(start)), kind)
     try:
-        # From bytes, without a resolver: a mesh file cannot have other files opened.
-        loaded = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, **options)
-        with np.errstate(all="ignore"):  # infinite places are refused below
-            mesh = _checked(path, _assemble(path, loaded))
-    except InputError:
-        raise
-    except IndexError as error:
-        raise InputError(f"{path}: a face names a corner that is not there; export the mesh again") from error
-    except Exception as error:  # whatever the bytes made of the parser
-        raise InputError(f"{path}: not a whole {kind} mesh ({_short(error)}); export the mesh again") from error
-    if kind == "off":
-        _check_off(path, data, len(mesh.faces))
-    return mesh
+        if found != kind:
+            what = f"{UNREAD[found]} is not read; export it as stl" if found in UNREAD else f"name it *{found}"
+            raise BadMesh(f"is not {kind[1:]} but {found[1:]} inside; {what}")
+        return _checked(PARSERS[kind](data) if kind in PARSERS else _read_gltf(data))
+    except BadMesh as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def encode(mesh: Mesh, kind: str) -> bytes:
     """The file of a mesh in its own units (3mf: millimetres); `kind` is one of WRITABLE."""
     if kind == ".3mf":
-        return _encode_3mf(mesh)
+        return encode_3mf(mesh)
     import trimesh
 
     data = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type=kind[1:])
     return data.encode() if isinstance(data, str) else bytes(data)  # type: ignore[arg-type]
 
 
-def _assemble(path: Path, scene: Any) -> Mesh:
+def _read_gltf(data: bytes) -> Mesh:
+    """glTF 2.0, as one file of bytes or of text. BadMesh: it is none, or needs what is not read."""
+    import trimesh
+
+    binary = data.startswith(b"glTF")
+    _check_gltf(_gltf_tree(data, binary))
+    try:
+        # From bytes, without a resolver: a mesh file cannot have other files opened.
+        scene = trimesh.load_scene(
+            io.BytesIO(data), file_type="glb" if binary else "gltf", process=False, skip_materials=True
+        )
+        with np.errstate(all="ignore"):  # infinite places are refused later
+            return _assemble(scene)
+    except BadMesh:
+        raise
+    except IndexError:
+        raise BadMesh(NO_CORNER) from None
+    except Exception:  # whatever the bytes made of the parser: its words are none of a person's
+        raise BadMesh("not a whole glb mesh, what it names is not there; export the mesh again") from None
+
+
+def _gltf_tree(data: bytes, binary: bool) -> dict[str, Any]:
+    """The JSON of a glTF; BadMesh where it is none, or less than the file says is there."""
+    wrong = BadMesh("not a whole glb mesh, its head is wrong; export the mesh again")
+    if binary:
+        if len(data) < 20:
+            raise wrong
+        version, length, chunk, kind = struct.unpack("<III4s", data[4:20])
+        if version != 2 or kind != b"JSON":
+            raise wrong
+        if length > len(data) or 20 + chunk > len(data):
+            raise BadMesh(f"not a whole glb mesh, {len(data)} of {length} bytes are there; export the mesh again")
+        data = data[20 : 20 + chunk]
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if not isinstance(tree, dict):
+        raise wrong
+    return tree
+
+
+def _check_gltf(tree: dict[str, Any]) -> None:
+    used = [name for key in ("extensionsRequired", "extensionsUsed") for name in tree.get(key) or ()]
+    found = next((COMPRESSIONS[name] for name in used if name in COMPRESSIONS), None)
+    if found:
+        raise BadMesh(f"{found} compression is not read; export without it")
+    buffers = [buffer for buffer in tree.get("buffers") or () if isinstance(buffer, dict)]
+    if any(not str(buffer.get("uri", "data:")).startswith("data:") for buffer in buffers):
+        raise BadMesh("keeps its mesh in other files, which are not opened; export it as glb, in one file")
+
+
+def _assemble(scene: Any) -> Mesh:
     """All triangles of a trimesh scene in one mesh, each in its place."""
     import trimesh
 
@@ -69,11 +140,10 @@ def _assemble(path: Path, scene: Any) -> Mesh:
     meshes = [(where, scene.geometry[name]) for where, name in placed]
     solid = [(where, mesh) for where, mesh in meshes if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)]
     if not solid:
-        what = "only points or lines, no faces" if meshes else "no mesh (it is empty, cut short or another format)"
-        raise InputError(f"{path}: holds {what}; export it as a surface of triangles")
+        raise BadMesh(ONLY_POINTS if meshes else NO_MESH)
     # Counted before it is built: a small scene may place a large mesh a million times.
     if sum(len(mesh.faces) for _, mesh in solid) > MAX_FACES:
-        raise InputError(f"{path}: has more than {MAX_FACES} faces; decimate the mesh first")
+        raise BadMesh(f"has more than {MAX_FACES} faces; decimate the mesh first")
     vertices, faces, first = [], [], 0
     for where, mesh in solid:
         corners = np.asarray(mesh.faces, np.int64)
@@ -87,52 +157,18 @@ def _assemble(path: Path, scene: Any) -> Mesh:
     return Mesh(np.concatenate(vertices), np.concatenate(faces))
 
 
-def _checked(path: Path, mesh: Mesh) -> Mesh:
-    """The mesh without the vertices that no face uses; InputError if it has places that are none."""
+def _checked(mesh: Mesh) -> Mesh:
+    """The mesh without the vertices that no face uses; BadMesh if it has places that are none, or no area."""
     used, faces = np.unique(mesh.faces, return_inverse=True)
-    vertices = mesh.vertices[used]
+    vertices, faces = mesh.vertices[used], faces.reshape(-1, 3).astype(np.int64)
     if not np.isfinite(vertices).all():
         count = int((~np.isfinite(vertices)).any(1).sum())
-        raise InputError(f"{path}: {count} of its vertices are NaN or infinite; repair the mesh")
-    extent = np.ptp(vertices, axis=0).max()
+        raise BadMesh(f"{count} of its vertices are NaN or infinite; repair the mesh")
+    with np.errstate(all="ignore"):
+        extent = np.ptp(vertices, axis=0).max()
     if not (np.isfinite(extent) and extent > 1e-9 * max(1e-200, float(np.abs(vertices).max()))):
-        raise InputError(f"{path}: has no size, all its vertices are at one place; export the mesh again")
-    return Mesh(vertices, faces.reshape(-1, 3).astype(np.int64))
-
-
-def _check_off(path: Path, data: bytes, faces: int) -> None:
-    """InputError if an .off file has fewer faces than its head declares: readers pass over the end in silence."""
-    head = re.sub(rb"#[^\n]*", b"", data[:4096]).split(maxsplit=4)
-    numbers = [*([head[0][3:]] if head[0][3:] else []), *head[1:]]  # "OFF 8 12 0", or "OFF8 12 0" as in ModelNet
-    if len(numbers) > 1 and numbers[1].isdigit() and faces < int(numbers[1]):
-        raise InputError(f"{path}: cut short, {faces} of {int(numbers[1])} faces are there; export the mesh again")
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _encode_3mf(mesh: Mesh) -> bytes:
-    """3MF core specification 1.3: a zip with the content types, the relation to the model, and the model."""
-    core = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
-    package = "http://schemas.openxmlformats.org/package/2006"
-    head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    vertices = "".join(f'<vertex x="{x:.7g}" y="{y:.7g}" z="{z:.7g}"/>\n' for x, y, z in mesh.vertices.tolist())
-    triangles = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>\n' for a, b, c in mesh.faces.tolist())
-    files = {
-        "[Content_Types].xml": f'{head}<Types xmlns="{package}/content-types">'
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Default Extension="model" ContentType="application/vnd.ms-package.3dmanufacturing-3dmodel+xml"/></Types>',
-        "_rels/.rels": f'{head}<Relationships xmlns="{package}/relationships"><Relationship Id="model" '
-        'Target="/3D/3dmodel.model" Type="http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"/>'
-        "</Relationships>",
-        "3D/3dmodel.model": f'{head}<model unit="millimeter" xml:lang="en-US" xmlns="{core}"><resources>'
-        f'<object id="1" type="model"><mesh><vertices>\n{vertices}</vertices><triangles>\n{triangles}</triangles>'
-        '</mesh></object></resources><build><item objectid="1"/></build></model>\n',
-    }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)  # ZipInfo: no time of day in it
-    return buffer.getvalue()
+        raise BadMesh("has no size, all its vertices are at one place; export the mesh again")
+    a, b, c = np.moveaxis((vertices[faces] - vertices.mean(0)) / extent, 1, 0)
+    if np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() < FLAT:
+        raise BadMesh("has no area, the corners of each face lie on a line; export it as a surface of triangles")
+    return Mesh(vertices, faces)

@@ -15,6 +15,7 @@ STEP = 0.5  # between samples of a surface, in voxels: no face-to-face path slip
 FINER = 3  # voxels are divided by so many a side to tell how much of them is inside
 FINEST = 64  # voxels a side up to which winding numbers are taken where voxels are divided, else at their centres
 INSIDE = 0.5 + 1e-4  # winding numbers of what is inside; both sides of a flat sheet reach 1/2 and nothing more
+UNSEEN = 0.1  # winding numbers up to so far from 0 and 1 tell outside and inside
 CHUNK = 2**21  # samples at a time
 FLAT = 0.01  # fields nearer to the surface than this are pushed off it: no triangle shrinks to a point
 ROD = 0.3  # around voxels in a row the field falls to -0.3 of theirs at most: a section of about one voxel
@@ -50,6 +51,10 @@ class Mesh:
         faces = index.reshape(-1)[self.faces]
         whole = (faces != np.roll(faces, 1, axis=1)).all(1)
         return Mesh(self.vertices[first], faces[whole])
+
+    def turned(self) -> "Mesh":
+        """Of a welded mesh: its faces turned alike, and outward (`winding.oriented`)."""
+        return Mesh(self.vertices, winding.oriented(self.faces, self.vertices))
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,7 @@ def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
         solid, note = voxelize(mesh, frame.widened(over))
         return solid[(slice(over, -over),) * 3], note
     size = frame.size
-    welded = mesh.welded()
-    welded = Mesh(welded.vertices, winding.oriented(welded.faces, welded.vertices))
+    welded = mesh.welded().turned()
     num_open = welded.open_edges()
     triangles = frame.to_grid(mesh.vertices)[mesh.faces]
     walls = _rasterize(triangles, size)
@@ -129,6 +133,23 @@ def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
         f"not watertight ({num_open / (3 * len(welded.faces)):.0%} of its edges are open): its holes were closed by "
         f"its winding number; {share:.0%} of its voxels at {size}^3 lie inside, the others are the surface itself"
     )
+
+
+def unseen(mesh: Mesh, frame: Frame) -> np.ndarray:
+    """Voxels bool [N, N, N] of which an open mesh leaves it unsaid whether they are inside, as no surface is there.
+
+    Its winding number is neither nearly 0 nor nearly 1 there: near holes, about as far as they are wide. Voxels that
+    its surface passes through are left out.
+    """
+    welded = mesh.welded().turned()
+    if not welded.open_edges():
+        return np.zeros((frame.size,) * 3, bool)
+    wide = frame.widened(frame.overhang(mesh.vertices))
+    over = (wide.size - frame.size) // 2
+    numbers = winding.winding_numbers(wide.to_grid(welded.vertices)[welded.faces], wide.size)
+    inner = (slice(over, over + frame.size),) * 3
+    between = (numbers > UNSEEN) & (numbers < 1 - UNSEEN)
+    return (between & ~_rasterize(wide.to_grid(mesh.vertices)[mesh.faces], wide.size))[inner]
 
 
 def surface(field: np.ndarray) -> Mesh:

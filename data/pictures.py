@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from data import formats, profiles
-from data.decoding import check_file
+from data.containers import check_file
 from data.errors import InputError
 from data.frames import resample
 
@@ -87,7 +87,7 @@ def opened(file: Path | bytes, name: str) -> Iterator[Image.Image | None]:
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(name)) from error
     except DAMAGE as error:
-        found = "damaged or cut short" if _is_picture(file) else "not a picture that can be read"
+        found = "damaged or cut short" if is_picture(file) else "not a picture that can be read"
         raise InputError(f"{name}: {found}; give a whole png, jpg, tiff, webp, gif or bmp") from error
 
 
@@ -225,7 +225,7 @@ def _tiff(file: Path | bytes, name: str) -> np.ndarray:
     return _from_unit(picture, name)
 
 
-def _is_picture(file: Path | bytes) -> bool:
+def is_picture(file: Path | bytes) -> bool:
     """Whether the beginning is that of a picture: then what went wrong is in the rest."""
     try:
         with _quiet(), _open(file):

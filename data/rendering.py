@@ -21,6 +21,7 @@ CLAY = (0.86, 0.62, 0.42)
 SUPERSAMPLING = 2  # pixels drawn a side of each shown
 DISTANCE = 4.0  # of the camera from the grid's centre, in its sides
 SPAN = 1.3  # of the picture's side, in the grid's sides: wider only for shapes that would not fit
+SMOOTHING = 16  # rounds, as in `data.voxels.write`
 CHUNK = 2**21  # pixels tested at a time
 
 
@@ -31,6 +32,7 @@ def render(
     size: int = 256,
     *,
     level: float = 0.0,
+    smoothing: int = SMOOTHING,
     color: tuple[float, float, float] = CLAY,
 ) -> np.ndarray:
     """One view, uint8 [size, size, 3], of a grid as `data.voxels.write` takes it; white if it is empty.
@@ -38,7 +40,7 @@ def render(
     Angles in degrees: azimuth 0 looks at the front (from -y), 90 at the right side (from +x);
     elevation 90 looks down. `color` is RGB in [0, 1]. InputError for values out of range.
     """
-    return _draw(_scene(grid, level), azimuth, _check(elevation, size), size, color)
+    return _draw(_scene(grid, level, smoothing), azimuth, _check(elevation, size), size, color)
 
 
 def turntable(
@@ -48,12 +50,13 @@ def turntable(
     size: int = 256,
     *,
     level: float = 0.0,
+    smoothing: int = SMOOTHING,
     color: tuple[float, float, float] = CLAY,
 ) -> np.ndarray:
     """A full turn in `num` views, uint8 [num, size, size, 3]; the last is one step before the first."""
     if num < 1:
         raise InputError(f"num={num} is too small; a turntable needs at least 1 view")
-    scene, elevation = _scene(grid, level), _check(elevation, size)
+    scene, elevation = _scene(grid, level, smoothing), _check(elevation, size)
     return np.stack([_draw(scene, 30 + 360 * k / num, elevation, size, color) for k in range(num)])
 
 
@@ -78,14 +81,14 @@ class _Scene:
 SHADOW_SIDES = 2.0
 
 
-def _scene(grid: Grid, level: float) -> _Scene | None:
+def _scene(grid: Grid, level: float, smoothing: int) -> _Scene | None:
     from scipy.ndimage import map_coordinates
 
     values = field(grid, level)
     if not (values > 0).any():
         return None
     side = max(values.shape)
-    mesh = meshes.smooth(meshes.surface(values), 16)
+    mesh = meshes.smooth(meshes.surface(values), smoothing)
     normals = _normals(mesh)
     # Ambient occlusion: how much of a ball in front of the surface is filled.
     free = np.ones(len(mesh.vertices))

@@ -1,7 +1,7 @@
 """Where shapes come from: a file, a folder of files, or the seed; each as packed cubes with z up."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 
 from data import furniture, grids, mesh_files, meshes
 from data.errors import InputError
-from data.files import publish
+from data.files import listing, publish
 from data.grids import Stack
-from data.meshes import Mesh
+from data.meshes import Frame, Mesh
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Up = Literal["y", "z"]
 READABLE = (*mesh_files.READABLE, *grids.READABLE)
 SIZES = range(4, 129)  # sides of the cubes that meshes and furniture are made into
-VERSION = 1  # of the conversion: a new one leaves the cache of the old behind
+VERSION = 2  # of the conversion: a new one leaves the cache of the old behind
 
 
 def open_dataset(
@@ -31,6 +31,7 @@ def open_dataset(
     up: Up | None = None,
     *,
     pad: bool = False,
+    frame: Frame | None = None,
     count: int = 1000,
     seed: int = 0,
     cache: str | Path | None = None,
@@ -42,42 +43,66 @@ def open_dataset(
     column `label` and its other arrays [n] as they are named; a folder of such files, with the
     column `name` and the sub-folder's name as `label`; or "procedural", "procedural:chairs",
     "...:tables", "...:shelves", "...:lamps" for `count` pieces of furniture of `seed`, with `label`
-    and their parts as columns (`furniture.ATTRIBUTES`). size, up, pad: as in `voxels.read`.
+    and their parts as columns (`furniture.ATTRIBUTES`). size, up, pad, frame: as in `voxels.read`.
 
     Meshes in a folder are voxelised once and kept in the folder `cache` (default: energy-pipelines
     in the user's cache). progress(done, all) is called after each file. InputError, one line, for
-    what cannot be read; one warning tells how many meshes are not watertight.
+    what cannot be read; one warning tells how many meshes are not watertight, one what of a folder is left out.
     """
     if str(source).split(":")[0] == "procedural":
         return _procedural(str(source), size, count, seed)
     path = Path(source)
     if path.is_dir():
-        return _folder(path, size, up, pad, _cache_folder(cache), progress)
-    stack, note = load(path, size, up, pad)
+        return _folder(path, size, up, pad, frame, _cache_folder(cache), progress)
+    stack, note = load(path, size, up, pad, frame)
     if note is not None:
         warn(f"{path}: {note}", stacklevel=2)
     return _dataset(stack.bits, stack.columns, {} if stack.classes is None else {"label": stack.classes})
 
 
-def load(path: Path, size: int | None, up: Up | None, pad: bool) -> tuple[Stack, str | None]:
+def load(
+    path: Path, size: int | None, up: Up | None, pad: bool, frame: Frame | None = None
+) -> tuple[Stack, str | None]:
     """The cubes of one file, z up, each side `size`; and a note if a mesh is not watertight."""
-    kind = path.suffix.lower()
     if up not in (None, "y", "z"):
         raise InputError(f"{path}: up={up!r} is no axis; it must be y or z")
-    upright = (up or default_up(path)) == "z"
+    kind = path.suffix.lower()
     if kind in mesh_files.READABLE:
         if size is None:
             raise InputError(f"{path}: a mesh has no size of its own in voxels; give one, such as size=32")
         _check_size(size)
-        mesh = mesh_files.read(path)
-        if not upright:
-            x, y, z = mesh.vertices.T
-            mesh = Mesh(np.stack([x, -z, y], axis=1), mesh.faces)
-        solid, note = meshes.voxelize(mesh, size)
+        mesh = read_mesh(path, up)
+        try:
+            solid, note = meshes.voxelize(mesh, frame or size)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}; give the frame of the whole, in the same units") from None
+        if not solid.any():
+            raise InputError(f"{path}: has nothing in the frame; give the frame of the whole, in the same units")
         return Stack(grids.pack(solid[None]), (size, size, size)), note
+    if kind in mesh_files.UNREAD:
+        raise InputError(f"{path}: {mesh_files.UNREAD[kind]} is not read; export it as stl")
     if kind not in grids.READABLE:
         raise InputError(f"{path}: not a kind that is read; give {', '.join(READABLE)}")
-    return _cubes(path, grids.read(path), size, upright, pad), None
+    return _cubes(path, grids.read(path), size, (up or default_up(path)) == "z", pad), None
+
+
+def read_mesh(path: Path, up: Up | None = None) -> Mesh:
+    """A mesh in its file's units, z up. Errors as in `mesh_files.read`."""
+    mesh = mesh_files.read(path)
+    return mesh if (up or default_up(path)) == "z" else Mesh(upright(mesh.vertices), mesh.faces)
+
+
+def upright(places: np.ndarray) -> np.ndarray:
+    """Places [..., 3] of a file with y up, with z up."""
+    x, y, z = np.moveaxis(places, -1, 0)
+    return np.stack([x, -z, y], axis=-1)
+
+
+def frame_of(paths: Sequence[Path], size: int, up: Up | None = None, places: np.ndarray | None = None) -> Frame:
+    """The frame of `size` voxels a side around all of some meshes, and places [n, 3] with z up."""
+    _check_size(size)
+    around = [read_mesh(path, up).vertices for path in paths]
+    return Frame.around(np.concatenate([*around, *[places] * (places is not None)]), size)
 
 
 def default_up(path: Path) -> Up:
@@ -109,56 +134,61 @@ def _cubes(path: Path, stack: Stack, size: int | None, upright: bool, pad: bool)
 
 
 def _folder(
-    folder: Path, size: int | None, up: Up | None, pad: bool, cache: Path, progress: Callable[[int, int], None] | None
+    folder: Path,
+    size: int | None,
+    up: Up | None,
+    pad: bool,
+    frame: Frame | None,
+    cache: Path,
+    progress: Callable[[int, int], None] | None,
 ) -> "Dataset":
-    found = files(folder)
+    listed = listing(folder, READABLE, "shapes")
+    found, classes = listed.files, tuple(listed.classes)
     if not found:
-        raise InputError(f"{folder}: holds no shapes; put {', '.join(READABLE)} in it or in its sub-folders")
-    classes = sorted({parts[0] for file in found if len(parts := file.relative_to(folder).parts) > 1})
+        left = f" ({listed.left_out()})" if listed.left_out() else ""
+        raise InputError(f"{folder}: holds no shapes{left}; put {', '.join(READABLE)} in it or in its sub-folders")
+    listed.tell()
     rows: list[np.ndarray] = []
     names, labels, notes = [], [], []
-    for done, file in enumerate(found, 1):
-        stack, note = _load_cached(file, size, up, pad, cache)
+    for done, (file, label) in enumerate(zip(found, listed.labels, strict=True), 1):
+        stack, note = _load_cached(file, size, up, pad, frame, cache)
         if rows and rows[0].shape[1] != stack.bits.shape[1]:
             raise InputError(f"{file}: is {stack.shape[0]}^3, {found[0]} is another size; give size and pad=true")
         rows.append(stack.bits)
-        parts = file.relative_to(folder).parts
-        names += [file.relative_to(folder).as_posix()] * len(stack.bits)
-        labels += [classes.index(parts[0]) if len(parts) > 1 else None] * len(stack.bits)
+        names += [file.relative_to(listed.root).as_posix()] * len(stack.bits)
+        labels += [label] * len(stack.bits)
         notes += [] if note is None else [f"{file.name}: {note}"]
         if progress is not None:
             progress(done, len(found))
     if notes:
         warn(f"{folder}: {len(notes)} of {len(found)} files are open meshes, such as {notes[0]}", stacklevel=3)
     columns: dict[str, Any] = {"name": names} | ({"label": labels} if classes else {})
-    return _dataset(np.concatenate(rows), columns, {"label": tuple(classes)} if classes else {})
+    return _dataset(np.concatenate(rows), columns, {"label": classes} if classes else {})
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of shapes in a folder and its sub-folders, sorted; hidden ones are left out."""
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if Path(name).suffix.lower() in READABLE and not name.startswith("."):
-                yield Path(root, name)
-
-
-def _load_cached(path: Path, size: int | None, up: Up | None, pad: bool, cache: Path) -> tuple[Stack, str | None]:
+def _load_cached(
+    path: Path, size: int | None, up: Up | None, pad: bool, frame: Frame | None, cache: Path
+) -> tuple[Stack, str | None]:
     """As `load`; a mesh that has not changed since is not voxelised again."""
     if path.suffix.lower() not in mesh_files.READABLE or size is None:
-        return load(path, size, up, pad)
+        return load(path, size, up, pad, frame)
     stat = path.stat()
-    identity = f"{VERSION} {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {size} {up or default_up(path)}"
+    parts = [
+        VERSION,
+        path.resolve(),
+        stat.st_size,
+        stat.st_mtime_ns,
+        size,
+        up or default_up(path),
+        *[frame] * bool(frame),
+    ]
+    identity = " ".join(map(str, parts))
     entry = cache / f"{sha256(identity.encode()).hexdigest()[:32]}.voxels"
     num_bytes = ceil(size**3 / 8)
     if entry.is_file() and len(data := entry.read_bytes()) >= num_bytes:
         bits = np.frombuffer(data[:num_bytes], np.uint8)
         return Stack(bits[None], (size, size, size)), data[num_bytes:].decode() or None
-    stack, note = load(path, size, up, pad)
+    stack, note = load(path, size, up, pad, frame)
     cache.mkdir(parents=True, exist_ok=True)
     publish(entry, stack.bits.tobytes() + (note or "").encode())
     return stack, note

@@ -5,29 +5,50 @@ hidden = read_mask("mask.png", like=clip)
 write("copy.mkv", clip, fps, lossless=True)
 """
 
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
-from av.container import OutputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from data.decoding import Cut, check_file, check_picture, take
+from data.encoding import writing
 from data.errors import InputError
 from data.files import publish
 from data.frames import from_uint8, parse_size, resample, to_uint8
+from data.remuxing import Origin
+from data.times import is_even
 
-__all__ = ["from_uint8", "read", "read_mask", "to_uint8", "write"]
+__all__ = ["Clip", "Cut", "Origin", "from_uint8", "read", "read_mask", "read_timed", "to_uint8", "write"]
 
 STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 WRITABLE = (".mp4", ".mkv", ".gif")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip with the times of its frames.
+
+    Attributes:
+        clip: float32 [3, T, H, W] in [-1, 1].
+        times: seconds of each frame from the first frame of the file.
+        end: seconds when the last one ends.
+        fps: frames a second; their mean where the times are not even.
+        even: whether the times are those of `fps`.
+        whole: whether it is the whole of the file, from the first frame to the end.
+    """
+
+    clip: Tensor
+    times: tuple[float, ...]
+    end: float
+    fps: float
+    even: bool
+    whole: bool
 
 
 def read(
@@ -39,11 +60,27 @@ def read(
     stride: int = 1,
     crop: bool = True,
 ) -> tuple[Tensor, float]:
-    """Read mp4, mkv, webm, avi, mov or gif: (clip [3, T, H, W] in [-1, 1], its frames per second).
+    """Read a video of any kind in `data.containers.SUFFIXES`: (clip [3, T, H, W] in [-1, 1], its frames a second).
 
     `size` in pixels is the side of a square or (height, width), None the original; crop=True keeps
     the aspect ratio by a centre crop of the source, False squeezes. Frames start, start + stride,
-    ... are taken: `frames` of them, None for all. Rotation noted in the file is applied.
+    ... are taken: `frames` of them, None for all. It is as a player shows it: `data.decoding`.
+    InputError, one line, for anything that cannot be read so.
+    """
+    taken = read_timed(path, size=size, cut=Cut(frames, start, stride), crop=crop)
+    return taken.clip, taken.fps
+
+
+def read_timed(
+    path: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    cut: Cut | None = None,
+    crop: bool = True,
+    fps: float | None = None,
+) -> Clip:
+    """As `read`, with the time of every frame. `path` may be a folder of numbered pictures, at `fps`, 25 if None.
+
     InputError, one line, for anything that cannot be read so.
     """
     target = None if size is None else parse_size(size)
@@ -53,9 +90,10 @@ def read(
             return torch.from_numpy(picture).permute(2, 0, 1)
         return resample(picture, target, crop)
 
-    kept, rate = take(Path(path), Cut(frames, start, stride), target, convert)
-    clip = torch.stack(kept, dim=1).float()
-    return clip.div_(127.5).sub_(1).clamp_(-1, 1), rate / stride
+    taken = take(Path(path), cut or Cut(), target, convert, fps)
+    clip = torch.stack(taken.frames, dim=1).float()
+    clip = clip.div_(127.5).sub_(1).clamp_(-1, 1)
+    return Clip(clip, tuple(taken.times), taken.end, taken.rate, taken.even, taken.whole)
 
 
 def read_mask(path: str | Path, *, like: Tensor, start: int = 0, stride: int = 1, crop: bool = True) -> Tensor:
@@ -73,15 +111,25 @@ def read_mask(path: str | Path, *, like: Tensor, start: int = 0, stride: int = 1
 
     if path.suffix.lower() in STILLS:
         return convert(_still(path)).expand(frames, height, width).clone()
-    return torch.stack(take(path, Cut(frames, start, stride), (height, width), convert)[0])
+    return torch.stack(take(path, Cut(frames, start, stride), (height, width), convert).frames)
 
 
-def write(path: str | Path, clip: Tensor, fps: float, *, lossless: bool = False) -> None:
+def write(
+    path: str | Path,
+    clip: Tensor,
+    fps: float,
+    *,
+    lossless: bool = False,
+    times: Sequence[float] | None = None,
+    origin: Origin | None = None,
+) -> None:
     """Write a clip [3, T, H, W] in [-1, 1] at `fps` Hz; the ending of the name tells how.
 
     .mp4 is h264 yuv420p, which browsers play (odd sizes repeat their last row or column); .mkv is
     ffv1 and keeps every byte of `to_uint8`; .gif has 256 colours a frame and at most 50 Hz.
     lossless=True insists on .mkv. The file appears whole or not at all.
+    `times` [T + 1]: seconds of every frame and of the end, where they are not even. `origin`: the file whose sound,
+    subtitles and titles are copied; one warning line tells what cannot be.
     InputError for another ending or rate, OSError if the disk does not take it.
     """
     path = Path(path)
@@ -94,15 +142,17 @@ def write(path: str | Path, clip: Tensor, fps: float, *, lossless: bool = False)
         raise InputError(f"{path}: fps={fps} is out of range; it must be above 0, at most 1000")
     if clip.ndim != 4 or clip.shape[0] != 3 or 0 in clip.shape:
         raise ValueError(f"a clip is [3, T, H, W] with none of them 0, got {list(clip.shape)}")
+    even = times is None or is_even(times, fps)
+    moments = np.arange(clip.shape[1] + 1) / fps if times is None else np.asarray(times, dtype=float)
+    if len(moments) != clip.shape[1] + 1 or (np.diff(moments) <= 0).any():
+        raise ValueError(f"times are {clip.shape[1]} and the end, each later than the one before, got {len(moments)}")
     pictures = to_uint8(clip)
-    if kind == ".mp4":
-        padding = ((0, 0), (0, clip.shape[2] % 2), (0, clip.shape[3] % 2), (0, 0))
-        data = _encode(np.pad(pictures, padding, "edge"), fps, "mp4", ("libx264", "yuv420p"))
-    elif kind == ".mkv":
-        data = _encode(pictures, fps, "matroska", ("ffv1", "bgr0"))
-    else:
-        data = _encode_gif(pictures, fps)
-    publish(path, data)
+    if kind == ".gif":
+        publish(path, _encode_gif(pictures, moments))
+        return
+    with writing(path, rate=fps if even else None, origin=origin) as writer:
+        for picture, moment, next_moment in zip(pictures, moments, moments[1:], strict=False):
+            writer.add(picture, float(moment), float(next_moment - moment))
 
 
 def _still(path: Path) -> np.ndarray:
@@ -124,32 +174,13 @@ def _still(path: Path) -> np.ndarray:
         raise InputError(f"{path}: not a picture that can be read; give a png or jpg") from error
 
 
-def _encode(pictures: np.ndarray, fps: float, container: str, codec: tuple[str, str]) -> bytes:
-    """A video file of bytes [T, H, W, 3]; `codec` is its name and pixel format.
-
-    It is made in memory, so that a full disk is an ordinary OSError of the file that is written.
-    """
-    buffer = BytesIO()
-    output = av.open(buffer, "w", format=container)
-    assert isinstance(output, OutputContainer)
-    with output:
-        options = {"crf": "12"} if codec[0] == "libx264" else {}
-        stream = output.add_stream(codec[0], Fraction(fps).limit_denominator(10_000), options)
-        assert isinstance(stream, VideoStream)
-        stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = codec[1]
-        for picture in pictures:
-            output.mux(stream.encode(VideoFrame.from_ndarray(picture, format="rgb24")))
-        output.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def _encode_gif(pictures: np.ndarray, fps: float) -> bytes:
+def _encode_gif(pictures: np.ndarray, moments: np.ndarray) -> bytes:
     # A gif counts in 1/100 s, and players slow down what is shorter than 2 of them. Moments are
     # rounded, not durations: so the whole clip keeps its time.
-    moments = np.round(np.arange(len(pictures) + 1) * 100 / min(fps, 50)).astype(int)
+    shortest = float(np.diff(moments).min())
+    ticks = np.round((moments - moments[0]) * 100 * max(1.0, 0.02 / shortest)).astype(int)
     first, *others = [Image.fromarray(picture) for picture in pictures]
-    timing = {"duration": [int(ticks) * 10 for ticks in np.diff(moments)], "loop": 0}
+    timing = {"duration": [int(length) * 10 for length in np.diff(ticks)], "loop": 0}
     buffer = BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=others, **timing)
     return buffer.getvalue()

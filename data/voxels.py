@@ -23,10 +23,13 @@ from data import grids, mesh_files, meshes
 from data.errors import InputError
 from data.files import publish
 from data.grids import cube
-from data.meshes import Mesh
-from data.shapes import default_up, files, load, open_dataset
+from data.meshes import Frame, Mesh
+from data.shapes import default_up, frame_of, load, open_dataset, read_mesh, upright
 
-__all__ = ["MESHES", "Written", "field", "files", "open_dataset", "pack", "read", "surface", "unpack", "write"]
+__all__ = [
+    "MESHES", "Frame", "Kept", "Written", "default_up", "field", "frame_of", "kept", "open_dataset", "pack", "read",
+    "surface", "unpack", "unseen", "upright", "write",
+]  # fmt: skip
 
 Grid = Tensor | np.ndarray
 Up = Literal["y", "z"]
@@ -37,17 +40,26 @@ WRITABLE = (*mesh_files.WRITABLE, ".binvox", ".npz")
 
 
 def read(
-    path: str | Path, size: int | None = None, up: Up | None = None, *, pad: bool = False, index: int | None = None
+    path: str | Path,
+    size: int | None = None,
+    up: Up | None = None,
+    *,
+    pad: bool = False,
+    index: int | None = None,
+    frame: Frame | None = None,
 ) -> Tensor:
     """Read one shape: bool [N, N, N] with N = `size`, True inside, z up.
 
-    Meshes (.obj, .off, .stl, .ply, .glb) need a size: they are scaled to it along their longest
-    side, centred and filled; one that is not watertight is filled as well as can be, with a warning
-    that says how. Grids (.npz, .npy, .binvox) keep their size: another `size` is an error, but with
-    pad=True they are put in the middle of a larger cube, as must grids that are not cubes. `index`
-    picks the grid in a file of several. InputError, one line, for anything that cannot be read so.
+    Meshes (.obj, .off, .stl, .ply, .glb, .gltf, .3mf) need a size: they are scaled to it along their longest side and
+    centred, or placed by a frame of that size; then filled, their holes closed, with a warning that says so. Grids
+    (.npz, .npy, .binvox) keep their size: another `size` is an error, but with pad=True they are put in the middle of a
+    larger cube, as must grids that are not cubes. `index` picks the grid in a file of several. InputError, one line,
+    for anything that cannot be read so.
     """
-    stack, note = load(Path(path), size, up, pad)
+    path = Path(path)
+    if frame is not None and path.suffix.lower() not in MESHES and path.suffix.lower() in grids.READABLE:
+        raise InputError(f"{path}: a grid has no units and no frame; give a mesh, or no frame")
+    stack, note = load(path, size, up, pad, frame)
     if note is not None:
         warn(f"{path}: {note}", stacklevel=2)
     num = len(stack.bits)
@@ -56,6 +68,17 @@ def read(
     if not 0 <= (index or 0) < num:
         raise InputError(f"{path}: index={index} is out of range; it holds grids 0 to {num - 1}")
     return torch.from_numpy(grids.unpack(stack.bits[index or 0][None], stack.shape)[0].copy())
+
+
+def unseen(path: str | Path, frame: Frame, up: Up | None = None) -> Tensor:
+    """Where the holes of a mesh leave it open what is inside (`meshes.unseen`): bool [N, N, N].
+
+    InputError: it has no holes, or cannot be read.
+    """
+    hidden = meshes.unseen(read_mesh(Path(path), up), frame)
+    if not hidden.any():
+        raise InputError(f"{path}: has no holes that a voxel fits into; say in another way what is missing")
+    return torch.from_numpy(hidden)
 
 
 @dataclass(frozen=True)
@@ -83,42 +106,67 @@ def write(
     smoothing: int = 10,
     faces: int | None = None,
     millimetres: float | None = None,
+    frame: Frame | None = None,
     up: Up | None = None,
 ) -> Written:
     """Write a shape as .stl, .obj, .ply, .glb, .off, .3mf, .binvox or .npz, as the name ends.
 
-    `grid` is [D, H, W] or [1, D, H, W]: bool, 0 and 1, or a float field whose inside is > `level`
-    (0 for [-1, 1]; probabilities want 0.5). `keep` is "largest" part or the least number of voxels
-    of the parts kept, and those stay that hold a voxel of `seen`, bool as the grid; solid=True fills
-    cavities inside them. Meshes are watertight with positive volume: `smoothing` rounds even out the
-    steps, and about `faces` triangles are left where that can be done soundly. `millimetres` is the
-    length of the grid's longest side, None for one unit a voxel; .glb counts in metres.
-    The file appears whole or not at all. InputError if there is nothing to write or it cannot be
-    written so, OSError if the disk does not take it.
+    `grid`, `level`, `keep`, `seen` and `solid` are as in `kept`. Meshes are watertight with positive volume:
+    `smoothing` rounds even out the steps, and about `faces` triangles are left where that can be done soundly.
+    `millimetres` is the length of the longest side of what is written, as it is after smoothing; .glb counts in metres.
+    Without it a mesh lies in the units of its `frame`, or is one unit a voxel. The file appears whole or not at all.
+    InputError if there is nothing to write or it cannot be written so, OSError if the disk does not take it.
     """
     path = Path(path)
     _check_options(path, keep, smoothing, faces, millimetres, up)
     kind = path.suffix.lower()
-    values, counts = _kept(path, field(grid, level), keep, seen)
-    values, notes = _cavities(values, solid)
-    upright = (up or default_up(path)) == "z"
-    longest = max(values.shape)
+    found = kept(grid, level=level, keep=keep, seen=seen, solid=solid, name=str(path))
+    z_up = (up or default_up(path)) == "z"
     if kind in mesh_files.WRITABLE:
-        mesh, remarks = surface(values, smoothing, faces)
-        scale = 1.0 if millimetres is None else millimetres / longest
+        mesh, remarks = surface(found.values, smoothing, faces)
+        mesh, volume = _scaled(mesh, millimetres, frame)
         unit = 1000 if kind == ".glb" and millimetres is not None else 1
-        data = mesh_files.encode(_placed(mesh, scale / unit, upright), kind)
-        written = Written(*counts, len(mesh.faces), mesh.volume * scale**3, notes + remarks)
+        data = mesh_files.encode(_placed(mesh, 1 / unit, z_up), kind)
+        written = Written(*found.counts, len(mesh.faces), volume, found.notes + remarks)
     else:
-        inside = values > 0 if upright else (values > 0).transpose(0, 2, 1)[:, :, ::-1]
+        inside = found.values > 0
+        inside = inside if z_up else inside.transpose(0, 2, 1)[:, :, ::-1]
         if kind == ".binvox" and len(set(inside.shape)) > 1:
             raise InputError(f"{path}: a binvox grid is a cube, this is {list(inside.shape)}; end it in .npz")
-        data = (
-            grids.encode_npz(inside) if kind == ".npz" else grids.encode_binvox(inside, millimetres or float(longest))
-        )
-        written = Written(*counts, notes=notes)
+        side = len(inside) * (1.0 if millimetres is None else millimetres / _extent(inside))
+        data = grids.encode_npz(inside) if kind == ".npz" else grids.encode_binvox(inside, side)
+        written = Written(*found.counts, notes=found.notes)
     publish(path, data)
     return written
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is written of a grid: a field [D, H, W], above 0 inside; voxels, parts, and the same dropped; remarks."""
+
+    values: np.ndarray
+    counts: tuple[int, int, int, int]
+    notes: tuple[str, ...] = ()
+
+
+def kept(
+    grid: Grid,
+    *,
+    level: float = 0.0,
+    keep: Literal["largest"] | int = "largest",
+    seen: Tensor | None = None,
+    solid: bool = False,
+    name: str = "the grid",
+) -> Kept:
+    """What `write` writes of a grid: without specks, and without cavities if it is to be solid.
+
+    `grid` is [D, H, W] or [1, D, H, W]: bool, 0 and 1, or a float field whose inside is > `level` (0 for [-1, 1];
+    probabilities want 0.5). `keep` is "largest" part or the least number of voxels of the parts kept, and those stay
+    that hold a voxel of `seen`, bool as the grid; solid=True fills cavities inside them. InputError if nothing is left.
+    """
+    values, counts = _kept(name, field(grid, level), keep, seen)
+    values, notes = _cavities(values, solid)
+    return Kept(values, counts, notes)
 
 
 def surface(values: np.ndarray, smoothing: int = 10, faces: int | None = None) -> tuple[Mesh, tuple[str, ...]]:
@@ -190,7 +238,7 @@ def unpack(bits: Sequence[bytes], size: int | None = None) -> Tensor:
 
 
 def _kept(
-    path: Path, values: np.ndarray, keep: Literal["largest"] | int, seen: Tensor | None
+    path: str, values: np.ndarray, keep: Literal["largest"] | int, seen: Tensor | None
 ) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """The field with the parts that are not kept put outside; voxels, parts, and the same dropped."""
     if not (values > 0).any():
@@ -239,6 +287,21 @@ def _check_options(
         raise InputError(f"{path}: up={up!r} is no axis; it must be y or z")
     if keep != "largest" and (isinstance(keep, str) or keep < 1):
         raise InputError(f"{path}: keep={keep!r} is neither largest nor a number of voxels, 1 or more")
+
+
+def _scaled(mesh: Mesh, millimetres: float | None, frame: Frame | None) -> tuple[Mesh, float]:
+    """A mesh in voxels so long, or in the units of a frame, or as it is; and its volume."""
+    if millimetres is not None:
+        scale = millimetres / float(np.ptp(mesh.vertices, axis=0).max())
+        mesh = Mesh(mesh.vertices * scale, mesh.faces)
+    elif frame is not None:
+        mesh = Mesh(frame.to_places(mesh.vertices), mesh.faces)
+    return mesh, mesh.volume
+
+
+def _extent(inside: np.ndarray) -> int:
+    """Voxels along the longest side of what is set."""
+    return max(int(np.ptp(axis)) + 1 for axis in np.nonzero(inside))
 
 
 def _placed(mesh: Mesh, scale: float, upright: bool) -> Mesh:

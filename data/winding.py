@@ -83,7 +83,7 @@ def winding_numbers(triangles: np.ndarray, size: int) -> np.ndarray:
             inner[axis] = slice(low + shift, low + shift + size + 1)
             divergence[tuple(inner)] += sign * jumps
     waves = (2 * np.cos(np.pi * np.arange(1, side + 1) / (side + 1)) - 2).astype(np.float32)
-    spectrum = dstn(divergence, type=1, overwrite_x=True)
+    spectrum = np.asarray(dstn(divergence, type=1, overwrite_x=True))
     spectrum /= waves[:, None, None] + waves[:, None] + waves
     solution = np.asarray(idstn(spectrum, type=1, overwrite_x=True))
     return solution[(slice(low, low + size),) * 3]

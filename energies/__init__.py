@@ -8,7 +8,7 @@ import torch
 
 from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
-from energies.boltzmann import RBM, FreeEnergy
+from energies.boltzmann import RBM
 from energies.bounded import Bounded
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
@@ -51,8 +51,11 @@ __all__ = [
     "Energy",
     "Family",
     "Flip",
+<<<<<<< HEAD
     "FrameEnergy",
     "FreeEnergy",
+=======
+>>>>>>> main
     "FunctionEnergy",
     "Funnel",
     "Gaussian",

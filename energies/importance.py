@@ -58,7 +58,7 @@ def annealed_importance(
         compute: number format, as for `sample`; the weights are always exact.
     """
     log_weights = _anneal(base, target, sampler, x, rng, _check(betas), steps, compute)
-    return _estimate(log_weights, 1)
+    return log_ratio(log_weights, 1)
 
 
 def reverse_importance(
@@ -75,7 +75,7 @@ def reverse_importance(
     """Go from exact samples x of `target` back to `base` (RAISE, Burda et al. 2015); else as `annealed_importance`."""
     backwards = [1 - b for b in reversed(_check(betas))]
     log_weights = _anneal(target, base, sampler, x, rng, backwards, steps, compute)
-    return _estimate(log_weights, -1)
+    return log_ratio(log_weights, -1)
 
 
 def _check(betas: Sequence[float]) -> list[float]:
@@ -108,7 +108,8 @@ def _anneal(
     return log_weights
 
 
-def _estimate(log_weights: Tensor, sign: int) -> LogRatio:
+def log_ratio(log_weights: Tensor, sign: int) -> LogRatio:
+    """The estimate of log weights [B] of forward runs, sign 1, or of reverse ones, sign -1."""
     num = len(log_weights)
     value = float(log_weights.logsumexp(0)) - math.log(num)
     weights = (log_weights - log_weights.max()).exp()

@@ -20,7 +20,11 @@ from energies.energy import Energy
 
 
 class PredictiveEnergy(Energy):
-    """Base of energies of candidates given what is known, several positions at once: e [B, P], each of its own candidate.
+    """Base of energies of candidates given what is known: e [B, P] of P positions, each of its own candidate.
+
+    Args:
+        steps: of descent that it is learned with.
+        start: standard deviation of the noise that candidates start from, in units of their coordinates.
 
     Attributes:
         first: the first position that is predicted in learning: that with enough before it.
@@ -30,8 +34,9 @@ class PredictiveEnergy(Energy):
     first: ClassVar[int] = 0
     unit: ClassVar[str] = "dB"
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int, start: float) -> None:
         super().__init__()
+        self.steps, self.start = steps, start
         self.log_step = nn.Parameter(torch.zeros(()))
 
     @property

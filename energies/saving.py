@@ -39,7 +39,8 @@ def save_module(module: nn.Module, folder: Path) -> None:
     contiguous = torch.contiguous_format
     content = tensors_to_bytes({k: t.cpu().clone(memory_format=contiguous) for k, t in distinct.items()})
     digest = hashlib.sha256(content).hexdigest()
-    text = json.dumps({"format": FORMAT, "energy": description, "shared": shared, "sha256": digest}, indent=1)
+    found = {"format": FORMAT, "energy": description, "shared": shared, "sha256": digest}
+    text = json.dumps(found | {"own_sha256": _digest(found)}, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(content)
     (folder / DESCRIPTION).write_text(text)
@@ -63,6 +64,11 @@ def load_module(folder: Path) -> nn.Module:
         raise ValueError(f"{folder}: {error}") from error
 
 
+def _digest(found: dict[str, Any]) -> str:
+    """SHA-256 of a description without its spaces, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
 def _content(text: bytes) -> dict[str, Any]:
     """Of energy.json. ValueError: it is damaged or of another format."""
     try:
@@ -73,6 +79,9 @@ def _content(text: bytes) -> dict[str, Any]:
         raise ValueError(f"{DESCRIPTION} holds no map")
     if "format" not in content and isinstance(content.get("energy"), str):
         raise ValueError("was saved by an earlier version (format 1); learn it again, or load it with that version")
+    own = content.pop("own_sha256", None)  # files of before there was one have none
+    if own is not None and own != _digest(content):
+        raise ValueError(f"{DESCRIPTION} is damaged or was edited: own_sha256 is not its SHA-256; it may be left out")
     if content.get("format", FORMAT) != FORMAT:
         raise ValueError(f"is of format {content['format']!r:.40}, expected {FORMAT}")
     wanted = {"format", "energy", "shared", "sha256"}

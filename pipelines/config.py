@@ -202,6 +202,7 @@ def check(node: Tree, kind: Expression, where: str, given: _Given) -> Any:
             parts = enumerate(zip(node, container.kinds * count, strict=False))
             return container.made(check(child, item, f"{where}[{i}]", []) for i, (child, item) in parts)
     if isinstance(node, Scalar):
+        node = trees.expanded(node, where)
         for option in (bool, int, float, *kinds):  # the narrowest first: 5 is a number where it may be one
             if option in kinds and (value := _scalar(node, option)) is not None:
                 return value

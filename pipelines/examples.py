@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from warnings import warn
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from data.errors import InputError
+
+FEWEST = 20
+"""Different examples that anything can be learned from."""
+FLAT = 0.01
+"""Standard deviation, in units of x, below which one clip or photograph is of one colour."""
 
 Part = Literal["train", "validation"]
 
@@ -61,6 +69,47 @@ class Examples:
         assert labels is not None
         rows = (labels >= 0).nonzero()[:, 0]
         return self.x(part, rows), labels[rows]
+
+
+def check_learnable(data: Examples, name: str, noun: str) -> None:
+    """Whether anything can be learned: InputError where not, a warning where little can. `noun`: of several x.
+
+    Refused: values that are not finite, one clip or photograph of one colour, fewer than FEWEST examples, all of them
+    alike. Told: few that differ, empty grids, classes without an example.
+    """
+    if data.train.is_floating_point() and not data.train.isfinite().all():
+        raise InputError(f"{name}: holds NaN or infinite values; replace them")
+    if data.single:
+        if float(data.train.float().std()) < FLAT:
+            raise InputError(f"{name}: is of one colour; there is nothing to learn")
+        return
+    num = len(data.train) + len(data.validation)
+    if num < FEWEST:
+        raise InputError(f"{name}: holds {num} {noun}; at least {FEWEST} are needed to learn from")
+    different = _different(data.train, FEWEST)
+    if different == 1:
+        raise InputError(f"{name}: its {len(data.train)} {noun} to learn from are all the same; give different ones")
+    if different < min(FEWEST, len(data.train)):
+        warn(f"{name}: of its {len(data.train)} {noun} to learn from only {different} differ", stacklevel=2)
+    if data.train.ndim == 2 and (empty := int((data.train == 0).all(1).sum())):
+        warn(f"{name}: {empty} of its {len(data.train)} {noun} to learn from are empty", stacklevel=2)
+    if missing := without_examples(data.classes, data.train_labels):
+        warn(f"{name}: no {noun} to learn {', '.join(missing)} from; load.count takes more", stacklevel=2)
+
+
+def without_examples(classes: Sequence[str], labels: Tensor | None) -> list[str]:
+    """The classes that none of the labels is of."""
+    return [] if labels is None else [name for number, name in enumerate(classes) if not (labels == number).any()]
+
+
+def _different(stored: Tensor, most: int) -> int:
+    """How many rows differ, counted up to `most`."""
+    found: set[bytes] = set()
+    for row in stored:
+        found.add(row.numpy().tobytes())
+        if len(found) == most:
+            break
+    return len(found)
 
 
 def decoded(stored: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from pipelines import checkpoint, cost, run_folder, trees
 from pipelines.config import Config, ConfigError
 from pipelines.learning import processes
+from pipelines.origins import origin
 from pipelines.stage import Run, Stage, handed
 
 
@@ -62,7 +63,7 @@ class Pipeline:
         names = [trees.snake(type(stage).__name__) for stage in self.stages]
         self._folders = [f"{number:02d}_{stage}" for number, stage in enumerate(names, 1)]
         for stage in self.stages:
-            run_folder.origin(type(stage))  # now: its file may change while the pipeline runs
+            origin(type(stage))  # now: its file may change while the pipeline runs
         self._check(trees.labels(names))
 
     def _check(self, labels: list[str]) -> None:

@@ -1,9 +1,11 @@
-"""The command: `python -m pipelines.run NAME [stage.field=value ...]`; `--help` and `--list` say more."""
+"""The command: `energy-pipelines NAME [stage.field=value ...]`, or `python -m pipelines.run`; `--help` says more."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+import re
 import shlex
 import signal
 import sys
@@ -18,6 +20,7 @@ from pipelines.source import Module, Source
 from pipelines.trees import ConfigError, snake
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = "energy-pipelines"  # the command that pyproject.toml installs
 
 
 def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) -> int:
@@ -53,15 +56,40 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) 
     except OSError as error:
         file = f": {error.filename}" if error.filename else ""
         return _tell(f"error: {error.strerror or error}{file}", 2)
+    except ConfigError as error:
+        return _tell(f"error: {error}", 2)
     except ValueError as error:
         from data.errors import InputError
 
-        if not isinstance(error, (ConfigError, InputError)):
+        if not isinstance(error, InputError):
             raise
         return _tell(f"error: {error}", 2)
 
 
+LIBRARIES = (
+    "accelerate", "av", "datasets", "einops", "jinja2", "numpy", "PIL", "safetensors", "scipy", "skimage", "sklearn",
+    "torch", "tqdm", "trimesh",
+)  # fmt: skip
+
+
+def _check_modules() -> None:
+    """ConfigError: a file of the person's own comes before one of our packages, or of a library, of the same name."""
+    if str(ROOT) not in sys.path:  # of an editable installation: what is looked for on sys.path is found before it
+        sys.path.append(str(ROOT))
+    here = Path.cwd()
+    for name in (*trees.OURS, *LIBRARIES):
+        found = importlib.util.find_spec(name)
+        places = [Path(place) for place in (found.submodule_search_locations or [found.origin or ""])] if found else []
+        own = {place.parent.resolve() for place in places}
+        if own and (ROOT not in own if name in trees.OURS else here in own and here != ROOT):
+            raise ConfigError(
+                f"{places[0]} comes before the {name} of this program; rename it, run the command in another folder, "
+                "or take its folder out of PYTHONPATH"
+            )
+
+
 def _run(arguments: list[str], root: Path, stages: str | None) -> None:
+    _check_modules()
     configs = root / "configs"
     source = Source(root, ROOT)
     asks_help = not arguments or not {"-h", "--help"}.isdisjoint(arguments)
@@ -210,12 +238,18 @@ def _warn(message: Warning | str, category: type[Warning], *where: object) -> No
 def _command(arguments: Sequence[str]) -> str:
     """The command, as it is typed."""
     num = int(os.environ.get("WORLD_SIZE", 1))
-    launcher = ["torchrun", "--nproc_per_node", str(num)] if num > 1 else ["python"]
-    return shlex.join([*launcher, "-m", "pipelines.run", *arguments])
+    if num > 1:
+        words = ["torchrun", "--nproc_per_node", str(num), "-m", "pipelines.run"]
+    else:
+        words = [SCRIPT] if Path(sys.argv[0]).stem == SCRIPT else ["python", "-m", "pipelines.run"]
+    return shlex.join([*words, *arguments])
 
 
 def _tell(line: str, status: int) -> int:
-    print(" ".join(line.split()), file=sys.stderr, flush=True)
+    """One line on standard error: words of more than 200 characters are shortened, and what is no text is coded."""
+    line = " ".join(line.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0").split())
+    line = re.sub(r"\S{200,}", lambda word: f"{word[0][:60]}...({len(word[0])} characters)...{word[0][-20:]}", line)
+    print(line, file=sys.stderr, flush=True)
     return status
 
 
@@ -232,5 +266,10 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """The command `energy-pipelines`."""
     leave(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

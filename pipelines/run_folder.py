@@ -10,18 +10,17 @@ once finished
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from pipelines import checkpoint, config, inputs, trees
 from pipelines.config import Config, ConfigError
+from pipelines.origins import of_parts, origin
 
 CONFIG, LOG, LOCK, BEGUN = "config.yaml", "log.jsonl", ".lock", "begun.json"
 ASIDE = ".aside"  # results that are being done anew
@@ -87,23 +86,9 @@ def stage_key(settings: Any, stage: Any, previous: Path | None) -> str:
     plain = config.plain(settings, type(settings))
     run = {name: value for name, value in plain.items() if name not in ("out", "imports")}
     before = (previous / checkpoint.MANIFEST).read_text() if previous else ""
-    content = [run, type(stage).__name__, config.plain(stage, type(stage)), before, *origin(type(stage))]
+    own = [*origin(type(stage)), *of_parts(name for name in settings.imports if name != type(stage).__module__)]
+    content = [run, type(stage).__name__, config.plain(stage, type(stage)), before, *own]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-@functools.cache  # the class that is in memory comes from the file as it was at first, whatever became of the file
-def origin(cls: type) -> tuple[str, ...]:
-    """Where a class of one's own comes from: its module, and a digest of the module's file; nothing for our classes.
-
-    The program that is run has no digest: who writes a pipeline in Python changes it for many reasons.
-    """
-    name = cls.__module__
-    if name.partition(".")[0] in trees.OURS:
-        return ()
-    spec = sys.modules[name].__spec__
-    if name == "__main__" or spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return (name,)
-    return name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
 _WAYS_OUT = "choose another folder (out=...) or delete this one"

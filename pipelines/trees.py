@@ -6,6 +6,7 @@ Nothing here knows the dataclasses that a configuration fills; `pipelines/config
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,23 @@ def override(argument: str) -> tuple[list[str], Scalar]:
 def flow(value: Scalar, where: str) -> Tree:
     """A list or map written on the command line (`[a, b]`, `{a: 1}`), where one may stand."""
     return parse(value.text, where) if not value.quoted and value.text[:1] in ("[", "{") else value
+
+
+def expanded(value: Scalar, where: str) -> Scalar:
+    """A value that is written as a path from ~ or $VARIABLE on, with the folder that is meant.
+
+    ConfigError: the folder is not known; a character that no file, name or text can have.
+    """
+    if wrong := re.search("[\0\ud800-\udfff]", value.text):
+        what = "a NUL character" if wrong[0] == "\0" else "a character that is not UTF-8"
+        raise ConfigError(f"{where}: got {show(value)}, which has {what}; rename the file, or leave it out")
+    first = re.match(r"~[\w.-]*(?=/)|(\$\w+|\$\{\w+\})(?=/|$)", value.text)  # ~shape.circle is an expression
+    if first is None or value.is_null:
+        return value
+    folder = os.path.expandvars(os.path.expanduser(first[0]))
+    if folder == first[0]:
+        raise ConfigError(f"{where}: got {show(value)}, but there is no {first[0]}; write the whole path")
+    return Scalar(folder + value.text[first.end() :], quoted=True)
 
 
 # ----------------------------------------------------------------------------------- pipeline files

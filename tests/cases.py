@@ -212,6 +212,7 @@ LABELLED = {
     "transformer 3-D labels": Case(lambda: transformer(True, 3, SOLID), SOLID),
     "transformer clean labels": Case(lambda: transformer(False, 3), FLAT),
     "residual": Case(lambda: stirred(ResidualEnergy(FLAT, 4)), FLAT),
+    "rbm labels": Case(lambda: stirred(RBM(9, 4, num_classes=3)), (9,), binary=(-1.0, 1.0)),
     "residual labels": Case(lambda: stirred(ResidualEnergy(FLAT, 4, 3)), FLAT),
     "residual 3-D": Case(lambda: stirred(ResidualEnergy(SOLID, 4, 3)), SOLID),
 }
@@ -251,8 +252,9 @@ PLAIN = {
     "funnel": Case(lambda: Funnel(3, 1.5), (3,)),
     "student": Case(lambda: StudentT(2, 6), (2,)),
     "ising": Case(lambda: Ising(2, 3), (2, 3), binary=(-1.0, 1.0)),
-    "rbm": Case(lambda: stirred(RBM(3, 2)), (5,), binary=(0.0, 1.0)),
-    "free energy": Case(lambda: stirred(RBM(4, 2).marginal()), (4,), binary=(0.0, 1.0)),
+    "rbm": Case(lambda: stirred(RBM((1, 3, 3), 4)), (1, 3, 3), binary=(-1.0, 1.0)),
+    "rbm gaussian": Case(lambda: stirred(RBM(4, 3, "gaussian")), (4,)),
+    "rbm units": Case(lambda: stirred(RBM(4, 3).joint()), (7,), binary=(0.0, 1.0)),
     "subspace": Case(lambda: ProbabilisticPCA.fit(torch.randn(5, *FLAT, generator=seeded(6)), 3, 0.5), FLAT),
     "bounded": Case(lambda: Bounded(Gaussian([1.0, -0.5], [[2.0, 0.5], [0.5, 1.0]]), -0.5, 0.7), (2,)),
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import math
 import re
 import sys
@@ -11,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import energies
 from energies import Conditioned, Energy, Family, FunctionEnergy, PredictiveEnergy, gradient
 from energies.algebra import Composite, Expected
+from energies.boltzmann import Latent, Machine
 from energies.family import is_noisy
 from energies.networks.causal import Causal
 from energies.samplers.tempering import Tempered
@@ -59,7 +63,7 @@ def test_every_class_of_energies_is_here() -> None:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
     ours = {kind for kind in below(Energy) if kind.__module__.startswith("energies.")}
-    bases = {Energy, Family, Composite, OfOne, PredictiveEnergy, Causal}
+    bases = {Energy, Family, Composite, OfOne, Latent, Machine, PredictiveEnergy, Causal}
     inside = {Expected, Tempered}  # of a level of a sum, of replicas
     here = {type(module) for name in CASES for module in ready(name).modules()}
     assert {kind.__name__ for kind in ours - bases - inside - here} == set()
@@ -100,6 +104,40 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
         assert (again.classes, again.label, again.level) == (energy.classes, None, None)
 
 
+def _cast(tensor: Tensor) -> Tensor:
+    return tensor.double() if not tensor.is_floating_point() else tensor.int()
+
+
+SPOILED = {
+    "missing": (lambda tensors, key: tensors.pop(key), "lacks|which is missing|no .* can be made"),
+    "renamed": (lambda tensors, key: tensors.update(renamed=tensors.pop(key)), "lacks|which is missing|can be made"),
+    "extra": (lambda tensors, key: tensors.update({f"{key}_more": torch.ones(2)}), "has no place for|is not used"),
+    "misshapen": (lambda tensors, key: tensors.update({key: tensors[key][None]}), "of another shape|can be made"),
+    "cast": (lambda tensors, key: tensors.update({key: _cast(tensors[key])}), "of another kind|can be made"),
+    "nan": (lambda tensors, key: tensors.update({key: tensors[key] * math.nan}), "not finite"),
+}
+
+
+@every
+def test_weights_that_do_not_fit_are_refused_whichever_they_are(name: str, tmp_path: Path) -> None:
+    whole(name).save_pretrained(tmp_path)
+    weights, content = tmp_path / "model.safetensors", json.loads((tmp_path / "energy.json").read_text())
+    right = load_file(weights)
+    few = ("missing", "cast") if weights.stat().st_size > 1e6 else SPOILED
+    for key in dict.fromkeys([*right][:1] + [*right][-1:]):
+        for what, (spoil, words) in SPOILED.items():
+            if what not in few or (what == "nan" and not right[key].is_floating_point()):
+                continue
+            tensors = dict(right)
+            spoil(tensors, key)
+            save_file(tensors, weights)
+            found = {k: v for k, v in content.items() if k != "own_sha256"}
+            found["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+            (tmp_path / "energy.json").write_text(json.dumps(found))
+            with one_line(ValueError, words):
+                energies.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", [*LABELLED, *CONDITIONAL, *COMPOSED, *PLAIN])
 def test_a_saved_energy_loads_wherever_the_file_of_its_class_has_moved_to(name: str, tmp_path: Path) -> None:
     energy, x = whole(name), CASES[name].x()
@@ -107,6 +145,7 @@ def test_a_saved_energy_loads_wherever_the_file_of_its_class_has_moved_to(name: 
     written = (tmp_path / "energy.json").read_text()
     named = set(re.findall(r'"(energies[\w.]*):\w+"', written))
     assert named and all(hasattr(sys.modules[module], "__path__") for module in named)  # packages, not files
+    written = re.sub(r',\s*"own_sha256": "\w+"', "", written)  # as files of before there was one
     (tmp_path / "energy.json").write_text(re.sub(r'"energies[\w.]*:', '"energies.where_it_once_lay:', written))
     again = energies.load(tmp_path)
     assert type(again) is type(energy)
@@ -267,7 +306,8 @@ def test_it_tells_of_which_x_it_is(name: str) -> None:
             "convnet object",
             "ising",
             "rbm",
-            "free energy",
+            "rbm gaussian",
+            "rbm units",
             "subspace",
             "frames",
             "frames feed-forward",

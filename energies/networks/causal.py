@@ -35,14 +35,16 @@ class Causal(PredictiveEnergy):
         elements: of a token, in and out.
         width, depth, heads: of the transformer.
         feed_forward: whether candidates are not read.
+        steps, start: of the descent.
     """
 
     first: ClassVar[int] = 1
 
     def __init__(
-        self, length: int, tokens: int, elements: int, width: int, depth: int, heads: int, feed_forward: bool
-    ) -> None:
-        super().__init__()
+        self, length: int, tokens: int, elements: int, width: int, depth: int, heads: int, feed_forward: bool,
+        steps: int, start: float,
+    ) -> None:  # fmt: skip
+        super().__init__(steps, start)
         self.length, self.tokens, self.feed_forward = length, tokens, feed_forward
         self.enter, self.head = nn.Linear(elements, width), nn.Linear(width, elements)
         self.enter_candidate = None if feed_forward else nn.Linear(elements, width)
@@ -113,18 +115,18 @@ class FrameEnergy(Causal):
         width, depth, heads: of the transformer.
         spread: s, in units of x.
         feed_forward: whether candidates are not read: the baseline.
+        steps, start: of the descent.
     """
 
     def __init__(
         self, shape: Sequence[int], patch: int = 8, width: int = 128, depth: int = 4, heads: int = 4,
-        spread: float = 0.2, feed_forward: bool = False,
+        spread: float = 0.2, feed_forward: bool = False, steps: int = 2, start: float = 1.0,
     ) -> None:  # fmt: skip
         if len(shape) != 4:
             raise ValueError(f"x must be [C, T, H, W], got the shape {list(shape)}")
         patches = Patches(shape[2:], (patch, patch))
-        super().__init__(
-            shape[1], patches.num, shape[0] * patches.elements, width, depth, heads, feed_forward
-        )  # fmt: skip
+        elements = shape[0] * patches.elements
+        super().__init__(shape[1], patches.num, elements, width, depth, heads, feed_forward, steps, start)
         self.event_shape = tuple(shape)
         self.patches, self.spread = patches, spread
 
@@ -178,16 +180,18 @@ class TokenEnergy(Causal):
         shape: [V, T].
         width, depth, heads: of the transformer.
         feed_forward: whether candidates are not read: the baseline.
+        steps, start: of the descent.
     """
 
     unit: ClassVar[str] = "bits"
 
     def __init__(
-        self, shape: Sequence[int], width: int = 128, depth: int = 4, heads: int = 4, feed_forward: bool = False
-    ) -> None:
+        self, shape: Sequence[int], width: int = 128, depth: int = 4, heads: int = 4, feed_forward: bool = False,
+        steps: int = 2, start: float = 1.0,
+    ) -> None:  # fmt: skip
         if len(shape) != 2:
             raise ValueError(f"x must be [V, T], got the shape {list(shape)}")
-        super().__init__(shape[1], 1, shape[0], width, depth, heads, feed_forward)
+        super().__init__(shape[1], 1, shape[0], width, depth, heads, feed_forward, steps, start)
         self.event_shape = tuple(shape)
 
     def point(self, z: Tensor) -> Tensor:

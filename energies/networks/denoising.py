@@ -24,13 +24,14 @@ class DenoisingEnergy(PredictiveEnergy):
         width, depth, heads: of the transformer.
         spread: s, standard deviation of the noise that it learns with.
         feed_forward: whether candidates are not read: the baseline.
+        steps, start: of the descent.
     """
 
     def __init__(
         self, shape: Sequence[int], patch: Sequence[int], width: int = 128, depth: int = 4, heads: int = 4,
-        spread: float = 0.3, feed_forward: bool = False,
+        spread: float = 0.3, feed_forward: bool = False, steps: int = 2, start: float = 1.0,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(steps, start)
         self.event_shape = tuple(shape)
         self.patches, self.spread, self.feed_forward = Patches(shape[1:], patch), spread, feed_forward
         elements = shape[0] * self.patches.elements

@@ -4,6 +4,7 @@
 """
 
 from energies.objectives.batch import Batch, Metrics, References
+from energies.objectives.contrastive_divergence import ContrastiveDivergence
 from energies.objectives.energy_matching import EnergyMatching
 from energies.objectives.joint import Joint
 from energies.objectives.likelihood import MaximumLikelihood
@@ -14,6 +15,7 @@ from energies.objectives.score_matching import ScoreMatching
 
 __all__ = [
     "Batch",
+    "ContrastiveDivergence",
     "Denoising",
     "EnergyMatching",
     "Joint",

@@ -24,6 +24,9 @@ class ProbabilisticPCA(Energy):
 
     def __init__(self, mean: Tensor, basis: Tensor, variances: Tensor, noise: float) -> None:
         super().__init__()
+        if basis.shape[1:] != mean.shape or variances.shape != basis.shape[:1]:
+            shapes = f"{list(mean.shape)}, {list(basis.shape)} and {list(variances.shape)}"
+            raise ValueError(f"mean, basis and variances must be of shapes [*event], [k, *event] and [k], got {shapes}")
         self.event_shape = mean.shape
         self.noise = noise
         self.mean: Tensor

@@ -10,13 +10,35 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
+from energies import (
+    RBM,
+    DenoisingEnergy,
+    EncoderEnergy,
+    Energy,
+    Family,
+    FrameEnergy,
+    GenerativeConvNet,
+    PredictiveEnergy,
+    ResidualEnergy,
+    TokenEnergy,
+    TransformerEnergy,
+)
+from energies.boltzmann import Machine
 from energies.buffer import ReplayBuffer
-from energies.objectives import Batch, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, References, ScoreMatching
+from energies.objectives import (
+    Batch,
+    ContrastiveDivergence,
+    EnergyMatching,
+    MaximumLikelihood,
+    OptimisedPrediction,
+    RecoveryLikelihood,
+    References,
+    ScoreMatching,
+)
 from pipelines.examples import Examples, Part, block_means
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import ConvNet, Encoder, Residual
+from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, Residual, Transformer
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
@@ -51,10 +73,12 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     sampled = data.x(rows=slice(SAMPLED))
     energy = built(recipe, data.shape, len(data.classes) if by_class else 0, sampled).to(device)
     buffer = chains_of(energy, recipe, sampled[0], labels, run)
+    if isinstance(recipe.objective, OptimisedPrediction) and recipe.objective.replay:
+        buffer = candidates_of(energy, recipe, recipe.objective, sampled, run)
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
-    vary = varied if isinstance(recipe.energy, Encoder) else lambda x, rng: x
+    vary = varied if isinstance(recipe.energy, Encoder | Boltzmann) else lambda x, rng: x
     batch = recipe.batch
 
     def drawn(num: int, weights: Tensor | None, rng: torch.Generator) -> Tensor:
@@ -88,6 +112,10 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
     if isinstance(settings, Residual):
         assert settings.width is not None
         return ResidualEnergy(shape, settings.width, num_classes)
+    if isinstance(settings, Boltzmann):
+        return machine(recipe, settings, shape, num_classes, x)
+    if isinstance(settings, Transformer):
+        return transformer(recipe, settings, shape, num_classes, x)
     assert isinstance(settings, Encoder) and settings.widths is not None and settings.depths is not None
     levels = num_levels(shape, settings.widths)
     noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)
@@ -96,12 +124,46 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
     return energy
 
 
+def machine(recipe: Recipe, settings: Boltzmann, shape: Sequence[int], num_classes: int, x: Tensor) -> Machine:
+    """A Boltzmann machine before it has learned; likewise."""
+    assert settings.hidden is not None and settings.visible is not None
+    assert isinstance(recipe.objective, ContrastiveDivergence)
+    made = RBM(shape, settings.hidden[0], settings.visible, num_classes, recipe.objective.places())
+    made.centre(x)
+    return made
+
+
+def transformer(recipe: Recipe, settings: Transformer, shape: Sequence[int], num_classes: int, x: Tensor) -> Energy:
+    """A transformer before it has learned; likewise. InputError: its sides do not suit x."""
+    objective, axes = recipe.objective, len(shape) - 1
+    assert settings.width is not None and settings.depth is not None and settings.heads is not None
+    patch, sizes = settings.patch or 1, (settings.width, settings.depth, settings.heads)
+    try:
+        if not isinstance(objective, OptimisedPrediction):
+            family = TransformerEnergy(shape, [patch] * axes, *sizes, num_classes=num_classes)
+            family.centre(x)
+            return family
+        descent = (settings.feed_forward, objective.steps, objective.start)
+        if axes == 1:
+            return TokenEnergy(shape, *sizes, *descent)
+        if axes == 2:
+            return DenoisingEnergy(shape, [patch] * axes, *sizes, objective.corruption, *descent)
+        frames = FrameEnergy(shape, patch, *sizes, 1.0, *descent)
+        frames.centre(x)
+        return frames
+    except ValueError as error:
+        raise InputError(f"learn.energy.transformer: {error}") from None
+
+
 def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
     """The replay buffer, of x of the shape of one, `like`, for objectives that keep chains."""
-    if not isinstance(recipe.objective, MaximumLikelihood | EnergyMatching):
-        return None
     device, num = run.accelerator.device, recipe.chains
     rng = run.generator("chains", 0, device=device)
+    if isinstance(recipe.objective, ContrastiveDivergence):
+        assert isinstance(energy, Machine)
+        return recipe.objective.buffer(energy, num, rng)
+    if not isinstance(recipe.objective, MaximumLikelihood | EnergyMatching):
+        return None
     label = None
     if labels is not None:
         rows = torch.randint(len(labels), (num,), generator=rng, device=device)
@@ -110,6 +172,16 @@ def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | Non
     if recipe.reach is not None:
         start = replace(start, bound=recipe.reach)
     return ReplayBuffer.of_noise(num, like.to(device), rng, label, start)
+
+
+def candidates_of(
+    energy: Energy, recipe: Recipe, objective: OptimisedPrediction, x: Tensor, run: Run
+) -> ReplayBuffer:
+    """The replay buffer of candidates that go on in later steps, for some of x [n, *shape]."""
+    assert isinstance(energy, PredictiveEnergy)
+    rng = run.generator("candidates", device=run.accelerator.device)
+    rows = torch.randint(len(x), (recipe.chains,), generator=rng, device=rng.device).cpu()
+    return objective.buffer(energy, x[rows].to(rng.device), rng)
 
 
 def weights_of_references(labels: Tensor | None) -> Tensor | None:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import (
+    ContrastiveDivergence,
+    Denoising,
+    EnergyMatching,
+    MaximumLikelihood,
+    OptimisedPrediction,
+    RecoveryLikelihood,
+    ScoreMatching,
+)
 from pipelines.learning.training import Optimizer
 from pipelines.settings import check_network
 from pipelines.trees import snake
 
-Objective = ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising
+Objective = (
+    ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising | ContrastiveDivergence
+    | OptimisedPrediction
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,13 +99,59 @@ class ConvNet:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
 
 
-Network = Encoder | Amortised | Residual | ConvNet
+@dataclass(frozen=True)
+class Boltzmann:
+    """A Boltzmann machine (energies/boltzmann): hidden units in layers above x, which is rounded to two values, or
+    standardised where its units are Gaussian. With one layer its chances of x are exact but for one constant."""
+
+    hidden: tuple[int, ...] | None = None
+    """Units of the hidden layers; one is a restricted Boltzmann machine. null: as suits the data."""
+
+    visible: Literal["binary", "gaussian"] | None = None
+    """Units that x consists of. null: binary."""
+
+    def __post_init__(self) -> None:
+        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
+            raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A transformer over patches. By optimised_prediction: the energy of the next frame or byte given those before
+    (energies/networks/causal.py), or of a picture given a noisy one (energies/networks/denoising.py); by
+    score_matching: of x at every noise level (energies/networks/transformer.py)."""
+
+    patch: int | None = None
+    """Elements a side of a patch; of bytes it is 1. null: as suits the data."""
+
+    width: int | None = None
+    """Elements of a token, a multiple of heads. null: as suits the data."""
+
+    depth: int | None = None
+    """Blocks. null: as suits the data."""
+
+    heads: int | None = None
+    """Heads of attention. null: as suits the data."""
+
+    feed_forward: bool = False
+    """Predict in one pass as an ordinary transformer does, its energy a plain bowl around that: the baseline of
+    optimised_prediction, with steps=1 and start=0."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "width", "depth", "heads"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+
+
+Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | Transformer
 
 SUITS: dict[type, tuple[type, ...]] = {
     Encoder: (ScoreMatching, RecoveryLikelihood, EnergyMatching, MaximumLikelihood),
     Amortised: (Denoising,),
     Residual: (MaximumLikelihood,),
     ConvNet: (MaximumLikelihood,),
+    Boltzmann: (ContrastiveDivergence,),
+    Transformer: (OptimisedPrediction, ScoreMatching),
 }
 """Objectives that an energy may be learned by."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from statistics import NormalDist
 from typing import Any
 
 from torch import Tensor
 
 from data.errors import InputError
+from data.words import counted
 from energies import Hidden, Observation
-from pipelines.measures import tables
+from pipelines.measures import held_out, tables
 from pipelines.measures.baselines import name_of
+from pipelines.measures.likeness import likeness, warning_of
 from pipelines.modalities.base import Modality
 from pipelines.results import log_of
 from pipelines.sampling.gate import Gate
@@ -35,8 +36,8 @@ def evaluate(
     """Of `recovered` x: what was found, lines that say it, and the best simple method.
 
     Args:
-        values: data, targets, measured, observation, truth_known, recovered, samples, sampling, ways; spread and gate
-            where there are some.
+        values: data, targets, measured, observation, truth_known, recovered, samples, sampling, ways; energy, held_out,
+            spread and gate where there are some.
         modality: of the data.
         baselines: whether simple methods stand beside, or the names of some.
         run: gives randomness.
@@ -60,36 +61,72 @@ def evaluate(
     if values["truth_known"]:
         found |= _scores(values, modality, rivals, seconds)
         best = found.get("best_baseline")
-    elif rivals and gate is not None:
-        best = _best_on_held_out(values["data"], observation, y, modality, gate, list(rivals), run)
+    else:
+        judged = _on_held_out(values, modality, list(rivals), run)
+        found["held_out"] = judged
+        if judged is not None and rivals:
+            best = max(rivals, key=lambda name: judged["rivals"][name][modality.score_name])
+    if len(y) == 1 and "energy" in values:
+        found["likeness"] = likeness(values["energy"], observation, y, values["data"], modality, run)
     rival = None if best is None else (best, rivals[best])
     return found, summary(found, modality), rival
 
 
 def summary(found: Mapping[str, Any], modality: Modality) -> list[str]:
     """The numbers as lines of text."""
-    ways = found["ways"]
+    unlike = warning_of(found.get("likeness"), modality)
+    warnings = [] if unlike is None else [unlike]
     if not found["truth_known"]:
-        line = f"{found['num']} {modality.noun}; the truth is unknown, so nothing is scored."
-        held_out = ways[found["way"]].get("held_out")
-        if held_out is not None:
-            line += (
-                f" On held-out seen pixels: initial estimate {held_out['initial_estimate']:.2f} dB, recovery "
-                f"{held_out['recovery']:.2f} dB."
-            )
-        return [line]
+        return warnings + of_own(found, modality)
     lines = tables.table(compared(found))
     told = ", ".join(f"{name} in {seconds:.1f} s" for name, seconds in found["seconds"].items())
     mixed = ", mixed with the initial estimate as held-out pixels say" if "initial_estimate" in found else ""
     told += f"; {found['total_seconds']:.0f} s with learning"
-    lines.append(f"the recovery is {found['way']}: {WORDS[found['way']]}{mixed} ({told})")
-    return lines + gains(found, modality)
+    lines.append(f"the recovery is {found['way']}: {said(found['way'])}{mixed} ({told})")
+    return warnings + lines + gains(found, modality)
+
+
+def said(way: str) -> str:
+    """A way to recover, in words."""
+    return WORDS.get(way, "a simple method, without the energy")
+
+
+def of_own(found: Mapping[str, Any], modality: Modality) -> list[str]:
+    """Lines on x whose truth is unknown, scored on seen elements that were held out."""
+    first, judged = f"{counted(found['num'], modality.noun)}; the truth is unknown", found["held_out"]
+    if judged is None:
+        return [f"{first}, and nothing of what is seen can be held out: whether a simple method is better is not known"]
+    lines = [f"{first}, so {counted(judged['elements'], 'elements')} that are seen were held out, and are scored"]
+    lines += tables.table(on_held_out(judged))
+    return [*lines, verdict(judged, modality)] if judged["rivals"] else lines
+
+
+def on_held_out(judged: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores by name, on seen elements that were held out."""
+    first = {"by the energy": judged["energy"]} | {"initial estimate": judged.get("initial_estimate")}
+    return {name: row for name, row in (first | judged["rivals"]).items() if row is not None}
+
+
+def verdict(judged: Mapping[str, Any], modality: Modality) -> str:
+    """Whether the energy or a simple method is better on held-out elements, and whose x is given."""
+    gain, unit, name = judged["gain"], modality.score_unit, tables.words(judged["best"])
+    amount = f"{abs(gain):.2f}{unit}" if unit else f"{abs(gain):.3f}"
+    if gain >= 0:
+        return f"there the energy is {amount} better than the best simple method ({name})"
+    if judged["result"] == "energy":
+        return f"warning: there the energy is {amount} WORSE than {name}; the result is the energy's all the same"
+    return (
+        f"warning: there the energy is {amount} WORSE than {name}: the result is that of {name} "
+        "(recover.fall_back=false gives the energy's)"
+    )
 
 
 def compared(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Scores by name, of a recovery whose truth is known, and of what stands beside it."""
     ways = found["ways"]
-    scored = {"recovery": found["recovery"], "one sample": found["one_sample"]}
+    one, num = found["one_sample"], found["num"]
+    few = "" if one is None or one["num"] == num else f" (first {one['num']} of {num})"
+    scored = {"recovery": found["recovery"], f"one sample{few}": one}
     scored |= {f"by this energy, {name}": way for name, way in ways.items() if len(ways) > 1 or "shrinkage" in way}
     scored |= {"initial estimate": found.get("initial_estimate")} | found.get("baselines", {})
     return {name: {kind: row[kind] for kind in found["recovery"]} for name, row in scored.items() if row is not None}
@@ -144,7 +181,8 @@ def _scores(
 
     samples = values["samples"]
     found: dict[str, Any] = {"recovery": score(decided(values["recovered"]))}
-    found["one_sample"] = score(samples[:: values["sampling"]["chains"]]) if len(samples) else None
+    first = samples[:: values["sampling"]["chains"]]
+    found["one_sample"] = score(first) | {"num": len(first)} if len(first) else None
     found["ways"] = {
         name: {k: v for k, v in way.items() if k != "mean"} | score(decided(way["mean"]))
         for name, way in values["ways"].items()
@@ -168,8 +206,8 @@ def _rivals(
     """What simple methods recover, those of some names or all, and the seconds that each took."""
     if names is False or names == ():
         return {}, {}
-    streams = partial(run.generator, "baseline")
-    methods = _asked(modality.baselines(values["data"], values["observation"], values["measured"], streams), names)
+    every = held_out.methods_of(values["observation"], values["measured"], values["data"], modality, run)
+    methods = _asked(every, names)
     found: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
     for name in run.progress(list(methods), len(methods), "baselines"):
@@ -190,14 +228,26 @@ def _asked(
     return {name: methods[name] for name in names}
 
 
-def _best_on_held_out(
-    data: Any, observation: Observation, y: Tensor, modality: Modality, gate: Gate, names: Sequence[str], run: Run
-) -> str:
-    """The simple method that is best on held-out seen pixels, where the truth of the others is unknown."""
+def _on_held_out(
+    values: Mapping[str, Any], modality: Modality, names: Sequence[str], run: Run
+) -> dict[str, Any] | None:
+    """What seen elements that were held out say, where the truth of the others is unknown: what `recover` found, or
+    simple methods of these names beside what passed a gate; None: nothing could be held out."""
+    gate: Gate | None = values.get("gate")
+    if gate is None:
+        return values.get("held_out")
+    observation, y = values["observation"], values["measured"]
     assert isinstance(observation, Hidden)
     less = Hidden(observation.mask | gate.held_out)
-    methods = modality.baselines(data, less, less.observe(y), partial(run.generator, "baseline"))
-    return max(names, key=lambda name: modality.score(methods[name](), y, gate.held_out)[modality.score_name])
+    methods = held_out.methods_of(less, less.observe(y), values["data"], modality, run)
+    rivals = {name: modality.score(methods[name](), y, gate.held_out) for name in names}
+    ours, key = next(iter(values["ways"].values()))["held_out"], modality.score_name
+    found: dict[str, Any] = {"elements": ours["pixels"], "energy": {key: ours["recovery"]}, "rivals": rivals}
+    found |= {"initial_estimate": {key: ours["initial_estimate"]}, "result": "energy"}
+    if rivals:
+        best = max(rivals, key=lambda name: rivals[name][key])
+        found |= {"best": best, "gain": ours["recovery"] - rivals[best][key]}
+    return found
 
 
 def _hidden_share(observation: Observation) -> float | None:

@@ -11,8 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from data import images
+from data.words import counted
 from pipelines.measures import tables
-from pipelines.measures.recovery import WORDS, compared, gains
+from pipelines.measures.likeness import warning_of
+from pipelines.measures.recovery import compared, gains, of_own, on_held_out, said
 from pipelines.modalities.base import Modality
 from pipelines.report import Report
 from pipelines.report.report import Best
@@ -24,9 +26,9 @@ BEST: dict[str, Best] = {
     "psnr": "max", "mae": "min", "ssim": "max", "iou": "max", "voxel_error": "min", "mse": "min",
 }  # fmt: skip
 TAKES = (
-    "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "sampling",
-    "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown", "grid",
-    "verdicts", "metrics", "summary",
+    "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "held_out",
+    "sampling", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown",
+    "grid", "verdicts", "metrics", "summary",
 )  # fmt: skip
 """Values that an export writes and reports, where they are there."""
 FEW = 200  # x to judge by
@@ -111,6 +113,10 @@ def recovery_rows(values: Mapping[str, Any], modality: Modality) -> dict[str, Te
     if rival is not None:
         rows[tables.words(rival["name"])] = rival["x"]
     rows["recovered"] = modality.decided(values["recovered"].float(), observation, y)
+    found = values.get("held_out")
+    if found is not None and found["result"] != "energy":
+        ways = list(values["ways"].values())
+        rows["by the energy"] = modality.decided(ways[1]["mean"].float(), observation, y)
     samples = values["samples"]
     if len(samples):
         rows["one sample"] = samples[:: values["sampling"]["chains"]]
@@ -123,6 +129,9 @@ def recovery(report: Report, values: Mapping[str, Any], modality: Modality) -> N
     if found is None:
         report.text("The recovery was not scored.")
         return
+    unlike = warning_of(found.get("likeness"), modality)
+    if unlike is not None:
+        report.text(f"{unlike}.")
     if found["hidden_share"] is not None:
         report.text(f"{found['hidden_share']:.1%} of the elements were hidden.")
     if found["truth_known"]:
@@ -130,19 +139,28 @@ def recovery(report: Report, values: Mapping[str, Any], modality: Modality) -> N
             report.text(f"{line}.")
         _scores(report, compared(found))
     else:
-        report.text("The truth is unknown, so nothing is scored.")
-    told = "; ".join(f"{name}: {WORDS[name]} ({seconds:.1f} s)" for name, seconds in found["seconds"].items())
-    report.text(f"The recovery is {found['way']}. {told}.")
+        _own(report, found, modality)
+    told = "; ".join(f"{name}: {said(name)} ({seconds:.1f} s)" for name, seconds in found["seconds"].items())
+    report.text(f"The recovery is {tables.words(found['way'])}. {told}.")
     held_out = found["ways"][found["way"]].get("held_out")
     if held_out is not None:
         _gate(report, held_out, found["ways"][found["way"]])
+
+
+def _own(report: Report, found: Mapping[str, Any], modality: Modality) -> None:
+    """Of x whose truth is unknown."""
+    lines = of_own(found, modality)
+    report.text(f"{lines[0]}.")
+    if found["held_out"] is not None:
+        _scores(report, on_held_out(found["held_out"]), "on what was seen and held out")
+        report.text(f"{lines[-1]}.")
 
 
 def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str = "on what was hidden") -> None:
     """A table, the best of each column set in bold."""
     names = list(next(iter(rows.values())))
     heads = {name: UNITS.get(name, tables.column(name).title) for name in names}
-    lines = [[tables.words(name), *(row[n] for n in names)] for name, row in rows.items()]
+    lines = [[tables.words(name), *(row.get(n) for n in names)] for name, row in rows.items()]
     report.table([corner, *heads.values()], lines, best={heads[n]: BEST[n] for n in names if n in BEST})
 
 
@@ -162,7 +180,8 @@ def synthesis(report: Report, values: Mapping[str, Any], modality: Modality, wor
     """How new x compare with real ones. `words` say what the numbers are."""
     found = values.get("metrics")
     if found is None:
-        report.text(f"{len(values['samples'])} {modality.noun} were made; they were not judged.")
+        num = len(values["samples"])
+        report.text(f"{counted(num, modality.noun)} {'was' if num == 1 else 'were'} made, and not judged.")
         return
     report.text(words)
     if 0 < found["validation"] < FEW:

@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Energy, Family, Hidden
+from energies.boltzmann import GibbsChain, Latent
 from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
-from energies.objectives import Denoising, ScoreMatching
+from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching
 from pipelines.cost import Cost
 from pipelines.examples import Examples
 from pipelines.learning import amortised, clip, crops, dataset, trial
@@ -20,6 +21,7 @@ from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
 from pipelines.learning.settings import (
     Amortised,
+    Boltzmann,
     ConvNet,
     Encoder,
     Network,
@@ -37,6 +39,7 @@ from pipelines.stage import Run
 
 Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]
 SMALLEST = 4  # elements a side of an energy, at least
+SWEEPS = 1000  # of a Boltzmann machine that was learned before, to a sample
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class Learn:
 
     energy: Network | None = None
     """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
-    conv_net, published ones. null: encoder, of shapes and single clips amortised."""
+    conv_net, published ones; boltzmann, of x of two values; transformer, which predicts. null: encoder, of shapes and
+    single clips amortised."""
 
     objective: Objective | None = None
     """How it learns. encoder: score_matching, recovery_likelihood, energy_matching or maximum_likelihood; amortised:
-    denoising; residual and conv_net: maximum_likelihood. null: as suits the energy."""
+    denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence; transformer:
+    optimised_prediction or score_matching. null: as suits the energy."""
 
     steps: int | None = None
     """Optimizer steps. null: as suits the energy."""
@@ -92,8 +97,8 @@ class Learn:
     pictures are a sixth more time; of large ones 16 million numbers are taken. 0: none."""
 
     conditional: bool | None = None
-    """Learn the examples of each class, to sample them by class, with encoder or residual; null: where there are
-    labels."""
+    """Learn the examples of each class, to sample them by class, with encoder, residual or boltzmann; null: where
+    there are labels."""
 
     chains: int | None = None
     """Chains in the replay buffer, for objectives that keep some. null: as suits the energy."""
@@ -111,7 +116,7 @@ class Learn:
         if self.energy is not None and self.objective is not None:
             check_objective(self.energy, self.objective)
         if self.conditional and isinstance(self.energy, ConvNet | Amortised):
-            raise ValueError("conditional is for the energies encoder and residual")
+            raise ValueError("conditional is for the energies encoder, residual and boltzmann")
         if self.references < 0 or (self.references and not isinstance(self.objective, ScoreMatching | None)):
             raise ValueError(
                 f"references must not be negative, and are for the objective score_matching; got {self.references}"
@@ -219,9 +224,9 @@ class Learn:
 
     def _by_class(self, data: Examples, recipe: Recipe) -> bool:
         """Whether labels are learned. InputError: there are none, or none of a class."""
-        noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual)
+        noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
-            raise InputError("learn.conditional is for the energies encoder and residual")
+            raise InputError("learn.conditional is for the energies encoder, residual and boltzmann")
         labels, classes = data.train_labels, data.classes
         if self.conditional and (labels is None or len(classes) < 2):
             raise InputError(f"learn.conditional needs {noun} with labels: put them into folders by class")
@@ -282,6 +287,9 @@ class Learn:
         if isinstance(energy, ConditionalEnergy) and not is_scene(energy):
             return CONDITIONAL
         objective = self.objective if recipe is None else recipe.objective
+        if isinstance(energy, Latent):
+            own = objective.generator() if isinstance(objective, ContrastiveDivergence) else None
+            return own or GibbsChain(SWEEPS)
         noisy = is_noisy(energy)
         if objective is not None and not isinstance(objective, Denoising):
             own = objective.generator()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
 from pipelines.learning.recipe import Way
 from pipelines.learning.single import is_scene, of_size, pretrained_single
+from pipelines.measures import held_out
 from pipelines.modalities import modality_of
 from pipelines.results import pretrained, weights_of
 from pipelines.sampling.chains import findings
@@ -55,8 +57,8 @@ class Recover:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("data", "measured", "observation", "energy", "generator")
-    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples")
-    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling")
+    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known")
+    gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling", "held_out")
     distributed: ClassVar[bool] = True
 
     samples: int = 8
@@ -87,6 +89,10 @@ class Recover:
     """How an amortised energy of x of two values is sampled where elements are hidden: some at a time, given those
     before."""
 
+    fall_back: bool = True
+    """Of x of your own, whose truth is unknown: where a simple method predicts seen elements that are held out better
+    than the energy does, give what that method makes, and say so; false: give what the energy makes, and say so."""
+
     remask: int = 4
     """How often in the end most of such a sample is forgotten and expected again: specks go, and gaps close."""
 
@@ -110,11 +116,8 @@ class Recover:
             return Cost()  # what is seen is not known yet
         data: Examples = values["data"]
         energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
-        chain, num, size = (
-            gradients(generator, self.sampler, self.warm_up),
-            len(values["measured"]),
-            4 * math.prod(data.shape),
-        )
+        chain, num = gradients(generator, self.sampler, self.warm_up), len(values["measured"])
+        size, judged = 4 * math.prod(data.shape), 0 if values.get("truth_known", True) else held_out.COPIES
         if data.single and isinstance(values["observation"], Hidden):  # by a gate: it is done twice, to judge it
             chains = self.chains or CHAINS
             mean = 0 if of_damaged(energy) else self.mean.gradients
@@ -126,11 +129,14 @@ class Recover:
         )
         own, disk = seconds_of_mean(energy, seen, run), (2 * num + samples) * size
         by_masks = of_two_values(energy) and isinstance(seen.observation, Hidden) and self.generator is None
-        evaluations = samples * chain + num * self.mean.gradients * ((own is None) + (self.prior is not None))
+        conditioned = (num + judged) * (own is None) + num * (self.prior is not None)
+        evaluations = samples * chain + conditioned * self.mean.gradients
         known = {"recovered": alike(seen.num, seen.shape), "samples": alike(samples, seen.shape)}
         if own is None:
             return Cost(evaluations=evaluations, disk=disk, known=known)
-        means = num * (2 if symmetric else 1) + (samples * (self.masked.steps + self.remask) if by_masks else 0)
+        means = (num + judged) * (2 if symmetric else 1) + (
+            samples * (self.masked.steps + self.remask) if by_masks else 0
+        )
         return Cost(own * means, 0.0 if by_masks else evaluations, disk=disk, known=known)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -153,6 +159,7 @@ class Recover:
         how = self._how(self.generator or posterior_schedule(generator))
         monitor = Monitor(temperature=_temperature(how.generator))
         first = expected(energy, seen, how, run, symmetric)
+        found = None if values.get("truth_known", True) else self._held_out(energy, seen, how, symmetric, data, run)
         samples = drawn(energy, drawn_of, self.chains or 1, how, run, monitor)
         if seen.shape == data.shape:
             given = Seen(values["observation"], values["measured"], seen.num, seen.shape)
@@ -163,13 +170,38 @@ class Recover:
             how = self._how(posterior_schedule(_suited(other, data, "data")))
             second = expected(other, given, how, run, symmetric)
             ways[second.way if second.way not in ways else "prior"] = _way(second)
+        if found is not None and found["result"] != "energy":
+            ways = self._simple(found["result"], values, run) | ways
         return {
-            "recovered": first.mean,
+            "recovered": next(iter(ways.values()))["mean"],
             "samples": samples,
             "spread": None,
             "ways": ways,
             "sampling": findings(monitor) | {"chains": self.chains or 1},
+            "held_out": found,
         }
+
+    def _held_out(
+        self, energy: Energy, seen: Seen, how: Sampling, symmetric: tuple[int, ...], data: Examples, run: Run
+    ) -> dict[str, Any] | None:
+        """What seen elements that are held out say of the energy and of simple methods, and whose x is the `result`:
+        the energy's, or a simple method's by its name; None: nothing can be held out."""
+        trial = held_out.trial(seen.observation, seen.y, seen.shape, run)
+        if trial is None or seen.shape != data.shape:
+            return None
+        mean = expected(energy, trial.seen, how, run, symmetric).mean
+        found = run.on_main(lambda: held_out.scores(trial, mean, data, modality_of(data.modality), run))
+        worse = found["gain"] < 0 and self.fall_back
+        return found | {"result": found["best"] if worse else "energy"}
+
+    def _simple(self, name: str, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        """What a simple method makes of what is measured, as a way to recover."""
+        data, begin = values["data"], time.monotonic()
+        methods = held_out.methods_of(
+            values["observation"], values["measured"].float(), data, modality_of(data.modality), run
+        )
+        mean = run.on_main(methods[name])
+        return {name: {"mean": mean, "seconds": round(time.monotonic() - begin, 3)}}
 
     def _seen(self, energy: Energy, values: dict[str, Any]) -> tuple[Seen, Seen]:
         """What is seen of all x, and of those that are sampled: what is measured; or, block by block, what an earlier
@@ -210,6 +242,7 @@ class Recover:
             "spread": found.spread,
             "ways": ways,
             "sampling": findings(monitor) | {"chains": chains},
+            "held_out": None,
         }
 
     def _how(self, generator: Generator) -> Sampling:

@@ -215,7 +215,7 @@ def test_voxelizing_is_quick():
 # Files
 
 
-@pytest.mark.parametrize("kind", mesh_files.READABLE)
+@pytest.mark.parametrize("kind", mesh_files.WRITABLE)
 def test_formats_keep_places_and_order(tmp_path, kind):
     solid = np.zeros((4, 6, 9), bool)
     solid[1:, 2:4, 1:8] = solid[2, :5, 3] = True
@@ -278,7 +278,7 @@ CASES = {
     "text.ply": (b"hello\n" * 9, "not a whole ply"),
     "text.glb": (b"hello\n" * 9, "not a whole glb"),
     "binary.obj": (bytes(range(256)) * 8, "no mesh|not a whole obj"),
-    **{f"half{kind}": (half(kind), "not a whole|no mesh|only points|cut short") for kind in mesh_files.READABLE},
+    **{f"half{kind}": (half(kind), "not a whole|no mesh|only points|cut short") for kind in mesh_files.WRITABLE},
     "short.off": (b"OFF\n3 5 0\n0 0 0\n0 1 0\n1 0 0\n3 0 1 2\n", "1 of 5 faces"),
     "nan.obj": (b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
     "inf.off": (b"OFF\n3 1 0\n0 0 0\n0 inf 0\n1 0 0\n3 0 1 2\n", "NaN or infinite"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data import decoding, video
+from data import containers, decoding, video
 from data import frames as geometry
 from data.errors import InputError
 
@@ -319,10 +319,11 @@ def test_picture_sizes(tmp_path, monkeypatch):
     assert video.read(saved(tmp_path / "odd.mkv", noise(2, 7, 9)), size=5)[0].shape == (3, 2, 5, 5)
     assert "1x1" in refused(saved(tmp_path / "dot.mkv", noise(3, 1, 1)))
     large = saved(tmp_path / "large.mkv", noise(2, 40, 50))
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(containers, "MAX_PIXELS", 1999)
     assert "50x40 pixels are too many" in refused(large)
     # A header that lies about the size: the decoder itself refuses.
-    monkeypatch.setattr(decoding, "check_picture", lambda *_: None)
+    for module in (containers, decoding):
+        monkeypatch.setattr(module, "check_picture", lambda *_: None)
     assert "0 frames" in refused(large)
 
 

@@ -17,7 +17,8 @@ from data.errors import InputError
 
 REAL = Path(__file__).resolve().parent.parent.parent.parent / "shared/data"
 real = pytest.mark.skipif(not (REAL / "voxels").is_dir(), reason=f"the shared data are not at {REAL}")
-MESHES = mesh_files.READABLE
+MESHES = mesh_files.WRITABLE
+TRIMESH = tuple(kind for kind in MESHES if kind != ".3mf")  # of which trimesh reads without lxml
 GRIDS = (".binvox", ".npz")
 
 
@@ -92,7 +93,7 @@ def test_up_is_the_axis_of_the_file(tmp_path):
     assert turned[:, 7, 7].all()
 
 
-@pytest.mark.parametrize("kind", MESHES)
+@pytest.mark.parametrize("kind", TRIMESH)
 def test_mesh_files_are_watertight_and_true_to_scale(tmp_path, kind):
     solid, _ = furniture.make("chair", seed=0, index=3, size=24)
     written = voxels.write(solid, tmp_path / f"a{kind}", millimetres=96)
@@ -355,7 +356,8 @@ CASES = {
     "huge.binvox": (b"#binvox 1\ndim 99999 99999 99999\ndata\n\x01\x01", "each side must be"),
     "noncubic.binvox": (b"#binvox 1\ndim 2 3 4\ntranslate 0 0 0\nscale 1\ndata\n\x01\x18", "2x4x3"),
     "values.binvox": (b"#binvox 1\ndim 2 2 2\ndata\n\x07\x08", "other than 0 and 1"),
-    "shape.step": (b"hello", "not a kind"),
+    "shape.step": (b"hello", "STEP is not read; export it as stl"),
+    "shape.html": (b"hello", "not a kind"),
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from energies import RBM, Average, Conditioned, Energy, Hidden, Noisy
 from energies.analytic import Ising, states
+from energies.boltzmann import Joint
 from energies.samplers import Gibbs, GibbsWithGradients, ParallelTempering
 from energies.sampling import sample
 
@@ -21,11 +22,11 @@ LIMIT = 5.0
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def machine(visible: int = 5, hidden: int = 3) -> RBM:
+def machine(visible: int = 5, hidden: int = 3) -> Joint:
     rbm = RBM(visible, hidden).requires_grad_(False)
     for parameter in rbm.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=seeded(parameter.numel())) * 1.2)
-    return rbm
+    return rbm.joint()
 
 
 ENERGIES = {
@@ -146,7 +147,7 @@ def test_the_marginal_sums_the_hidden_units_out():
     visible = states((0.0, 1.0), (5,))
     hidden = states((0.0, 1.0), (3,))
     joint = torch.stack([rbm(torch.cat([visible, h.expand(32, 3)], 1)) for h in hidden])
-    torch.testing.assert_close(rbm.marginal()(visible), -(-joint).logsumexp(0))
+    torch.testing.assert_close(rbm.marginal()(2 * visible - 1), -(-joint).logsumexp(0))
 
 
 def test_whole_numbers_are_tempered_as_well():

@@ -10,6 +10,7 @@ from conftest import seeded
 
 from energies import RBM, Gaussian
 from energies.analytic import Funnel, Ising, Mixture, StudentT, states
+from energies.boltzmann import Joint
 from energies.importance import annealed_importance, reverse_importance
 from energies.samplers import HMC, MALA, Gibbs
 
@@ -20,17 +21,17 @@ def wide(dims: int, std: float) -> Gaussian:
     return Gaussian([0.0] * dims, (torch.eye(dims) * std**-2).tolist())
 
 
-def strong() -> RBM:
+def strong() -> Joint:
     rbm = RBM(7, 4).requires_grad_(False)
     for parameter in rbm.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=seeded(parameter.numel())) * 1.5)
-    return rbm
+    return rbm.joint()
 
 
 def rbm_case():
-    target, base = strong(), RBM(7, 4).requires_grad_(False)
+    target, base = strong(), RBM(7, 4).requires_grad_(False).joint()
     for name, parameter in base.named_parameters():
-        parameter.copy_(torch.zeros_like(parameter) if name == "weight" else dict(target.named_parameters())[name])
+        parameter.copy_(torch.zeros_like(parameter) if "weights" in name else dict(target.named_parameters())[name])
     every = states((0.0, 1.0), (11,))
 
     def draw(energy, num, rng):

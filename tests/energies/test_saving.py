@@ -543,13 +543,12 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
-    content = json.loads((folder / "energy.json").read_text())
-    content["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "energy.json").write_text(json.dumps(content))
+    edit(folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def edit(folder: Path, **changes: Any) -> None:
-    content = json.loads((folder / "energy.json").read_text()) | changes
+    """Change the description, without a checksum of its own."""
+    content = json.loads((folder / "energy.json").read_text()) | {"own_sha256": ...} | changes
     content = {key: value for key, value in content.items() if value is not ...}
     (folder / "energy.json").write_text(json.dumps(content))
 
@@ -607,6 +606,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing$"),
     "no JSON": (lambda f: (f / "energy.json").write_text('{"format": 2,'), "energy.json is damaged"),
     "no text": (lambda f: (f / "energy.json").write_bytes(b"\xff\xfe"), "energy.json is damaged"),
+    "another digit": (
+        lambda f: (f / "energy.json").write_text((f / "energy.json").read_text().replace('"width": 3', '"width": 4')),
+        "energy.json is damaged or was edited: own_sha256 is not its SHA-256",
+    ),
     "deep": (lambda f: (f / "energy.json").write_text("[" * 10**6), "energy.json is damaged"),
     "a list": (lambda f: (f / "energy.json").write_text("[]"), "energy.json holds no map"),
     "earlier": (

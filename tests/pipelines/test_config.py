@@ -121,7 +121,7 @@ def one(stage: str, *overrides: str) -> Any:
     return load(f"stages: [{stage}: {{}}]", *(f"{stage}.{o}" for o in overrides)).stages[0]
 
 
-TEXT = st.text(max_size=8) | st.sampled_from(
+TEXT = st.text(max_size=8).filter(lambda text: text[:1] not in ("~", "$") and "\0" not in text) | st.sampled_from(
     ["5", "1e-4", "no", "null", "~", "1:30", "yes", "08", "'x'", "[a]", "# c", ""]
 )
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -168,6 +168,11 @@ def test_maps_that_are_dumped_load_to_the_same_in_their_order(experts, weights, 
         (one("load", "video=no"), Load("no")),
         (one("load", "video=a: [b] #c.mp4"), Load("a: [b] #c.mp4")),
         (one("load", "video=it's=x.mp4"), Load("it's=x.mp4")),
+        (one("load", "video=~/a b.mp4"), Load(f"{Path.home()}/a b.mp4")),
+        (one("load", "video=$HOME/c.mp4"), Load(f"{Path.home()}/c.mp4")),
+        (one("hide", "mask=${HOME}/m.png"), Hide(mask=Path.home() / "m.png")),
+        (one("learn", "names=[~/a, b/~/c, $HOME]"), Learn(names=[f"{Path.home()}/a", "b/~/c", str(Path.home())])),
+        (one("load", "video=~shape.circle + $"), Load("~shape.circle + $")),  # as an expression may begin
         (one("load", "size=64"), Load(size=64)),
         (one("load", "size=[48, 64]"), Load(size=(48, 64))),
         (one("hide", "frames=5"), Hide(frames=5)),
@@ -377,6 +382,14 @@ def test_bad_files_are_refused_in_one_line(text, words):
         ("learn.objective=null", "learn.objective: got 'null', expected mle | score_matching"),
         ("learn.objective={mle: ", "learn.objective, line 1: "),
         ("learn.names=a", "learn.names: got 'a', expected [text, ...]"),
+        (
+            "load.video=~nobody_here/a",
+            "load.video: got '~nobody_here/a', but there is no ~nobody_here; write",
+        ),
+        ("load.video=$NOTHING_SUCH/a", "load.video: got '$NOTHING_SUCH/a', but there is no $NOTHING_SUCH; write"),
+        ("load.video=a\0b", "load.video: got 'a\0b', which has a NUL character"),
+        ("hide.mask=a\udcff", "which has a character that is not UTF-8; rename the file"),
+        (f"hide.pixels={'9' * 5000}", "expected number | null"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(override, words):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from conftest import seeded
 from torch.nn import functional as F
 
-from pipelines.examples import Examples, block_means, decoded, to_bits, to_levels
+from data.errors import InputError
+from pipelines.examples import Examples, block_means, check_learnable, decoded, to_bits, to_levels
 
 
 @pytest.mark.parametrize("side", [3, 8])
@@ -43,3 +46,37 @@ def test_only_what_is_labelled_is_known():
     assert data.known("validation")[0].item() == 5.0 and not data.single
     assert data.x("train", slice(1, 3)).flatten().tolist() == [1.0, 2.0]
     assert Examples("signals", (1,), x[:1], x[:0]).single
+
+
+def learnable(train: torch.Tensor, num: int = 2, shape: tuple[int, ...] | None = None, **labels) -> None:
+    validation = train[:1].expand(num, *train.shape[1:])
+    check_learnable(
+        Examples("images", shape or tuple(train.shape[1:]), train, validation, **labels), "NAME", "pictures"
+    )
+
+
+def test_what_nothing_can_be_learned_from_is_refused():
+    levels = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learnable(levels)
+    for train, num, words in (
+        (levels[:10], 2, "NAME: holds 12 pictures; at least 20 are needed"),
+        (levels[:1].expand(40, 1, 4, 4), 2, "NAME: its 40 pictures to learn from are all the same"),
+        (torch.full((1, 3, 4, 4), 0.3), 0, "NAME: is of one colour"),
+        (torch.full((40, 3), torch.nan), 2, "NAME: holds NaN or infinite"),
+    ):
+        with pytest.raises(InputError, match=words):
+            learnable(train, num)
+
+
+def test_what_little_can_be_learned_from_is_told():
+    levels = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 4, 4)
+    with pytest.warns(UserWarning, match="of its 40 pictures to learn from only 3 differ"):
+        learnable(levels % 3)
+    with pytest.warns(UserWarning, match="no pictures to learn b from"):
+        learnable(levels, classes=("a", "b"), train_labels=torch.zeros(40, dtype=torch.long))
+    grids = to_bits(torch.rand(40, 1, 4, 4, 4, generator=seeded(0)) < 0.5)
+    grids[:5] = 0
+    with pytest.warns(UserWarning, match="5 of its 40 pictures to learn from are empty"):
+        learnable(grids, shape=(1, 4, 4, 4))

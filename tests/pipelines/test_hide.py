@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import seeded
 
-from data import images, video
+from data import images, masks, video
 from data.errors import InputError
 from energies import Average, Blur, Grey, Hidden, Noisy
 from pipelines.examples import Examples, to_levels
@@ -154,7 +155,7 @@ def own(tmp_path_factory) -> Path:
 
 def test_a_damaged_picture_is_unknown_where_its_mask_is_white(own, tmp_path):
     data, picture = examples("images", 1, 8, 8), images.read(own / "own.png", channels=1)
-    values = hidden(data, tmp_path, image=str(own / "own.png"), mask=str(own / "mask.png"))
+    values = hidden(data, tmp_path, image=str(own / "own.png"), mask=str(own / "mask.png"), dilate=0)
     where = images.read(own / "mask.png", channels=1) > 0
     assert int(where.sum()) == 12 and torch.equal(values["observation"].mask, where[None])
     assert torch.equal(values["measured"][0], torch.where(where, 0.0, picture)) and values["truth_known"] is False
@@ -170,6 +171,43 @@ def test_a_whole_picture_of_ones_own_is_hidden_in_part_and_known(own, tmp_path):
     values = hidden(examples("images", 1, 8, 8), tmp_path, image=str(own / "own.png"), box=4)
     assert values["truth_known"] is True and int(values["observation"].mask.sum()) == 16
     assert torch.equal(values["targets"][0], images.read(own / "own.png", channels=1))
+
+
+@pytest.mark.parametrize("modality", SHAPES)
+def test_what_lies_around_an_own_mask_is_hidden_too_and_its_share_is_told(modality, own, tmp_path):
+    images.write(tmp_path / "mask.png", images.read(own / "mask.png", channels=3))
+    images.write(tmp_path / "turned.png", -images.read(own / "mask.png", channels=3))
+    if modality == "images":
+        data, given = examples("images", 1, 8, 8), {"image": str(own / "own.png")}
+    else:
+        data, given = clip(6, 8, 8), {}
+    painted = images.read(own / "mask.png", channels=1)[0] > 0
+
+    def mask(name: str = "mask.png", **settings: Any) -> torch.Tensor:
+        found = hidden(data, tmp_path, mask=str(tmp_path / name), **given, **settings)
+        return found["observation"].mask[0].flatten(0, -3)[0]
+
+    def grown(pixels: int) -> torch.Tensor:
+        return masks.dilated(painted, pixels)
+
+    assert (
+        torch.equal(mask(dilate=0), painted) and torch.equal(mask(), grown(1)) and torch.equal(mask(dilate=2), grown(2))
+    )
+    assert torch.equal(mask("turned.png", invert=True), grown(1))
+    record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert record["event"] == "hidden" and record["share"] == 12 / 64 and record["dilated"] == 30 / 64
+    what = "picture" if modality == "images" else "clip"
+    with pytest.warns(UserWarning, match=rf"81% of the {what} is hidden; if it is white where .* set hide.invert=true"):
+        mask("turned.png", dilate=0)
+    box = hidden(data, tmp_path, **given, box=2)["observation"].mask.flatten(0, -3)[0]
+    assert int(box.sum()) == 4, "made ones stay as they are"
+    wide = hidden(data, tmp_path, **given, box=2, dilate=1)["observation"].mask.flatten(0, -3)[0]
+    assert torch.equal(wide, masks.dilated(box, 1))
+    for settings, words in (({"invert": True}, "invert needs mask"), ({"dilate": 65}, "dilate must be 0 to 64")):
+        with pytest.raises(ValueError, match=words):
+            hidden(data, tmp_path, **given, **settings)
+    with pytest.raises(InputError, match=f"hide.dilate=8: leaves nothing of the {what}"):
+        mask(dilate=8)
 
 
 def test_own_files_that_do_not_suit_are_refused(own, tmp_path):
@@ -235,7 +273,7 @@ def test_an_own_mask_is_cut_as_the_clip_was(tmp_path):
     mask = np.zeros((10, 12, 3), np.uint8)
     mask[4:9, 5:12] = 255
     images.write(tmp_path / "mask.png", mask)
-    values = hidden(clip(), tmp_path, mask=str(tmp_path / "mask.png"))
+    values = hidden(clip(), tmp_path, mask=str(tmp_path / "mask.png"), dilate=0)
     where = values["observation"].mask[0, 0]
     assert where[:, 4:9, 5:12].all() and where.sum() == 8 * 5 * 7 and values["truth_known"] is False
     film = -torch.ones(3, 11, 10, 12)

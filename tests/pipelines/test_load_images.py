@@ -62,13 +62,34 @@ def test_labels_go_with_their_pictures(tmp_path):
 def test_a_class_without_a_picture_to_learn_from_is_told(tmp_path):
     labels = np.zeros(40, np.int64)
     path = stored(tmp_path / "a.npz", 40, labels, classes=["seen", "never"])
-    with pytest.warns(UserWarning, match=r"no picture to learn never from; load.count") as told:
+    with pytest.warns(UserWarning, match=r"no pictures to learn never from; load.count") as told:
         assert loaded(tmp_path, images=path).classes == ("seen", "never")
     assert len(told) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loaded(tmp_path, images=path, label=None)
         loaded(tmp_path, count=300)
+
+
+def test_damaged_pictures_stop_or_are_left_out_and_counted(tmp_path):
+    for k in range(25):
+        images.write(tmp_path / f"{k}.png", torch.full((3, 8, 8), k / 50))
+    (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"7.png: damaged or cut short.*skip_damaged=true"):
+        loaded(tmp_path, images=str(tmp_path))
+    with pytest.warns(UserWarning, match=r"1 damaged picture is left out, such as .*7\.png"):
+        data = loaded(tmp_path, images=str(tmp_path), skip_damaged=True)
+    assert len(data.train) + len(data.validation) == 24
+
+
+def test_labels_of_a_list_are_learned_with(tmp_path):
+    rows = "".join(f"{k}.png,{'ab'[k % 2]}\n" for k in range(24))
+    for k in range(25):
+        images.write(tmp_path / f"{k}.png", torch.full((3, 8, 8), k / 50))
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    with pytest.warns(UserWarning, match="1 picture has no row, and so no label"):
+        data = loaded(tmp_path, images=str(tmp_path))
+    assert data.classes == ("a", "b") and len(data.known("train")[0]) + len(data.known("validation")[0]) == 24
 
 
 def test_scenes_have_all_attributes_but_for_combinations_that_are_held_out(tmp_path):

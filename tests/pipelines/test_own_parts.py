@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pipelines import run_folder
+from pipelines.origins import origin
 from pipelines.pipeline import Pipeline, RunSettings
 from pipelines.run import main
 from pipelines.trees import OURS
@@ -106,7 +107,19 @@ def folder(tmp_path, monkeypatch):
 
 
 def forget() -> None:
-    for name in ("my_parts", "other", "mine", "mine.stages", "adder", "drawer", "one", "two"):
+    for name in (
+        "my_parts",
+        "other",
+        "mine",
+        "mine.stages",
+        "adder",
+        "drawer",
+        "one",
+        "two",
+        "tables",
+        "tables.rows",
+        "weights",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -297,6 +310,28 @@ def test_a_changed_source_makes_its_stages_anew_and_only_them(folder, capsys):
     assert stages == RUN and out.startswith("total 10\n")  # 1 + 2 + 3 + 4: 5 is not in the range
 
 
+@pytest.mark.parametrize("imports", ["drawer", "[drawer, tables]"])
+def test_what_a_module_of_ones_own_imports_counts_too(folder, capsys, imports):
+    (folder / "tables").mkdir()
+    (folder / "tables/__init__.py").write_text("from .rows import START")
+    (folder / "tables/rows.py").write_text("START = 0\n")
+    text = PARTS.replace("from dataclasses", "from tables import START\nfrom dataclasses", 1)
+    (folder / "drawer.py").write_text(text.replace("range(0,", "range(START,"))
+    command = ["p.yaml", f"imports={imports}", "out=r"]
+    assert again(*command) == 0 and told_of(capsys)[1] == RUN
+    assert again(*command) == 0 and told_of(capsys)[1] == DONE
+    (folder / "tables/rows.py").write_text("START = 1\n")
+    assert again(*command) == 0
+    assert told_of(capsys)[1] == RUN
+
+
+def test_a_part_that_any_stage_may_use_counts_for_all_of_them(folder, capsys):
+    (folder / "weights.py").write_text("SIZE = 3\n")
+    assert again("p.yaml", "imports=[my_parts, weights]", "out=r") == 0 and told_of(capsys)[1] == RUN
+    (folder / "weights.py").write_text("SIZE = 4\n")
+    assert again("p.yaml", "imports=[my_parts, weights]", "out=r") == 0 and told_of(capsys)[1] == RUN
+
+
 def test_a_file_that_changes_under_a_running_program_is_not_taken_for_what_runs(folder, capsys):
     assert again("p.yaml") == 0
     (folder / "my_parts.py").write_text(PARTS.replace("sum {", "total {"))
@@ -342,7 +377,7 @@ def test_two_classes_of_one_name_in_two_modules_share_no_result(folder, monkeypa
 def test_the_source_of_our_stages_decides_no_key():
     from pipelines.modalities.video.hide import Hide
 
-    assert run_folder.origin(Hide) == ()
+    assert origin(Hide) == ()
 
 
 def test_a_run_of_before_there_were_imports_goes_on(tmp_path, capsys):

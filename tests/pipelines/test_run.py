@@ -277,6 +277,21 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_continues(toy):
     assert result.stdout == "sum of 5, ranks 1\nresults are in runs/toy\n"
 
 
+def test_what_is_called_like_a_package_of_ours_is_not_taken_for_it(tmp_path):
+    for name in ("data.py", "av.py", "energies/__init__.py", "numpy.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise RuntimeError('mine')")
+    command = [sys.executable, "-m", "pipelines.run", "voxel_synthesis", "load.sise=8"]
+    for path, words in (
+        (str(ROOT), "error: unknown field 'load.sise'; did you mean load.size?"),
+        (f"{tmp_path}:{ROOT}", f"error: {tmp_path}/data.py comes before the data of this program; rename it"),
+    ):
+        told = subprocess.run(
+            command, cwd=tmp_path, env=ENV | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=30
+        )
+        assert (told.returncode, told.stderr.count("\n")) == (2, 1) and told.stderr.startswith(words), told
+
+
 def test_two_processes_run_as_one_and_one_of_them_writes(toy):
     result = run(
         toy,

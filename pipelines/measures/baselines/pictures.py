@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from energies import Average, Blur, Grey, Hidden, Noisy
+from energies.classical import inpainting
 from energies.observation import Observation
 from pipelines.measures import metrics
+
+LITTLE = 0.01  # weight of what is seen around, in a mean of it, at least
 
 
 def score(x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
@@ -77,7 +82,8 @@ def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: floa
     found: Methods = {}
     if isinstance(inner, Hidden) and not whole:
         masks = inner.mask.expand(len(y), *inner.mask.shape[1:])
-        found["biharmonic"] = lambda: torch.stack([_biharmonic(x, m) for x, m in zip(y, masks, strict=True)])
+        ways = {"biharmonic": _biharmonic, "nearest": _nearest, "blur": _blurred, "total_variation": _least_variation}
+        found |= {name: partial(_each, way, y, masks) for name, way in ways.items()}
     elif isinstance(inner, Average):
         size = [side * factor for side, factor in zip(y.shape[2:], inner.factor, strict=True)]
         mode = "bicubic" if y.ndim == 4 else "trilinear"
@@ -93,6 +99,39 @@ def _classical(observation: Observation, y: Tensor, mean: Tensor, variance: floa
     if restores and whole:
         found["total_variation"] = lambda: torch.stack([_total_variation(x, noise) for x in y.flatten(0, 1)]).view_as(y)
     return found
+
+
+def _each(fill: Callable[[Tensor, Tensor], Tensor], y: Tensor, masks: Tensor) -> Tensor:
+    """Every x [C, *size] filled where its mask [1, *size] hides it."""
+    return torch.stack([fill(x, mask) for x, mask in zip(y, masks, strict=True)])
+
+
+def _nearest(y: Tensor, hidden: Tensor) -> Tensor:
+    """The nearest seen element everywhere."""
+    if hidden.all():
+        return torch.zeros_like(y)
+    at = ndimage.distance_transform_edt(hidden[0].numpy(), return_distances=False, return_indices=True)
+    return y[(slice(None), *torch.from_numpy(np.asarray(at)).long())]
+
+
+def _blurred(y: Tensor, hidden: Tensor) -> Tensor:
+    """Means of what is seen nearby, as near as anything is seen."""
+    seen = (~hidden).double().numpy()[0]
+    x, known = y.double().numpy() * seen, seen.copy()
+    for width in (2.0**k for k in range(max(y.shape[1:]).bit_length())):
+        weight = ndimage.gaussian_filter(seen, width)
+        fresh = (known == 0) & (weight > LITTLE)
+        for channel, own in zip(x, y.double().numpy(), strict=True):
+            channel[fresh] = (ndimage.gaussian_filter(own * seen, width) / weight.clip(LITTLE))[fresh]
+        known[fresh] = 1
+    return torch.from_numpy(x).float()
+
+
+def _least_variation(y: Tensor, hidden: Tensor) -> Tensor:
+    """The x of least total variation through what is seen (Chambolle & Pock 2011); a picture is a clip of one frame."""
+    clip, mask = (y[:, None], hidden) if y.ndim == 3 else (y, hidden[0])
+    start = inpainting.smooth(clip, mask, _nearest(y, hidden).view_as(clip), order=1, time=1.0)
+    return inpainting.total_variation(clip, mask, start, time=1.0).view_as(y)
 
 
 def _biharmonic(y: Tensor, hidden: Tensor) -> Tensor:

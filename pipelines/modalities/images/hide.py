@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from data import images
+from data import images, masks
 from data.errors import InputError
 from energies.observation import Observation
-from pipelines.modalities import views
+from pipelines.modalities import own_masks, views
 from pipelines.settings import check_there
 from pipelines.stage import Run
-
-WHITE = 0.0  # levels above are hidden by a mask: half of the way to white
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,14 @@ class Hide:
     one."""
 
     mask: str | None = None
-    """With image: a picture of the same size that is white where it is damaged. The truth there is unknown and not
-    scored."""
+    """With image: a picture of its size or shape that is white where it is damaged: what is not black is hidden; of a
+    layer with alpha, what is painted; of labels, all but 0. The truth there is unknown and not scored."""
+
+    invert: bool = False
+    """Hide what is black in the mask, in place of what is white."""
+
+    dilate: int | None = None
+    """Pixels, as loaded, to hide around what the mask hides; null: 1 around a mask of your own, 0 around made ones."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("pixels", "box", "average", "blur") if getattr(self, name) is not None]
@@ -64,6 +68,7 @@ class Hide:
         views.check(self.pixels, self.box, self.average, self.blur, self.noise, self.num)
         if self.mask is not None and self.image is None:
             raise ValueError("mask needs image, the damaged picture that it belongs to")
+        own_masks.check(self.mask, self.invert, self.dilate)
         check_there(image=self.image, mask=self.mask)
 
     def files(self) -> tuple[str, ...]:
@@ -81,19 +86,23 @@ class Hide:
         known = self.image is None or not (own_measured or self.mask)
         if own_measured:  # what is seen is given, the picture behind it is not
             measured = self._own(data.shape)
-            observation = self._observation(1, data.shape[1:], rng)
+            observation = self._observation(1, data.shape[1:], rng, run)
             targets = torch.zeros(1, *data.shape)
         else:
             targets = data.x("validation", slice(self.num)) if self.image is None else self._own(data.shape)
-            observation = self._observation(len(targets), data.shape[1:], rng)
+            observation = self._observation(len(targets), data.shape[1:], rng, run)
             measured = observation.sample(targets, rng)
         return {"targets": targets, "measured": measured, "observation": observation, "truth_known": known}
 
-    def _observation(self, num: int, size: Sequence[int], rng: torch.Generator) -> Observation:
+    def _observation(self, num: int, size: Sequence[int], rng: torch.Generator, run: Run) -> Observation:
         """The operator on x [num, C, *size]."""
         masked = any(asked is not None for asked in (self.pixels, self.box, self.mask))
         others = any(asked is not None for asked in (self.average, self.blur, self.noise)) or self.grey
-        mask = self._mask(num, size, rng) if masked or not others else None
+        mask = None
+        if self.mask is not None:
+            mask = self._own_mask(self.mask, size, run).expand(num, -1, -1, -1).contiguous()
+        elif masked or not others:
+            mask = masks.dilated(self._mask(num, size, rng), self.dilate or 0)
         return views.operator(mask, len(size), self.average, self.grey, self.blur, self.noise)
 
     def _own(self, shape: Sequence[int]) -> Tensor:
@@ -101,13 +110,6 @@ class Hide:
         assert self.image is not None
         channels, height, width = shape
         size = list(images.read(self.image).shape[1:])
-        if self.mask is not None:
-            other = list(images.read(self.mask).shape[1:])
-            if other != size:
-                raise InputError(
-                    f"hide.mask={self.mask}: is of {other[1]}x{other[0]} pixels, the picture of {size[1]}x{size[0]}; "
-                    "they must be of one size"
-                )
         factor = self.average or 1
         if self.average and size != [height // factor, width // factor]:
             raise InputError(
@@ -116,18 +118,23 @@ class Hide:
             )
         return images.read(self.image, (height // factor, width // factor), 1 if self.grey else channels)[None]
 
+    def _own_mask(self, path: str, size: Sequence[int], run: Run) -> Tensor:
+        """bool [1, *size]. InputError: it hides all or nothing, or is of another shape than the picture."""
+        assert self.image is not None
+        height, width = size
+        whole = images.read(self.image)
+        hidden = masks.still(path, of=(whole.shape[1], whole.shape[2]), size=(height, width), invert=self.invert)
+        if not hidden.any() or hidden.all():
+            colour = "black" if hidden.any() == self.invert else "white"
+            raise InputError(
+                f"hide.mask={path}: is {colour} everywhere that counts, the centre that is cut to {width}x{height}; "
+                f"it must be {'black' if self.invert else 'white'} where the picture is damaged, and "
+                f"{'white' if self.invert else 'black'} elsewhere"
+            )
+        return own_masks.finished(hidden, path, "picture", self.dilate, run)[None]
+
     def _mask(self, num: int, size: Sequence[int], rng: torch.Generator) -> Tensor:
         """bool [num, 1, *size]. InputError: it hides all or nothing."""
-        if self.mask is not None:
-            height, width = size
-            mask = images.read(self.mask, (height, width), 1)[None] > WHITE
-            if not mask.any() or mask.all():
-                colour = "black" if not mask.any() else "white"
-                raise InputError(
-                    f"hide.mask={self.mask}: is {colour} everywhere that counts, the centre that is cut to "
-                    f"{width}x{height}; it must be white where the picture is damaged, and black elsewhere"
-                )
-            return mask.expand(num, -1, -1, -1).contiguous()
         if self.box is not None:
             return torch.stack([views.box(size, self.box, rng) for _ in range(num)])
         mask = torch.stack([views.scattered(size, self.pixels or 0.5, rng) for _ in range(num)])

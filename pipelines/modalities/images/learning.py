@@ -1,13 +1,23 @@
 """How energies of pictures are learned, where nothing else is said."""
 
 from energies import Schedule
-from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import (
+    ContrastiveDivergence,
+    Denoising,
+    EnergyMatching,
+    MaximumLikelihood,
+    OptimisedPrediction,
+    RecoveryLikelihood,
+    ScoreMatching,
+)
 from pipelines.learning.recipe import Recipe, Recipes
-from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
+from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, Residual, Transformer
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
+TRANSFORMER = Transformer(2, 96, 4, 4)
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
+GIBBS = Optimizer("adam", 100, 10.0, 0.998, 1000)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
 
 # What is far apart in a texture has to agree on a rhythm, which the flow alone leaves broken: Langevin steps mend it.
@@ -28,6 +38,9 @@ RECIPES = Recipes(
             ),
             Recipe(Residual(32), PERSISTENT, 2000, 0.001, 64, ADAM),
             Recipe(ConvNet("object", 0.5), MaximumLikelihood(), 2000, 0.001, 64, ADAM),
+            Recipe(TRANSFORMER, OptimisedPrediction(), 2000, 0.001, 32, ADAM, chains=1024),
+            Recipe(TRANSFORMER, ScoreMatching(), 2000, 0.001, 64, ADAM),
+            Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 10_000, 0.002, 128, GIBBS, chains=128),
         ],
         "single": [
             Recipe(

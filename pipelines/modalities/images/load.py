@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from warnings import warn
 
 import torch
 from torch import Tensor
 
-from data import images, pictures, textures
+from data import arrays, images, pictures, textures
 from data.errors import InputError
 from data.packing import label_columns
 from data.scenes import ATTRIBUTES, held_out
-from pipelines.examples import Examples, to_levels
+from pipelines.examples import FEWEST, Examples, check_learnable, to_levels
 from pipelines.stage import Run
 
-FEWEST = 20  # pictures that anything can be learned from
 LARGEST = 256  # pixels a side that can be learned from
 LARGEST_PHOTOGRAPH = 4096  # pixels a side
 MADE = 128  # pixels a side of a texture that is made
@@ -34,9 +31,9 @@ class Load:
     gives: ClassVar[tuple[str, ...]] = ("data", "source")
 
     images: str = "digits"
-    """A folder of pictures (one folder a class, or none), an IDX file as MNIST's or the folder of it, an NPZ file, a
-    data set saved to disk or its name on the hub; digits, which come with scikit-learn, or scenes, made from the
-    seed."""
+    """A folder of pictures (one folder a class, or none; metadata.csv may label them), an IDX file as MNIST's or the
+    folder of it, an NPZ or NPY file, a data set saved to disk or its name on the hub; digits, which come with
+    scikit-learn, or scenes, made from the seed."""
 
     size: int | None = None
     """Pixels a side: a centred square, shrunk by area; null keeps the size of arrays and of a photograph, and makes a
@@ -56,6 +53,9 @@ class Load:
 
     held_out: float = 0.0
     """Share of the combinations of the scenes' attributes, spread among all, that are not to be seen."""
+
+    skip_damaged: bool = False
+    """Leave damaged pictures of a folder out, and count them; false stops at the first."""
 
     validation: float = 0.1
     """Share of the pictures to judge by."""
@@ -78,13 +78,18 @@ class Load:
 
     def files(self) -> tuple[str, ...]:
         name = self.photograph or self.images
-        return () if name in ("digits", "scenes", *textures.KINDS) else (name,)
+        if name in ("digits", "scenes", *textures.KINDS):
+            return ()
+        labels = arrays.labels_beside(Path(name))
+        return (name, str(labels)) if labels else (name,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if self.photograph is not None:
             return self._photograph(self.photograph, run)
         made = {"num": self.count, "seed": run.seed} if self.images == "scenes" else {}
-        dataset: Any = images.open_dataset(self.images, self.size, self.channels, self.split, **made)
+        dataset: Any = images.open_dataset(
+            self.images, self.size, self.channels, self.split, skip_damaged=self.skip_damaged, **made
+        )
         if self.held_out:
             dataset = _without(dataset, held_out(self.held_out))
         total = len(dataset)
@@ -98,9 +103,7 @@ class Load:
             height, width = data.shape[1:]
             raise InputError(f"{self.images}: is of {width}x{height} pixels; set load.size, at most {LARGEST}")
         run.log(event="loaded", train=len(data.train), validation=num, shape=list(data.shape))
-        missing = without_examples(data.classes, data.train_labels)
-        if missing and run.is_main:
-            warn(f"{self.images}: no picture to learn {', '.join(missing)} from; load.count takes more", stacklevel=1)
+        check_learnable(data, self.images, "pictures")
         return {"data": data, "source": {"name": self.images}}
 
     def _examples(self, dataset: Any, train: Tensor, validation: Tensor) -> Examples:
@@ -128,10 +131,9 @@ class Load:
             pixels = list(x.shape[1:])
         else:
             x, pixels = self._read(name, channels)
-        if float(x.std()) < 0.01:
-            raise InputError(f"load.photograph={name}: is of one colour; there is nothing to learn")
         run.log(event="loaded", shape=list(x.shape), file=pixels)
         data = Examples("images", tuple(x.shape), x[None], x.new_empty(0, *x.shape))
+        check_learnable(data, f"load.photograph={name}", "photographs")
         return {"data": data, "source": {"name": name, "pixels": pixels}}
 
     def _read(self, name: str, channels: int) -> tuple[Tensor, list[int]]:
@@ -153,11 +155,6 @@ class Load:
             )
         size = None if self.size is None else (self.size, self.size)
         return pictures.fit(levels, size, channels).contiguous(), [height, width]
-
-
-def without_examples(classes: Sequence[str], labels: Tensor | None) -> list[str]:
-    """The classes that none of the labels is of."""
-    return [] if labels is None else [name for number, name in enumerate(classes) if not (labels == number).any()]
 
 
 def _without(dataset: Any, combinations: list[dict[str, str]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +25,8 @@ COMPARED = "Mean absolute differences of neighbouring pixels and of neighbouring
 @dataclass(frozen=True)
 class Export:
     """Write the clips that were recovered, made, composed, or made again as MP4 files, the sheets, the report and the
-    energy into the run's folder. A single recovered clip is also written without loss, and beside what was seen."""
+    energy into the run's folder. A single recovered clip keeps the times of its frames, its sound, subtitles and title; it
+    is also written without loss, and beside what was seen."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "source", "energy")
     takes: ClassVar[tuple[str, ...]] = products.TAKES
@@ -60,16 +62,16 @@ class Export:
     def _recovered(self, report: Report, values: dict[str, Any], run: Run) -> None:
         """Of a single clip, [3, T, H, W]: as videos, and frames of which something is hidden."""
         products.recovery(report, values, MODALITY)
-        root, fps = run.root, values["source"]["fps"]
+        root, fps, times, origin = run.root, values["source"]["fps"], *_belonging(values["source"])
         recovered = values["recovered"][0]
-        video.write(root / "recovered.mp4", recovered, fps)
-        video.write(root / "recovered.mkv", recovered, fps, lossless=True)
+        video.write(root / "recovered.mp4", recovered, fps, times=times, origin=origin)
+        video.write(root / "recovered.mkv", recovered, fps, times=times, origin=origin, lossless=True)
         rows = {name: x[0] for name, x in products.recovery_rows(values, MODALITY).items()}
         if not values["truth_known"]:
             rows = {"input": values["targets"][0]} | rows
         rows |= {name: way["mean"][0] for name, way in list(values["ways"].items())[1:]}
         panels = {name: x for name, x in rows.items() if name != "one sample"}
-        video.write(root / "comparison.mp4", pictures.side_by_side(panels), fps)
+        video.write(root / "comparison.mp4", pictures.side_by_side(panels), fps, times=times)
         if values.get("spread") is not None:
             rows["spread"] = from_uint8(pictures.heatmap(values["spread"][0].mean(0)))
         sheet = pictures.contact_sheet(rows, frames=self._telling(values))
@@ -103,3 +105,11 @@ class Export:
             for axis in ("spatial", "temporal"):
                 curves = {name: metrics.spectrum(clip)[axis] for name, clip in rows.items()}
                 report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
+
+
+def _belonging(source: dict[str, Any]) -> tuple[list[float] | None, video.Origin | None]:
+    """The times of a clip's frames and of its end, and the file that its sound comes from; None of one that is made."""
+    times, path = source.get("times"), Path(source["name"])
+    if times is None or path.is_dir():
+        return times, None
+    return times, video.Origin(path, times[0], times[-1], source["whole"])

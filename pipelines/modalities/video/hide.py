@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from data import video
+from data import masks
 from data.errors import InputError
+from data.probing import probe
 from energies.observation import Observation
-from pipelines.modalities import views
+from pipelines.modalities import own_masks, views
 from pipelines.settings import check_there
 from pipelines.stage import Run
 
@@ -34,7 +35,15 @@ class Hide:
     gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known")
 
     mask: str | None = None
-    """A video or picture, white where the clip is damaged. The truth there is unknown, so nothing is scored."""
+    """A video, a picture, or a folder of numbered pictures, white where the clip is damaged: what is not black is
+    hidden; of a layer with alpha, what is painted; of labels, all but 0. Of the clip's size or shape; it meets the clip
+    by time. The truth there is unknown, so nothing is scored."""
+
+    invert: bool = False
+    """Hide what is black in the mask, in place of what is white."""
+
+    dilate: int | None = None
+    """Pixels, as loaded, to hide around what the mask hides; null: 1 around a mask of your own, 0 around made ones."""
 
     pixels: float | None = None
     """Share of the pixels to hide at random in every frame, between 0 and 1."""
@@ -83,6 +92,7 @@ class Hide:
             raise ValueError(f'region must be HEIGHTxWIDTH as in 20x20 or "20x20 moving", got {self.region!r}')
         if self.every is not None and self.every < 2:
             raise ValueError(f"every must be 2 or more, got {self.every}")
+        own_masks.check(self.mask, self.invert, self.dilate)
         check_there(mask=self.mask)
 
     def _given(self, names: Sequence[str]) -> list[str]:
@@ -100,7 +110,7 @@ class Hide:
             raise InputError("hide.mask is for one clip, load.video; of clips hide pixels, frames or a box")
         targets = data.x("train") if data.single else data.x("validation", slice(self.num))
         rng = run.generator("hide")
-        observation = self._observation(targets, data.single, values["source"], rng)
+        observation = self._observation(targets, data.single, values["source"], rng, run)
         return {
             "targets": targets,
             "measured": observation.sample(targets, rng),
@@ -108,17 +118,35 @@ class Hide:
             "truth_known": self.mask is None,
         }
 
-    def _observation(self, targets: Tensor, single: bool, source: dict[str, Any], rng: torch.Generator) -> Observation:
+    def _observation(
+        self, targets: Tensor, single: bool, source: dict[str, Any], rng: torch.Generator, run: Run
+    ) -> Observation:
         """The operator on the clips [n, C, T, H, W]. InputError: it hides all or nothing."""
         mask = None
         if self.mask is not None:
-            geometry = {key: source[key] for key in ("start", "stride", "crop")}
-            mask = video.read_mask(self.mask, like=targets[0], **geometry)[None, None]
+            hidden = self._read(self.mask, targets.shape[2:], source)
+            if hidden.any():
+                hidden = own_masks.finished(hidden, self.mask, "clip", self.dilate, run)
+            mask = hidden[None, None]
         elif self._given(MASKS) or not (self._given((*OTHERS, "noise")) or self.grey):
             mask = torch.stack([self._made(targets.shape[2:], rng) for _ in targets])[:, None]
+            mask = masks.dilated(mask, self.dilate or 0)
         if mask is not None:
             self._check_left(mask, single)
         return views.operator(mask, 3, self.average, self.grey, self.blur, self.noise)
+
+    def _read(self, path: str, size: Sequence[int], source: dict[str, Any]) -> Tensor:
+        """The person's own mask of a clip of a size [T, H, W]: bool [T, H, W]."""
+        start, stride, num = source["start"], source["stride"], size[0]
+        indices = [start + k * stride for k in range(num)]
+        of, times = [(size[1], size[2])], [index / (source["fps"] * stride) for index in indices]
+        if "times" in source:  # it comes from a file
+            found = probe(Path(source["name"]))
+            of, times = [found.size, found.stored], source["times"][:num]
+        film = masks.film(
+            path, times, of=of, size=(size[1], size[2]), indices=indices, crop=source["crop"], invert=self.invert
+        )
+        return torch.stack(list(film))
 
     def _check_left(self, mask: Tensor, single: bool) -> None:
         """InputError unless something is hidden and something is left, bool [n, 1, T, H, W]."""
@@ -137,11 +165,10 @@ class Hide:
         """Where the user's mask does hide something, for an error to tell."""
         if self.mask is None:
             return ""
-        white: list[int] = []
-        if Path(self.mask).suffix.lower() not in video.STILLS:
-            white = (video.read(self.mask, size=64)[0].amax((0, 2, 3)) > 0).nonzero().flatten().tolist()
+        path = Path(self.mask)
+        white = [] if path.is_dir() or masks.is_still(path) else masks.white_frames(path, self.invert)
         if not white:
-            return ": there is no white in it"
+            return f": there is no {'black' if self.invert else 'white'} in it, where the clip is"
         return f"; its white frames are {white[0]} to {white[-1]}: set load.start={white[0]}"
 
     def _made(self, size: torch.Size, rng: torch.Generator) -> Tensor:

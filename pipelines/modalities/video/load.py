@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, ClassVar
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -16,15 +16,16 @@ from data import moving, procedural, video
 from data.errors import InputError
 from data.frames import parse_size
 from pipelines.examples import Examples, to_levels
+from pipelines.modalities.video import folder
+from pipelines.modalities.video.folder import FEWEST
 from pipelines.stage import Run
 
 SMALLEST = 8  # pixels a side
 LARGEST = 64  # pixels a side of clips of a set
 SHORTEST = 4  # frames
-FEWEST = 20  # clips of a set that anything can be learned from
 MADE = 6000  # clips of a set that are made
+MADE_RATE = 25.0  # frames a second of a clip that is made
 RATE = 8.0  # frames a second of clips of a set that are made
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".gif")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Load:
     gives: ClassVar[tuple[str, ...]] = ("data", "source")
 
     video: str = "procedural"
-    """A file (mp4, mkv, webm, avi, mov, gif), or a clip made from the seed: procedural:cloth (or just procedural),
-    procedural:waves, procedural:flames."""
+    """A file (mp4, mkv, webm, avi, mov, ts, gif ...), a folder of numbered frames (png, jpg, tif, webp), or a clip made
+    from the seed: procedural:cloth (or just procedural), procedural:waves, procedural:flames."""
 
     clips: str | None = None
     """In place of video: a folder of videos, one folder a class, the label called kind; or moving, made from the seed:
@@ -59,6 +60,10 @@ class Load:
     crop: bool = True
     """Keep the aspect ratio by cropping around the centre; false squeezes."""
 
+    fps: float | None = None
+    """Frames a second: of a folder of numbered frames, 25 if null; of all clips of a folder, to which others are
+    resampled, their median if null. A single file has its own times."""
+
     count: int | None = None
     """Clips to make, or to take of a folder at most, at random. null: 6000, or all."""
 
@@ -75,6 +80,8 @@ class Load:
             raise ValueError(f"frames must be {SHORTEST} or more, got {self.frames}")
         if self.start < 0 or self.stride < 1:
             raise ValueError(f"start must be 0 or more and stride 1 or more, got {self.start} and {self.stride}")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ValueError(f"fps must be above 0, at most 1000, got {self.fps:g}")
         if self.clips is not None:
             self._check_clips()
         elif self.label is not None:
@@ -91,8 +98,8 @@ class Load:
             raise ValueError("frames=null is for one video; clips are of one length, such as 8")
         if not isinstance(self.size, int) or not moving.SMALLEST <= self.size <= LARGEST:
             raise ValueError(f"size of clips must be {moving.SMALLEST} to {LARGEST} pixels, got {self.size}")
-        if self.clips == "moving" and (self.start, self.stride) != (0, 1):
-            raise ValueError("start and stride are for files; clips=moving are made as long as frames says")
+        if self.clips == "moving" and (self.start, self.stride, self.fps) != (0, 1, None):
+            raise ValueError("start and stride are for files, as is fps; clips=moving are made as long as frames says")
 
     def files(self) -> tuple[str, ...]:
         if self.clips is not None:
@@ -111,11 +118,9 @@ class Load:
             clip = procedural.video(kind, frames=self.start + length * self.stride + 1, size=size or 64, seed=run.seed)[
                 :, self.start :: self.stride
             ]
-            fps = 25.0
+            source = self._source(self.video, MADE_RATE / self.stride)
         else:
-            clip, fps = video.read(
-                self.video, size=size, frames=self.frames, start=self.start, stride=self.stride, crop=self.crop
-            )
+            clip, source = self._file(Path(self.video), size)
         if min(clip.shape[2:]) < SMALLEST or clip.shape[1] < SHORTEST:
             raise InputError(
                 f"{self.video} gives {clip.shape[1]} frames of {clip.shape[2]}x{clip.shape[3]} pixels; "
@@ -124,8 +129,18 @@ class Load:
         x = clip.contiguous()[None]
         return {
             "data": Examples("video", tuple(x.shape[1:]), x, x[:0].clone()),
-            "source": self._source(self.video, fps),
+            "source": source,
         }
+
+    def _file(self, path: Path, size: int | tuple[int, int] | None) -> tuple[Tensor, dict[str, Any]]:
+        """The clip of a video or of a folder of frames, and what belongs to it."""
+        cut = video.Cut(self.frames, self.start, self.stride)
+        read = video.read_timed(path, size=size, cut=cut, crop=self.crop, fps=self.fps)
+        if path.is_dir() and self.fps is None:
+            rate = f"{read.fps * self.stride:g}"
+            warn(f"{path}: its frames are taken to be {rate} a second; load.fps tells another rate", stacklevel=1)
+        times = {"times": [*read.times, read.end], "whole": read.whole}
+        return read.clip, self._source(self.video, read.fps) | times
 
     def _source(self, name: str, fps: float) -> dict[str, Any]:
         return {"name": name, "fps": fps, "start": self.start, "stride": self.stride, "crop": self.crop}
@@ -159,8 +174,11 @@ class Load:
             classes: Mapping[str, Sequence[str]] = moving.ATTRIBUTES
             rate = RATE
         else:
-            x, origin, kind, kinds, rate = self._read(Path(name), self.size, self.frames)
-            labels, classes = {"kind": kind}, {"kind": kinds}
+            cut = video.Cut(None, self.start, self.stride)
+            found = folder.read(Path(name), self.size, self.frames, cut, self.crop, self.fps)
+            taken = torch.randperm(len(found.x), generator=torch.Generator().manual_seed(0))[: self.count]
+            x, origin, rate = found.x[taken], found.origin[taken], found.rate
+            labels, classes = {"kind": found.kind[taken]}, {"kind": found.kinds}
         # Always the same split, clips of one video on one side: an energy learned in another run knows no more.
         numbers = origin.unique()  # of videos that are long enough
         order = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]
@@ -196,33 +214,3 @@ class Load:
                     f"load.clips={self.clips}: no clip of {self.frames} frames to learn {name} {missing[0]} from; give "
                     "more or longer videos of it"
                 )
-
-    def _read(self, folder: Path, size: int, frames: int) -> tuple[Tensor, Tensor, Tensor, list[str], float]:
-        """Clips [n, 3, T, H, W] of every video in a folder of folders, of which video each is, its label kind, the
-        names of the kinds, and how many frames a second they have, the median."""
-        if not folder.is_dir():
-            raise InputError(f"load.clips={folder}: no such folder")
-        files = videos(folder)
-        kinds = sorted({file.parent.name for file in files})
-        if len(kinds) < 2:
-            raise InputError(f"load.clips={folder}: needs two folders or more with videos, a folder a class")
-        x, origin, labels, rates = [], [], [], []
-        for number, file in enumerate(files):
-            clip, rate = video.read(file, size=size, frames=None, start=self.start, stride=self.stride, crop=self.crop)
-            rates += [rate] if clip.shape[1] >= frames else []
-            for low in range(0, clip.shape[1] - frames + 1, frames):
-                x.append(clip[:, low : low + frames])
-                origin.append(number)
-                labels.append(kinds.index(file.parent.name))
-            moving.check_clips(len(x), frames, size)
-        if len(x) < FEWEST:
-            raise InputError(
-                f"{folder} holds {len(x)} clips of {frames} frames; at least {FEWEST} are needed to learn from"
-            )
-        taken = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: self.count]
-        return torch.stack(x)[taken], torch.tensor(origin)[taken], torch.tensor(labels)[taken], kinds, median(rates)
-
-
-def videos(folder: Path) -> list[Path]:
-    """Of the folders in a folder."""
-    return sorted(f for f in folder.glob("*/*") if f.suffix.lower() in SUFFIXES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from data import rendering, voxels
@@ -32,7 +34,7 @@ class Export:
     turntable, the report and the energy into the run's folder."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "source", "energy")
-    takes: ClassVar[tuple[str, ...]] = products.TAKES
+    takes: ClassVar[tuple[str, ...]] = (*products.TAKES, "scan")
     gives: ClassVar[tuple[str, ...]] = ("written", "summary")
 
     format: Format = "stl"
@@ -55,10 +57,11 @@ class Export:
     """About how many triangles a mesh should have; null: as many as there are."""
 
     millimetres: float | None = None
-    """Length of the grid's longest side; null: one unit a voxel."""
+    """Length of the longest side of each shape, as it is after smoothing; null: one unit a voxel, or the units and the
+    place of the mesh that `hide.shape` gave."""
 
     up: Literal["y", "z"] | None = None
-    """The axis that points up; null: y for obj and glb, else z."""
+    """The axis that points up; null: that of the mesh that `hide.shape` gave, or else y for obj and glb, and z."""
 
     views: int = 36
     """Pictures of the turntable."""
@@ -78,21 +81,37 @@ class Export:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = shapes_of(values, self.limit) > 0
         written = self._write(solids, values, run)
-        first = next((k for k, solid in enumerate(solids) if solid.any()), None)
+        shown = self._shown(solids, values)
+        first = next((k for k, solid in enumerate(shown) if solid.any()), None)
         if first is not None:
-            turned = rendering.turntable(solids[first], self.views, size=TURNED)
+            turned = rendering.turntable(shown[first], self.views, size=TURNED, smoothing=self.smoothing)
             rendering.write_turntable(run.root / "turntable.gif", turned)
         save_energy(values["energy"], run.root)
-        self._report(values, solids, written, run)
+        self._report(values, shown, written, run)
         if all(entry["file"] is None for entry in written):
             raise InputError(written[-1]["reason"])
         notes = [f"{entry['file']}: {note}" for entry in written for note in entry.get("notes", ())]
         return {"written": written, "summary": "\n".join([*values.get("summary", "").splitlines(), *notes])}
 
+    @property
+    def _kept(self) -> int | Literal["largest"]:
+        return int(self.keep) if str(self.keep).isdecimal() else "largest"
+
+    def _shown(self, solids: Tensor, values: Mapping[str, Any]) -> Tensor:
+        """The shapes as they are written, bool [n, 1, N, N, N]: without what is dropped; empty where nothing is left."""
+        seen = _seen(values, solids)
+        shown = torch.zeros_like(solids)
+        for k, solid in enumerate(solids):
+            with suppress(InputError):
+                found = voxels.kept(solid, keep=self._kept, seen=None if seen is None else seen[k], solid=self.solid)
+                shown[k, 0] = torch.from_numpy(found.values > 0)
+        return shown
+
     def _write(self, solids: Tensor, values: Mapping[str, Any], run: Run) -> list[dict[str, Any]]:
         """What was written of each shape, or why nothing was."""
         folder = emptied(run.root / "shapes", "shape", "path")
-        seen = _seen(values, solids)
+        seen, scan = _seen(values, solids), values.get("scan") or {}
+        frame = scan.get("frame") if "recovered" in values else None
         steps = values["paths"].shape[1] if "paths" in values else None
         written: list[dict[str, Any]] = []
         for number, solid in enumerate(run.progress(solids, len(solids), "writing shapes")):
@@ -100,9 +119,9 @@ class Export:
             path = folder / f"{name}.{self.format}"
             try:
                 made = voxels.write(
-                    solid, path, keep=int(self.keep) if str(self.keep).isdecimal() else "largest",
-                    seen=None if seen is None else seen[number], solid=self.solid, smoothing=self.smoothing,
-                    faces=self.faces, millimetres=self.millimetres, up=self.up,
+                    solid, path, keep=self._kept, seen=None if seen is None else seen[number], solid=self.solid,
+                    smoothing=self.smoothing, faces=self.faces, millimetres=self.millimetres, frame=frame,
+                    up=self.up or (scan["up"] if frame is not None else None),
                 )  # fmt: skip
             except InputError as error:
                 run.log(event="not written", reason=str(error))
@@ -116,7 +135,11 @@ class Export:
         self, values: Mapping[str, Any], solids: Tensor, written: Sequence[Mapping[str, Any]], run: Run
     ) -> None:
         report = Report(products.title(values, MODALITY))
+        notes = [*values["source"].get("notes", ()), *(values.get("scan") or {}).get("notes", ())]
+        for note in notes:
+            report.text(f"Warning: {note}")
         rows, num = _told(report, values, run, self.limit)
+        rows = _as_written(rows, solids, values)
         sheet = MODALITY.sheet(rows, num)
         products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": f"{', '.join(rows)}: a row each"})
         for number, solid in enumerate(solids[:VIEWED]):
@@ -145,6 +168,17 @@ def shapes_of(values: Mapping[str, Any], limit: int) -> Tensor:
     if "samples" not in values:
         raise InputError("export: nothing was recovered or made; put it after such a stage")
     return values["samples"][:limit]
+
+
+def _as_written(rows: Mapping[str, Tensor], solids: Tensor, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The rows of a sheet, those of what is written as it is written."""
+    x, written = solids.float() * 2 - 1, dict(rows)
+    if "paths" in values:
+        for k, path in enumerate(x.unflatten(0, (-1, values["paths"].shape[1]))):
+            written |= {f"path {k}": path} if f"path {k}" in rows else {}
+        return written
+    name = next(name for name in ("recovered", "reconstruction", "samples") if name in rows)
+    return written | {name: x}
 
 
 def _seen(values: Mapping[str, Any], solids: Tensor) -> Tensor | None:

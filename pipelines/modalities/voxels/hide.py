@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from math import isfinite
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from data import voxels
 from data.errors import InputError
 from energies import Average, Hidden, Noisy, Observation
 from pipelines.examples import Examples
+from pipelines.modalities.voxels.own import Own
 from pipelines.settings import check_there
 from pipelines.stage import Run
+from pipelines.warned import told
 
 SHARE = 0.7  # of the voxels, hidden where nothing is asked
 
@@ -26,7 +26,7 @@ class Hide:
     (super-resolution); add noise to what is seen. With none of them, voxels=0.7."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "source")
-    gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known")
+    gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known", "scan")
 
     voxels: float | None = None
     """Share of the voxels to hide at random, between 0 and 1."""
@@ -48,21 +48,35 @@ class Hide:
     """Shapes to recover, at most."""
 
     shape: str | None = None
-    """A file with a shape of your own, to recover in place of those. With average, a grid that is already as coarse as
-    the means is what is seen; then the truth is unknown and not scored."""
+    """A file with a shape of your own, to recover in place of those. What is recovered of a mesh is written in its own
+    axes and units. With average, a grid that is already as coarse as the means is what is seen; then the truth is
+    unknown and not scored."""
 
     index: int | None = None
     """Which one, in a file of several grids."""
 
+    frame: str | None = None
+    """With shape: a mesh whose box is the cube, such as the whole that a part is missing of; null: load.frame, or the
+    box of the shape, its mask and its region together."""
+
     mask: str | None = None
-    """With shape: a file with a grid that is set where the shape is damaged. The truth there is unknown and not
-    scored."""
+    """With shape: a file that is set where the shape is damaged: a grid, or a mesh that lies beside that of the shape.
+    The truth there is unknown and not scored."""
+
+    region: tuple[float, float, float, float, float, float] | None = None
+    """With shape: hide the box of these corners, x y z and x y z in the axes and units of its file. The truth there is
+    unknown and not scored."""
+
+    holes: bool = False
+    """With shape: hide where its mesh has no surface that tells what is inside: its winding number lies between .1 and
+    .9, about as far from a hole as that is wide. The truth there is unknown and not scored."""
 
     def __post_init__(self) -> None:
+        own = [name for name in ("mask", "region") if getattr(self, name) is not None] + ["holes"] * self.holes
         made = [name for name in ("voxels", "box", "average") if getattr(self, name) is not None]
         made += ["half"] * self.half
-        if len(made) > 1 or (made and self.mask):
-            names = " and ".join([*made, *["mask"] * bool(self.mask)])
+        if len(made) + len(own) > 1:
+            names = " and ".join([*made, *own])
             raise ValueError(f"{names} cannot be combined; give one, and null to a pipeline's own, as hide.box=null")
         if self.voxels is not None and not 0 < self.voxels < 1:
             raise ValueError(f"voxels must lie between 0 and 1, got {self.voxels}")
@@ -74,14 +88,15 @@ class Hide:
             raise ValueError(f"noise must be positive and 2 at most, or null; got {self.noise}")
         if self.num < 1:
             raise ValueError(f"num must be 1 or more, got {self.num}")
-        if self.mask is not None and self.shape is None:
-            raise ValueError("mask needs shape, the damaged shape that it belongs to")
-        if self.index is not None and self.shape is None:
-            raise ValueError("index needs shape, the file of several grids")
-        check_there(shape=self.shape, mask=self.mask)
+        alone = [*own, *[name for name in ("frame", "index") if getattr(self, name) is not None]]
+        if alone and self.shape is None:
+            raise ValueError(f"{alone[0]} needs shape, a file with a shape of your own")
+        if self.region is not None and not _is_box(self.region):
+            raise ValueError(f"region must be a corner and the higher one, x0 y0 z0 x1 y1 z1; got {self.region}")
+        check_there(shape=self.shape, mask=self.mask, frame=self.frame)
 
     def files(self) -> tuple[str, ...]:
-        return tuple(file for file in (self.shape, self.mask) if file)
+        return tuple(file for file in (self.shape, self.mask, self.frame) if file)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]
@@ -90,13 +105,17 @@ class Hide:
             raise InputError(f"hide.average={self.average} must be less than the {side} voxels a side, and divide it")
         if self.box is not None and self.box > side:
             raise InputError(f"hide.box={self.box} does not fit into {side} voxels a side")
-        known = self.mask is None
+        known, scan, damage = True, None, None
         if self.shape is None:
             targets = data.x("validation", slice(self.num))
         else:
-            targets, known_too = self._own(side, values["source"])
-            known = known and known_too
-        operator = self._operator(len(targets), side, values["source"], run)
+            own = Own(self, side, values["source"])
+            with told() as notes:
+                targets, known = own.read()
+                damage = own.damage()
+            known = known and damage is None
+            scan = {"frame": own.frame, "up": own.up, "notes": notes}
+        operator = self._operator(len(targets), side, damage, run)
         if self.noise is None:
             observation, measured = operator, operator.observe(targets)
         else:
@@ -109,49 +128,20 @@ class Hide:
             "measured": measured,
             "observation": observation,
             "truth_known": known,
+            "scan": scan,
         }
 
-    def _own(self, side: int, source: dict[str, Any]) -> tuple[Tensor, bool]:
-        """A person's own shape [1, 1, N, N, N], and whether it is the truth: a coarse grid is what is seen of it."""
-        assert self.shape is not None
-        try:
-            solid = voxels.read(self.shape, side, source["up"], pad=source["pad"], index=self.index)
-            return solid[None, None].float() * 2 - 1, True
-        except InputError:
-            if self.average is None:
-                raise
-            coarse = self._coarse(side // self.average, source)
-            if coarse is None:
-                raise
-            return F.interpolate(coarse[None, None].float(), (side,) * 3) * 2 - 1, False
-
-    def _coarse(self, size: int, source: dict[str, Any]) -> Tensor | None:
-        """The grid of the file, where it is of `size` voxels a side."""
-        assert self.shape is not None
-        try:
-            return voxels.read(self.shape, size, source["up"], index=self.index)
-        except InputError:
-            return None
-
-    def _operator(self, num: int, side: int, source: dict[str, Any], run: Run) -> Observation:
+    def _operator(self, num: int, side: int, damage: Tensor | None, run: Run) -> Observation:
         """What is seen of x [num, 1, N, N, N], without noise."""
         if self.average is not None:
             return Average((self.average,) * 3)
-        if self.noise is not None and self.voxels is None and not self.half and self.box is None and self.mask is None:
+        if damage is None and self.noise is not None and self.voxels is None and not self.half and self.box is None:
             return Hidden(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool))
-        if self.mask is not None:
-            hidden = self._read_mask(self.mask, side, source)
-        else:
-            rng = run.generator("hide")
-            hidden = torch.stack([self._made(side, rng) for _ in range(num)])
+        rng = run.generator("hide")
+        hidden = damage if damage is not None else torch.stack([self._made(side, rng) for _ in range(num)])
         if not hidden.flatten(1).any(1).all() or hidden.flatten(1).all(1).any():
             raise InputError(f"{self.mask or 'hide'} must hide something of every shape and leave something to be seen")
         return Hidden(hidden)
-
-    def _read_mask(self, mask: str, side: int, source: dict[str, Any]) -> Tensor:
-        if Path(mask).suffix.lower() in voxels.MESHES:
-            raise InputError(f"{mask}: a mesh would be scaled to fill the cube; give the mask as a grid")
-        return voxels.read(mask, side, source["up"], pad=source["pad"])[None, None]
 
     def _made(self, side: int, rng: torch.Generator) -> Tensor:
         if self.half:
@@ -159,6 +149,10 @@ class Hide:
         if self.box is not None:
             return box(side, self.box, rng)
         return scattered(side, self.voxels or SHARE, rng)
+
+
+def _is_box(corners: tuple[float, ...]) -> bool:
+    return all(map(isfinite, corners)) and all(a < b for a, b in zip(corners[:3], corners[3:], strict=True))
 
 
 def scattered(side: int, share: float, rng: torch.Generator) -> Tensor:

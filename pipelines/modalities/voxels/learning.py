@@ -1,14 +1,23 @@
 """How energies of shapes are learned, where nothing else is said."""
 
 from energies import Schedule
-from energies.objectives import Denoising, EnergyMatching, Joint, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import (
+    ContrastiveDivergence,
+    Denoising,
+    EnergyMatching,
+    Joint,
+    MaximumLikelihood,
+    RecoveryLikelihood,
+    ScoreMatching,
+)
 from pipelines.learning.recipe import JointRecipe, Recipe, Recipes
-from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
+from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, Residual
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((16, 96, 128, 192), (0, 1, 2, 1))
 ADAM = Optimizer("adam", 30, 1.0, 0.99, 50)
 MUON = Optimizer("muon", 30, 1.0, 0.99, 50)
+GIBBS = Optimizer("adam", 100, 10.0, 0.998, 1000)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=16)
 ANNEALED = Schedule(24, 20.0, 0.05)
 
@@ -27,6 +36,7 @@ RECIPES = Recipes(
             Recipe(
                 ConvNet("voxel", 0.5), MaximumLikelihood(), 600, 0.0015, 8, ADAM, chains=16, reach=1.0
             ),
+            Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 5000, 0.002, 64, GIBBS, chains=64),
         ],
     },
     JointRecipe(

@@ -14,7 +14,9 @@ from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
 from pipelines.examples import Examples
+from pipelines.settings import check_there
 from pipelines.stage import Run
+from pipelines.warned import told
 
 SIDES = range(8, 129)  # of the cubes
 FEWEST = 20  # shapes that anything can be learned from
@@ -28,8 +30,8 @@ class Load:
     gives: ClassVar[tuple[str, ...]] = ("data", "source")
 
     voxels: str = "procedural"
-    """A folder of meshes (obj, off, stl, ply, glb) or grids (npz, npy, binvox), one such file of many grids, or
-    furniture made from the seed: procedural, procedural:chairs, procedural:tables, procedural:shelves,
+    """A folder of meshes (obj, off, stl, ply, glb, gltf, 3mf) or grids (npz, npy, binvox), one such file of many grids,
+    or furniture made from the seed: procedural, procedural:chairs, procedural:tables, procedural:shelves,
     procedural:lamps."""
 
     size: int | None = None
@@ -44,6 +46,9 @@ class Load:
     pad: bool = False
     """Put smaller grids, and those that are no cubes, into the middle of the cube."""
 
+    frame: str | None = None
+    """A mesh whose box places all meshes in the cube, as they lie beside it; null: each is scaled to fill the cube."""
+
     validation: float = 0.15
     """Share of the shapes to judge by. Near-duplicates (intersection over union above 0.9) stay on one side, and of
     those to judge by one is kept."""
@@ -55,17 +60,24 @@ class Load:
             raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
         if self.size is not None and self.size not in SIDES:
             raise ValueError(f"size must be {SIDES.start} to {SIDES[-1]} voxels, got {self.size}")
+        if self.frame is not None and self.size is None:
+            raise ValueError("frame needs size, how many voxels a side its box has")
+        check_there(frame=self.frame)
 
     def files(self) -> tuple[str, ...]:
-        return () if self._made() else (self.voxels,)
+        return (*[self.voxels] * (not self._made()), *[self.frame] * (self.frame is not None))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if not self._made() and not Path(self.voxels).exists():
             raise InputError(f"load.voxels={self.voxels}: no such file or folder")
-        dataset = voxels.open_dataset(
-            self.voxels if self._made() else Path(self.voxels), self.size, self.up, pad=self.pad, count=self.count,
-            seed=run.seed,
-        )  # fmt: skip
+        frame = None
+        if self.frame is not None and self.size is not None:
+            frame = voxels.frame_of([Path(self.frame)], self.size, self.up)
+        with told() as notes:
+            dataset = voxels.open_dataset(
+                self.voxels if self._made() else Path(self.voxels), self.size, self.up, pad=self.pad, frame=frame,
+                count=self.count, seed=run.seed,
+            )  # fmt: skip
         if len(dataset) < FEWEST:
             raise InputError(f"{self.voxels} holds {len(dataset)} shapes; at least {FEWEST} are needed to learn from")
         bits = np.stack([np.frombuffer(row, np.uint8) for row in dataset["bits"]])
@@ -82,7 +94,10 @@ class Load:
             attributes={"kind" if name == "label" else name: own for name, own in found.items()},
         )  # fmt: skip
         run.log(event="loaded", train=len(data.train), validation=len(data.validation), side=side)
-        return {"data": data, "source": {"name": self.voxels, "up": self.up, "pad": self.pad}}
+        return {
+            "data": data,
+            "source": {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes},
+        }
 
     def _made(self) -> bool:
         return self.voxels.split(":")[0] == "procedural"

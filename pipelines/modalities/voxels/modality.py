@@ -169,12 +169,12 @@ class Voxels(Modality):
 
     def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
         """A file, of several grids the first ones, or the files of a folder."""
-        path, up, pad = Path(name), source.get("up"), source.get("pad", False)
+        path, up, pad, frame = Path(name), source.get("up"), source.get("pad", False), source.get("frame")
         if not path.exists():
             raise InputError(f"{name}: no such file or folder")
         if path.is_file() and num == 1:
-            return _signs(voxels.read(path, shape[-1], up, pad=pad)[None, None])
-        dataset: Any = voxels.open_dataset(path, shape[-1], up, pad=pad)
+            return _signs(voxels.read(path, shape[-1], up, pad=pad, frame=frame)[None, None])
+        dataset: Any = voxels.open_dataset(path, shape[-1], up, pad=pad, frame=frame)
         return voxels.unpack(dataset["bits"][:num], shape[-1])
 
     def distances(self, first: Tensor, second: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""A folder of numbered pictures as a clip: which pictures, in which order, and one picture at a time."""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from data import pictures
+from data.containers import check_picture
+from data.errors import InputError
+from data.files import listing, natural
+
+RATE = 25.0  # frames a second, where none is given
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of their numbers: frame2.png before frame10.png.
+
+    InputError: no pictures, pictures of two names (frame_1.png and mask_1.png) or in folders of their own.
+    """
+    found = listing(folder, pictures.SUFFIXES, "pictures")
+    found.tell()
+    if not found.files:
+        raise InputError(f"{folder}: is a folder without pictures; give a video, or a folder of numbered frames")
+    inner = [path for path in found.files if path.parent != folder]
+    if inner:
+        raise InputError(
+            f"{folder}: holds pictures in {inner[0].parent.name}/; give that folder, or one of frames alone"
+        )
+    files = sorted(found.files, key=natural)
+    _check_names(folder, files)
+    return files
+
+
+def read(folder: Path, alpha: bool = False) -> Iterator[np.ndarray]:
+    """Bytes [H, W, 3] of every picture of the folder, in order; with `alpha` [H, W, 4]."""
+    for path in pictures_of(folder):
+        yield one(path, alpha)
+
+
+def one(path: Path, alpha: bool = False) -> np.ndarray:
+    """Bytes [H, W, 3] of a picture file; with `alpha` [H, W, 4]."""
+    levels = np.rint(pictures.levels(path)).clip(0, 255).astype(np.uint8)
+    check_picture(path, levels.shape[1], levels.shape[0])
+    rgb = np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
+    return np.concatenate([rgb, np.full_like(rgb[..., :1], 255)], 2) if alpha else rgb
+
+
+def _check_names(folder: Path, files: list[Path]) -> None:
+    """InputError for frames of two names; a warning for numbers that are left out."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem) for path in files]
+    names = Counter((part[1].lower(), part[3].lower()) for part in parts if part)
+    if not names:
+        return
+    (main, num), odd = names.most_common(1)[0], next((f for f, p in zip(files, parts, strict=True) if not p), None)
+    if odd is None and len(names) > 1:
+        odd = next(f for f, p in zip(files, parts, strict=True) if p and (p[1].lower(), p[3].lower()) != main)
+    if odd is not None:
+        first = next(f for f, p in zip(files, parts, strict=True) if p and (p[1].lower(), p[3].lower()) == main)
+        raise InputError(
+            f"{folder}: holds {num} frames as {first.name}, and {odd.name}; move what is no frame elsewhere"
+        )
+    numbers = [int(part[2]) for part in parts if part]
+    steps = Counter(b - a for a, b in pairwise(numbers))
+    usual = steps.most_common(1)[0][0] if steps else 1
+    missing = [a + usual for a, b in pairwise(numbers) if b - a > usual]
+    if missing:
+        warnings.warn(
+            f"{folder}: frames are missing at {len(missing)} places, the first is number {missing[0]}; those that are "
+            "there follow each other",
+            stacklevel=2,
+        )

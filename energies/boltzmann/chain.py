@@ -1,0 +1,56 @@
+"""Samples of a machine by block Gibbs sampling of all its units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from energies.boltzmann.latent import unwrapped
+from energies.compute import Compute
+from energies.diagnostics import Monitor
+from energies.energy import Energy
+from energies.generators import Chain
+from energies.samplers.state import Info, Rng, State
+from energies.sampling import LevelSampler
+
+
+@dataclass(frozen=True)
+class GibbsChain(Chain):
+    """Block Gibbs sweeps over x and the hidden units of a machine, from noise: every unit is drawn once a sweep.
+
+    Of `Chain` only `steps` counts, the number of sweeps: there is no step size. Given a measurement, what is seen stays
+    (clamping).
+    """
+
+    bound: float | None = None
+
+    def generate(
+        self, energy: Energy, noise: Tensor, rng: Rng, *, sampler: LevelSampler | None = None, warm_up: int = 0,
+        monitor: Monitor | None = None, compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """TypeError: the energy is no machine, or a sampler of continuous x is asked for."""
+        machine, _ = unwrapped(energy)
+        x = machine.rounded(machine.x_of(noise.flatten(1) + 0.5 if machine.visible == "binary" else noise.flatten(1)))
+        yield from self.continued(
+            energy, x, rng, sampler=sampler, warm_up=warm_up, monitor=monitor, compute=compute
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def continued(
+        self, energy: Energy, x: Tensor, rng: Rng, *, sampler: LevelSampler | None = None, warm_up: int = 0,
+        monitor: Monitor | None = None, compute: Compute = "float32",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        if sampler is not None:
+            raise TypeError(f"{type(sampler).__name__} moves continuous x: a machine is sampled by Gibbs sweeps alone")
+        machine, clamp = unwrapped(energy)
+        state = machine.begin(x, rng, clamp)
+        for _ in range(self.steps):
+            state = machine.move(state, rng, clamp)
+            x = machine.seen_in(state)
+            if monitor is not None:
+                monitor.update(State(x, energy(x), x.new_empty(0)), Info())
+            yield x
+        yield x.clamp(-1, 1)

@@ -1,0 +1,208 @@
+"""Layered Boltzmann machines that learn: weights, centred parameters, and chains of all their units."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from energies.boltzmann.latent import Latent, Visible
+from energies.boltzmann.layers import Clamp, Labels, Layers, Units
+from energies.samplers.state import Rng, uniform
+
+START = 0.01  # standard deviation of the first weights
+EDGE = 0.02  # chances of a unit in the data are taken for no nearer to 0 and 1 than that
+
+
+class Machine(Latent):
+    """Base of layered machines, E(s) as in `Layers`.
+
+    Weights and biases are kept in centred form, E(s) = -sum_l (s_l - o_l).b_l - sum_l (s_l - o_l) W_l (s_{l+1} -
+    o_{l+1}), whose plain gradient is the centred, or enhanced, one (Cho et al. 2011; Montavon & Mueller 2012; Melchior
+    et al. 2016); `layers` gives the same machine with plain biases. The offsets o are the means of the units.
+
+    Args:
+        shape: of one x.
+        hidden: units of each hidden layer.
+        visible: binary or gaussian.
+        num_classes: of labels, a block of units beside x.
+        places: for the machine as it was at times of its learning, a ladder for its chains.
+    """
+
+    def __init__(
+        self, shape: int | Sequence[int], hidden: Sequence[int], visible: Visible = "binary", num_classes: int = 0,
+        places: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(shape, visible, num_classes)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"hidden must be 1 or more units a layer, got {list(hidden)}")
+        sizes = [self.num_visible, *hidden]
+        pairs = list(pairwise(sizes))
+        self.weights = nn.ParameterList([torch.randn(below, above) * START for below, above in pairs])
+        self.biases = nn.ParameterList([torch.zeros(size) for size in sizes])
+        binary = [visible == "binary", *(True for _ in hidden)]
+        for layer, (size, is_binary) in enumerate(zip(sizes, binary, strict=True)):
+            self.register_buffer(f"offset_{layer}", torch.full((size,), 0.5 if is_binary else 0.0))
+        self.base: Tensor
+        self.register_buffer("base", torch.zeros(sizes[0]))
+        self.memory: Tensor
+        self.remembered: Tensor
+        self.exchanged: Tensor
+        numbers = sum(sizes) + sum(low * high for low, high in pairs) + num_classes * (sizes[1] + 1)
+        self.register_buffer("memory", torch.zeros(places, numbers))
+        self.register_buffer("remembered", torch.zeros(()))
+        self.register_buffer("exchanged", torch.ones(()))
+        if num_classes:
+            self.label_weight = nn.Parameter(torch.randn(num_classes, sizes[1]) * START)
+            self.label_bias = nn.Parameter(torch.zeros(num_classes))
+            self.label_offset: Tensor
+            self.register_buffer("label_offset", torch.full((num_classes,), 1 / num_classes))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Units of every layer."""
+        return [len(bias) for bias in self.biases]
+
+    @property
+    def offsets(self) -> list[Tensor]:
+        """o_l of every layer, buffers."""
+        return [self.get_buffer(f"offset_{layer}") for layer in range(len(self.biases))]
+
+    def layers(self) -> Layers:
+        """The machine with plain weights and biases, of which gradients reach the parameters."""
+        weights, o = list(self.weights), self.offsets
+        biases = list(self.biases)
+        for layer, weight in enumerate(weights):
+            biases[layer] = biases[layer] - weight @ o[layer + 1]
+            biases[layer + 1] = biases[layer + 1] - o[layer] @ weight
+        labels = None
+        if self.num_classes:
+            biases[1] = biases[1] - self.label_offset @ self.label_weight
+            labels = Labels(self.label_weight, self.label_bias - self.label_weight @ o[1])
+        return Layers(tuple(weights), tuple(biases), labels, self.visible == "gaussian", base=self.base)
+
+    @torch.no_grad()
+    def centre(self, x: Tensor) -> None:
+        """Take mean and spread of x [n, *event] for first biases and offsets, and for the base of annealing."""
+        if self.visible == "gaussian":
+            self.middle.copy_(x.mean(0))
+            self.unit.copy_(x.std(0).clamp(min=EDGE))
+            return
+        chance = self.units_of(self.rounded(x)).mean(0).clamp(EDGE, 1 - EDGE)
+        self.get_buffer("offset_0").copy_(chance)
+        self.biases[0].copy_(chance.logit())
+        self.base.copy_(chance.logit())
+
+    @torch.no_grad()
+    def recentre(self, means: Sequence[Tensor], rate: float) -> None:
+        """Move the offsets of hidden layers towards means [n_l]; the law of the units stays as it is."""
+        o = self.offsets
+        for layer, mean in enumerate(means, 1):
+            change = rate * (mean - o[layer])
+            self.biases[layer - 1] += self.weights[layer - 1] @ change
+            if layer < len(self.weights):
+                self.biases[layer + 1] += change @ self.weights[layer]
+            if layer == 1 and self.num_classes:
+                self.label_bias += self.label_weight @ change
+            o[layer] += change
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Put the machine as it is first among those of its past. ValueError: there is no place left."""
+        num = int(self.remembered)
+        if num == len(self.memory):
+            raise ValueError(f"all {num} places for earlier machines are taken")
+        layers = self.layers()
+        parts = [*layers.weights, *layers.biases, *(layers.labels or ())]
+        self.memory[1 : num + 1] = self.memory[:num].clone()
+        self.memory[0] = torch.cat([part.flatten() for part in parts])
+        self.remembered.add_(1)
+
+    @torch.no_grad()
+    def past(self) -> list[Layers]:
+        """The machines of its past, the last first."""
+        layers, found = self.layers(), []
+        shapes = [part.shape for part in (*layers.weights, *layers.biases, *(layers.labels or ()))]
+        for row in self.memory[: int(self.remembered)]:
+            parts = [p.view(shape) for p, shape in zip(row.split([s.numel() for s in shapes]), shapes, strict=True)]
+            num = len(layers.weights)
+            labels = Labels(*parts[-2:]) if layers.labels is not None else None
+            found.append(
+                replace(layers, weights=tuple(parts[:num]), biases=tuple(parts[num : 2 * num + 1]), labels=labels)
+            )
+        return found
+
+    def one_hot(self, x: Tensor) -> Tensor | None:
+        """The bound labels [B, K] of x where all are known; None: some are not, or it knows no labels."""
+        if not self.num_classes or self.label is None:
+            return None
+        codes = self.codes(x)
+        if bool((codes >= self.num_classes).any()):
+            return None
+        return F.one_hot(codes, self.num_classes).to(x.dtype).expand(len(x), -1)
+
+    @torch.no_grad()
+    def contrast(self, data: Units, chains: Units) -> dict[str, Tensor]:
+        """The gradient of mean E(data) - mean E(chains) in the parameters, by name.
+
+        Args:
+            data: units or their means given data; the labels likewise.
+            chains: likewise of the model.
+        """
+        low, high, o = [s.mean(0) for s in data.layers], [s.mean(0) for s in chains.layers], self.offsets
+        change = [a - b for a, b in zip(low, high, strict=True)]
+        found = {f"biases.{layer}": -part for layer, part in enumerate(change)}
+        for layer in range(len(self.weights)):
+            pairs = _pairs(data.layers[layer], data.layers[layer + 1], chains.layers[layer], chains.layers[layer + 1])
+            found[f"weights.{layer}"] = -_centred(pairs, change[layer], change[layer + 1], o[layer], o[layer + 1])
+        if self.num_classes:
+            assert data.label is not None and chains.label is not None
+            labels = data.label.mean(0) - chains.label.mean(0)
+            pairs = _pairs(data.label, data.layers[1], chains.label, chains.layers[1])
+            found["label_bias"] = -labels
+            found["label_weight"] = -_centred(pairs, labels, change[1], self.label_offset, o[1])
+        return found
+
+    @abstractmethod
+    def expected(self, x: Tensor, rng: Rng) -> Units:
+        """Means of all units given x [B, *event] and the bound labels, without a gradient; other labels are drawn."""
+
+    # ----------------------------------------------------------------------------------------- chains
+
+    @torch.no_grad()
+    def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
+        """Hidden units at random where they hang on others that are not known yet, then drawn once."""
+        v = self.units_of(self.rounded(x))
+        layers = self.layers()
+        hidden = [(uniform(v.new_empty(len(v), n), rng) < 0.5).to(v.dtype) for n in self.sizes[1:]]
+        label = None
+        if self.num_classes:
+            known = None if clamp is None else clamp.label
+            chance = v.new_full((len(v), self.num_classes), 1 / self.num_classes)
+            label = chance if known is None else known.to(v).expand(len(v), -1)
+        units = layers.draw_odd(Units((v, *hidden), label), rng)
+        if clamp is not None and clamp.hidden is not None and clamp.seen is not None:
+            units = Units((torch.where(clamp.hidden, v, clamp.seen), *units.layers[1:]), units.label)
+        return units
+
+    @torch.no_grad()
+    def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
+        return self.layers().sweep(state, rng, clamp)
+
+    def seen_in(self, state: Units) -> Tensor:
+        return self.x_of(state.layers[0])
+
+
+def _pairs(low: Tensor, high: Tensor, low_chain: Tensor, high_chain: Tensor) -> Tensor:
+    """mean of low high^T over data, less that over chains."""
+    return ((low.mT @ high) / len(low)).to(low.dtype) - ((low_chain.mT @ high_chain) / len(low_chain)).to(low.dtype)
+
+
+def _centred(pairs: Tensor, low: Tensor, high: Tensor, low_offset: Tensor, high_offset: Tensor) -> Tensor:
+    """The same difference of (low - offset) (high - offset)^T, of differences of the means `low` and `high`."""
+    return pairs - torch.outer(low_offset, high) - torch.outer(low, high_offset)

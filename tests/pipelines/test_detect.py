@@ -1,0 +1,58 @@
+"""Damage that shows in a clip itself is found, and little else."""
+
+import pytest
+import torch
+
+from data import procedural
+from pipelines.modalities.video import detect
+
+
+@pytest.fixture(scope="module", params=["journey", "cloth"])
+def clip(request):
+    made = procedural.video(request.param, frames=16, size=(72, 96), seed=1)
+    return made + 0.02 * torch.randn(made.shape, generator=torch.Generator().manual_seed(0))
+
+
+def shares(found: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
+    """Of the damage that is found, and of what is sound that is taken for damage."""
+    return float((found & real).sum() / real.sum()), float((found & ~real).float().sum() / (~real).sum())
+
+
+def test_dust(clip):
+    rng, real = torch.Generator().manual_seed(3), torch.zeros(16, 72, 96, dtype=torch.bool)
+    for t in range(16):
+        for _ in range(3):
+            y, x = (int(torch.randint(n - 4, (), generator=rng)) for n in (72, 96))
+            real[t, y : y + 3, x : x + 3] = True
+    dirty = torch.where(real, 1.0 - 2.0 * (clip.mean(0) > 0), clip)
+    found, wrong = shares(detect.dust(dirty), real)
+    assert found > 0.6
+    assert wrong < 0.02
+    assert detect.dust(clip).float().mean() < 0.015
+
+
+def test_scratches(clip):
+    real = torch.zeros(16, 72, 96, dtype=torch.bool)
+    real[:, :, 40:42] = real[3:14, :, 77:80] = True
+    scratched = torch.where(real, 0.95, clip)
+    found, wrong = shares(detect.scratches(scratched), real)
+    assert found > 0.8
+    assert wrong < 0.06
+    assert detect.scratches(clip).float().mean() < 0.03
+
+
+def test_dead_pixels(clip):
+    real = torch.zeros(16, 72, 96, dtype=torch.bool)
+    for y, x in ((5, 9), (30, 50), (60, 80)):
+        real[:, y, x] = True
+    found, wrong = shares(detect.dead_pixels(torch.where(real, 1.0 - 2.0 * (clip.mean((0, 1)) > 0), clip)), real)
+    assert found == 1
+    assert wrong < 1e-3
+
+
+def test_lost_and_repeated_frames(clip):
+    broken = clip.clone()
+    broken[:, 5] = broken[:, 4]
+    broken[:, 10] = -1.0
+    assert detect.bad_frames(broken).nonzero().flatten().tolist() == [5, 10]
+    assert not detect.bad_frames(clip).any()
