@@ -51,11 +51,7 @@ __all__ = [
     "Energy",
     "Family",
     "Flip",
-<<<<<<< HEAD
     "FrameEnergy",
-    "FreeEnergy",
-=======
->>>>>>> main
     "FunctionEnergy",
     "Funnel",
     "Gaussian",

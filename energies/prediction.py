@@ -44,6 +44,11 @@ class PredictiveEnergy(Energy):
         """Of the descent, learned with the rest; a scalar, 1 at first."""
         return self.log_step.exp()
 
+    @property
+    def level(self) -> float:
+        """Standard deviation of the noise on what is known, as learned; 0 where none is."""
+        return 0.0
+
     @abstractmethod
     def seen(self, x: Tensor, level: float, noise: Callable[[Tensor], Tensor]) -> Tensor:
         """What is known of x [B, *event] in learning: x itself, of which no position sees its own and later ones; or x
@@ -127,6 +132,14 @@ def descend(
             z = z + noise * draw(z)
         if create_graph and not through:
             z = z.detach().requires_grad_()
+
+
+def settled(energy: PredictiveEnergy, known: Tensor, z: Tensor, steps: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Where so many steps without noise end: (z, their energies [B, P])."""
+    for state, _ in descend(energy, known, z, steps, first=first):
+        z = state
+    with torch.no_grad():
+        return z, energy.energies(known, energy.point(z), first)
 
 
 def decibels(mean_square: Tensor) -> float:

@@ -2,8 +2,9 @@
 
 A transformer reads the true sequence and the candidates at once (Gladstone et al. 2025, section 3.3). True tokens see
 those of their own position and before; the candidate of a position sees true tokens before it, and itself; it enters
-together with the token of the position before, from which an ordinary transformer would tell it. So one pass gives e_t(candidate_t | x_1 ... x_{t-1}) for all t, and changing the future changes no earlier energy. For x itself as
-its candidates, E(x) = sum_t e_t is an energy like any other.
+together with the token of the position before, from which an ordinary transformer would tell it. So one pass gives
+e_t(candidate_t | x_1 ... x_{t-1}) for all t, and changing the future changes no earlier energy. For x itself as its
+candidates, E(x) = sum_t e_t is an energy like any other.
 
 `feed_forward` leaves out what reads the candidate: e_t = |z_t|^2 / 2 - <z_t, G(x_1 ... x_{t-1})>, whose one step of
 descent is the prediction of an ordinary transformer, learned by mean squares or by cross-entropy: the baseline.
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.networks.transformer import Patches, Transformer
-from energies.prediction import PredictiveEnergy, decibels
+from energies.prediction import PredictiveEnergy, decibels, settled
 
 TINY = 1e-30  # the least probability whose logarithm is taken
 
@@ -91,7 +92,8 @@ class Causal(PredictiveEnergy):
         return self.body(tokens, mask.to(tokens.device)) if tokens.shape[1] else tokens
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor: ...
+    def decided(self, known: Tensor, z: Tensor, first: int, rng: torch.Generator) -> Tensor:
+        """x [B, C, P, ...] to go on with for candidates z, where something is to be drawn by rng."""
 
 
 def causal(length: int, candidates: int, first: int, tokens: int) -> Tensor:
@@ -157,6 +159,10 @@ class FrameEnergy(Causal):
     def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
         return self.before(known, first, z.shape[2]) + self.spread * z
 
+    def decided(self, known: Tensor, z: Tensor, first: int, rng: torch.Generator) -> Tensor:
+        """The frames, within [-1, 1]."""
+        return self.estimate(known, z, first).clamp(-1, 1)
+
     def errors(self, known: Tensor, z: Tensor, x: Tensor, first: int = 0) -> Tensor:
         return (z - self.coordinates(known, x, first)).square().mean((1, 3, 4))
 
@@ -207,6 +213,12 @@ class TokenEnergy(Causal):
     def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
         return 2 * z.softmax(1) - 1
 
+    def decided(self, known: Tensor, z: Tensor, first: int, rng: torch.Generator) -> Tensor:
+        """Symbols drawn by their probabilities."""
+        rows = rearrange(z.softmax(1), "b v t -> (b t) v")
+        drawn = F.one_hot(rows.multinomial(1, generator=rng)[:, 0], z.shape[1]).to(z)
+        return 2 * rearrange(drawn, "(b t) v -> b v t", b=len(z)) - 1
+
     def errors(self, known: Tensor, z: Tensor, x: Tensor, first: int = 0) -> Tensor:
         return F.cross_entropy(z, x.argmax(1), reduction="none")
 
@@ -223,3 +235,29 @@ def _law(x: Tensor) -> Tensor:
 def _rows(p: Tensor) -> Tensor:
     """[B, V, T] -> [B, T, 1, V]."""
     return rearrange(p, "b v t -> b t 1 v")
+
+
+def continued(
+    energy: Causal, past: Tensor, num: int, rng: torch.Generator, steps: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """A sequence that goes on by `num` positions, each found by descent from noise given those before.
+
+    Args:
+        energy: of sequences.
+        past: [B, C, k, ...], k of 1 or more; of a longer one than the energy's the end is read.
+        num: positions.
+        rng: of the starts, and of what is drawn.
+        steps: of each descent; None: as many as it was learned with.
+
+    Returns:
+        (x [B, C, k + num, ...], energies [B, num]).
+    """
+    x, energies = past, []
+    for _ in range(num):
+        known = x[:, :, -(energy.length - 1) :]
+        first = known.shape[2]
+        z = energy.start * torch.randn(known[:, :, -1:].shape, generator=rng, dtype=x.dtype, device=x.device)
+        z, e = settled(energy, known, z, steps or energy.steps, first=first)
+        energies.append(e)
+        x = torch.cat([x, energy.decided(known, z, first, rng)], 2)
+    return x, torch.cat(energies, 1)

@@ -58,6 +58,10 @@ class DenoisingEnergy(PredictiveEnergy):
     def origin(self) -> Tensor | float:
         return 0.0 if self._known is None or len(self._known) > 1 else self._known[0]
 
+    @property
+    def level(self) -> float:
+        return self.spread
+
     def told(self, y: Tensor) -> DenoisingEnergy:
         """The energy of x given noisy ones y [B or 1, *event]; the weights are shared."""
         return self.bind(_known=y)

@@ -70,7 +70,8 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     """
     device = run.accelerator.device
     labels = data.train_labels if by_class else None
-    sampled = data.x(rows=slice(SAMPLED))
+    few = MOST_REFERENCES // math.prod(data.shape) if isinstance(recipe.energy, Transformer) else SAMPLED
+    sampled = data.x(rows=slice(max(1, few)))
     energy = built(recipe, data.shape, len(data.classes) if by_class else 0, sampled).to(device)
     buffer = chains_of(energy, recipe, sampled[0], labels, run)
     if isinstance(recipe.objective, OptimisedPrediction) and recipe.objective.replay:
@@ -174,9 +175,7 @@ def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | Non
     return ReplayBuffer.of_noise(num, like.to(device), rng, label, start)
 
 
-def candidates_of(
-    energy: Energy, recipe: Recipe, objective: OptimisedPrediction, x: Tensor, run: Run
-) -> ReplayBuffer:
+def candidates_of(energy: Energy, recipe: Recipe, objective: OptimisedPrediction, x: Tensor, run: Run) -> ReplayBuffer:
     """The replay buffer of candidates that go on in later steps, for some of x [n, *shape]."""
     assert isinstance(energy, PredictiveEnergy)
     rng = run.generator("candidates", device=run.accelerator.device)
