@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 RANK = 50  # components, at most
-RIDGE = 1e-3  # of the least squares, in units of the variance of the coordinates
-FRAMES = 4000  # that components are found from, at most
+RIDGE = 1e-5  # of the least squares, in units of the variance of the coordinates
+FRAMES = 1000  # that components are found from, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class LinearDynamics:
         rows = frames.flatten(0, 1)
         some = rows[:: -(-len(rows) // FRAMES)]
         mean = some.mean(0)
-        _, _, components = torch.pca_lowrank(some - mean, min(rank, *some.shape), center=False, niter=2)
+        components = _components(some - mean, rank)
         s = (frames - mean) @ components  # [n, T, r]
         before = torch.cat([s[:, 1:-1], s[:, :-2]], 2).flatten(0, 1)
         after = s[:, 2:].flatten(0, 1)
@@ -55,3 +55,12 @@ class LinearDynamics:
             made.append(last)
         shape = (len(past), num, past.shape[1], *past.shape[3:])
         return torch.stack(made, 1).view(shape).transpose(1, 2).clamp(-1, 1)
+
+
+def _components(rows: Tensor, rank: int) -> Tensor:
+    """The principal directions [D, r] of rows [N, D] about 0, at most as many as there are."""
+    across = len(rows) < rows.shape[1]
+    values, vectors = torch.linalg.eigh(rows @ rows.T if across else rows.T @ rows)
+    vectors = vectors[:, values > 1e-6 * values[-1]][:, -rank:]
+    found = rows.T @ vectors if across else vectors
+    return found / found.norm(dim=0)

@@ -25,6 +25,7 @@ from pipelines.results import emptied
 from pipelines.stage import Run
 
 MOST = 50_000  # pieces that counts are made of
+TOGETHER = 512  # pieces whose bits are read at once
 HEIGHT = 4  # pixels of a row of bytes that is drawn
 
 
@@ -141,8 +142,11 @@ def encoded(pieces: np.ndarray) -> Tensor:
 
 def stored(data: Examples) -> np.ndarray:
     """Bytes uint8 [n, T] of what is learned from."""
-    rows = torch.arange(min(MOST, len(data.train)))
-    return np.concatenate([symbols(data.x("train", some)) for some in rows.split(512)])
+    rows, bits = data.train[:MOST].numpy(), data.shape[0] * data.shape[1]
+    parts = np.array_split(rows, -(-len(rows) // TOGETHER))
+    return np.concatenate(
+        [np.unpackbits(part, axis=1, count=bits).reshape(-1, *data.shape).argmax(1).astype(np.uint8) for part in parts]
+    )
 
 
 def drawn_as(x: Tensor) -> Tensor:
