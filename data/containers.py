@@ -99,7 +99,7 @@ BEGINNINGS = (
     b"GIF8",
     b"\x06\x0e\x2b\x34",
 )
-"""Of files that hold pictures: Matroska, avi, flv, ogg, asf, rm, gif, mxf."""
+"""Of files that hold pictures: Matroska, flv, ogg, asf, rm, gif, mxf."""
 DATED = 240
 """Hz: what declares more tells the unit of its clock, not its rate."""
 
@@ -211,6 +211,6 @@ def _unreadable(path: Path) -> str:
         return still(path)
     with path.open("rb") as file:
         head = file.read(12)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free") or head.startswith(BEGINNINGS):
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free") or head.startswith(BEGINNINGS) or head[8:] == b"AVI ":
         return f"{path}: a video that is damaged or cut short: its index cannot be read; {WHOLE_FILE}"
     return f"{path}: not a video that can be read; {WHOLE_FILE}"

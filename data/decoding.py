@@ -25,7 +25,7 @@ from data.containers import check_file, check_picture
 from data.deinterlacing import deinterlaced
 from data.errors import InputError
 from data.frames import check_memory
-from data.probing import probe
+from data.probing import Probe, counted, probe
 from data.times import Clock, Damaged, Shown, lasting, rate_of
 
 __all__ = ["Cut", "Damaged", "Frame", "Taken", "check_file", "check_picture", "frames", "take"]
@@ -129,9 +129,8 @@ def take(
     marks: list[tuple[float, float]] = []
     readable, whole = 0, cut.start == 0
     damage: Damaged | None = None
-    found = probe(path)
-    expected = cut.count(found.frames or 0) if cut.frames is None else cut.frames
-    check_memory(expected, *(size or found.size), what=str(path))
+    found = probe(path, fps)
+    _check_room(path, cut, found, size or found.size)
     try:
         for index, (shown, duration) in enumerate(lasting(_shown(path, False, fps))):
             readable = index + 1
@@ -229,6 +228,17 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
     assert isinstance(decoder, VideoCodecContext)
     decoder.extradata = stream.codec_context.extradata
     return decoder
+
+
+def _check_room(path: Path, cut: Cut, found: Probe, size: tuple[int, int]) -> None:
+    """InputError if the frames that are expected do not fit; they are counted before a file is refused that only tells
+    its duration, which pauses fill too."""
+    try:
+        check_memory(cut.count(found.frames or 0) if cut.frames is None else cut.frames, *size, what=str(path))
+    except InputError:
+        if cut.frames is not None or path.is_dir():
+            raise
+        check_memory(cut.count(counted(path)[0] or 0), *size, what=str(path))
 
 
 def _check_enough(path: Path, cut: Cut, kept: int, readable: int, damage: Damaged | None) -> None:

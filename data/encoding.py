@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -22,13 +23,32 @@ TICKS = 90_000  # a second: 24, 25, 30 and 1000 Hz divide it
 BT709, MPEG, JPEG, RGB = 1, 1, 2, 0  # ITU-T H.273
 
 
+class Disk:
+    """A file to write that remembers why it could not: FFmpeg tells only that it could not."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.error: OSError | None = None
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 class Writer:
     """What `writing` gives: it takes the frames."""
 
-    def __init__(self, output: OutputContainer, name: str, rate: float | None, origin: Origin | None) -> None:
-        self._output, self._name, self._origin = output, name, origin
+    def __init__(
+        self, output: OutputContainer, disk: Disk, name: str, rate: float | None, origin: Origin | None
+    ) -> None:
+        self._output, self._disk, self._name, self._origin = output, disk, name, origin
         self._rate = None if rate is None else Fraction(rate).limit_denominator(10_000)
         self._first: float | None = None
+        self._shape: tuple[int, ...] = ()
         self._remux: Remux | None = None
         self._stream: VideoStream | None = None
         self._num, self._last = 0, -1
@@ -48,15 +68,26 @@ class Writer:
         self._durations[pts] = 1 if self._rate else max(1, round(duration / base))
         self._num, self._last = self._num + 1, pts
         self._mux(self._stream.encode(frame))
-        if self._remux is not None:
-            self._remux.until(shown)
+        self._copy(shown)
 
     def finish(self) -> None:
         """Write what is still on its way."""
         if self._stream is not None:
             self._mux(self._stream.encode(None))
-        if self._remux is not None:
-            self._remux.until(float("inf"))
+        self._copy(float("inf"))
+
+    def _copy(self, time: float) -> None:
+        """Copy what belongs to the frames until a time. Sound that a container rejects does not cost the pictures."""
+        if self._remux is None:
+            return
+        try:
+            self._remux.until(time)
+        except FFmpegError as error:
+            if self._disk.error is not None:
+                raise
+            self.close()
+            self._remux, kind = None, type(error).__name__
+            warnings.warn(f"{self._name}: its sound ends early, as it is damaged ({kind})", stacklevel=4)
 
     def close(self) -> None:
         if self._remux is not None:
@@ -64,7 +95,7 @@ class Writer:
 
     def _begin(self, picture: np.ndarray, time: float, duration: float) -> None:
         """The streams, of the first frame's size."""
-        self._first = time
+        self._first, self._shape = time, picture.shape
         self._check_origin()
         if self._origin is not None and starts_late(self._origin):
             self._rate = None
@@ -98,6 +129,8 @@ class Writer:
 
     def _frame(self, picture: np.ndarray) -> VideoFrame:
         assert self._stream is not None
+        if picture.shape != self._shape:
+            raise ValueError(f"pictures of the same size are expected, got {self._shape} and {picture.shape}")
         rows, columns = self._stream.height - picture.shape[0], self._stream.width - picture.shape[1]
         if rows or columns:
             picture = np.pad(picture, ((0, rows), (0, columns), (0, 0)), "edge")
@@ -131,15 +164,17 @@ def writing(path: Path, *, rate: float | None = None, origin: Origin | None = No
     OSError if the disk does not take it.
     """
     with appearing(path) as file:
-        output = av.open(file, "w", format="mp4" if path.suffix.lower() == ".mp4" else "matroska")
-        assert isinstance(output, OutputContainer)
-        with output:
-            writer = Writer(output, path.name, rate, origin)
-            try:
+        disk = Disk(file)
+        try:
+            output = av.open(disk, "w", format="mp4" if path.suffix.lower() == ".mp4" else "matroska")
+            assert isinstance(output, OutputContainer)
+            with output, closing(Writer(output, disk, path.name, rate, origin)) as writer:
                 yield writer
                 writer.finish()
-            finally:
-                writer.close()
+        except FFmpegError as error:
+            if disk.error is not None:
+                raise disk.error from error
+            raise
 
 
 @contextmanager

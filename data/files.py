@@ -133,6 +133,11 @@ def listing(
     )
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder by the same rule, sorted: none that is hidden, links followed, no folder twice."""
+    return sorted(_Walk(folder).files())
+
+
 def _split(root: Path, files: list[Path], split: str | None, noun: str) -> tuple[Path, list[str]]:
     """The folder of the split that is read, or the root itself; and what there is to tell."""
     parts = [path.relative_to(root).parts for path in files]

@@ -3,14 +3,13 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from data import pictures
-from data.containers import check_picture
+from data.containers import SUFFIXES, check_picture
 from data.errors import InputError
 from data.files import listing, natural
 
@@ -24,6 +23,8 @@ def pictures_of(folder: Path) -> list[Path]:
     """
     found = listing(folder, pictures.SUFFIXES, "pictures")
     found.tell()
+    if not found.files and found.others.keys() & SUFFIXES:
+        raise InputError(f"{folder}: is a folder of clips; load.clips learns of many, load.video takes one of them")
     if not found.files:
         raise InputError(f"{folder}: is a folder without pictures; give a video, or a folder of numbered frames")
     inner = [path for path in found.files if path.parent != folder]
@@ -36,14 +37,8 @@ def pictures_of(folder: Path) -> list[Path]:
     return files
 
 
-def read(folder: Path, alpha: bool = False) -> Iterator[np.ndarray]:
-    """Bytes [H, W, 3] of every picture of the folder, in order; with `alpha` [H, W, 4]."""
-    for path in pictures_of(folder):
-        yield one(path, alpha)
-
-
 def one(path: Path, alpha: bool = False) -> np.ndarray:
-    """Bytes [H, W, 3] of a picture file; with `alpha` [H, W, 4]."""
+    """Bytes [H, W, 3] of a picture file, over white as `data.pictures` has it; with `alpha` [H, W, 4], all of it 255."""
     levels = np.rint(pictures.levels(path)).clip(0, 255).astype(np.uint8)
     check_picture(path, levels.shape[1], levels.shape[0])
     rgb = np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels

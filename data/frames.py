@@ -1,7 +1,6 @@
 """The geometry and the range of pictures: centre crop, area resampling, bytes to [-1, 1] and back.
 
-Everything works on the grid of stored pixels (pixel aspect ratios are not applied), so that a clip
-and its mask meet pixel by pixel whatever their files say about the shape of a pixel.
+Pixels are square here: `data.decoding` makes them so.
 """
 
 from functools import lru_cache

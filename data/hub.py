@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import packing
 from data.errors import InputError
+from data.files import files_below
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features, IterableDataset
@@ -59,7 +60,7 @@ def stored(root: Path, split: str | None, streaming: bool, fit: Fit) -> Dataset 
 
 def is_tables(root: Path) -> bool:
     """Whether a folder holds parquet files, as a copy of a data set of the hub does."""
-    return next(root.rglob("*.parquet"), None) is not None
+    return any(path.suffix.lower() == ".parquet" for path in files_below(root))
 
 
 def tables(root: Path, split: str | None, streaming: bool, fit: Fit) -> Dataset | IterableDataset:

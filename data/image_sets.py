@@ -19,7 +19,7 @@ import torch
 
 from data import arrays, formats, hub, packing, picture_labels, pictures, scenes
 from data.errors import InputError
-from data.files import Listing, is_hidden, listing
+from data.files import Listing, files_below, listing
 from data.frames import parse_size
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ ENDINGS = pictures.SUFFIXES | {".npz", ".npy", ".gz", ".zip", ".parquet"}  # of 
 
 Fit = Callable[["Path | bytes", str], bytes]
 """From a picture file, or the bytes of one, and its name in messages, to an encoded picture."""
+
+
+class Damaged(InputError):
+    """One picture of several cannot be read; with skip_damaged it would be left out."""
 
 
 def open_dataset(
@@ -65,7 +69,7 @@ def open_dataset(
     `tensors`, `batch` and `collate` turn rows into tensors: `image` is a PGM or PPM file, uint8, see `data.packing`.
     streaming=True gives an IterableDataset of the same rows, and reads files as they are asked for; otherwise all is in
     memory and 2 GiB are the limit.
-    InputError, one line, for whatever cannot be read; in a stream of files only when it comes up.
+    InputError, one line, for whatever cannot be read; in a stream of files only when it comes up. Damaged, of a folder.
     """
     target = None if size is None else parse_size(size)
     pictures.check_channels(channels)
@@ -126,8 +130,7 @@ def _folder(
 
 def _why(root: Path) -> str:
     """Why a file of a folder is no picture, of the first few where its beginning says so."""
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not is_hidden(path.name)]
-    for path in files[:20]:
+    for path in files_below(root)[:20]:
         with path.open("rb") as file:
             why = formats.reason(file.read(formats.NUM_BYTES), path.suffix.lower())
         if why:
@@ -211,8 +214,7 @@ def _whole(files: Sequence[Path], fit: Fit, skip_damaged: bool) -> Iterator[tupl
             encoded = fit(path, str(path))
         except InputError as error:
             if not skip_damaged:
-                hint = "; or leave damaged pictures out by skip_damaged=true" if len(files) > 1 else ""
-                raise InputError(f"{error}{hint}") from error
+                raise (Damaged(error) if len(files) > 1 else error) from error
             damaged.append(error)
         else:
             yield number, encoded

@@ -18,10 +18,21 @@ from data import pictures
 from data.errors import InputError
 from data.files import publish
 from data.frames import parse_size
-from data.image_sets import open_dataset
+from data.image_sets import Damaged, open_dataset
 from data.packing import batch, collate, tensors
 
-__all__ = ["batch", "collate", "draw_text", "encode_png", "open_dataset", "read", "tensors", "to_uint8", "write"]
+__all__ = [
+    "Damaged",
+    "batch",
+    "collate",
+    "draw_text",
+    "encode_png",
+    "open_dataset",
+    "read",
+    "tensors",
+    "to_uint8",
+    "write",
+]
 
 
 def read(path: str | Path, size: int | tuple[int, int] | None = None, channels: int = 3) -> Tensor:

@@ -69,7 +69,7 @@ def probe(path: Path, fps: float | None = None) -> Probe:
         seconds, rate = containers.declared_duration(container, stream), containers.declared_rate(stream)
         num = round(seconds * rate) if seconds and rate else stream.frames or None
         if num is None:
-            num, seconds = _counted(path)
+            num, seconds = counted(path)
         return Probe(
             size,
             stored,
@@ -96,7 +96,7 @@ def _first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
         return None
 
 
-def _counted(path: Path) -> tuple[int | None, float | None]:
+def counted(path: Path) -> tuple[int | None, float | None]:
     """Pictures and seconds of a file that does not tell them: it is read through, nothing is decoded."""
     num, ends = 0, [0.0]
     try:

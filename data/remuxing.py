@@ -17,8 +17,21 @@ from data import containers
 
 TECHNICAL = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate", "alpha_mode")
 """Entries of a file's description that are of the file itself, not of its content."""
+STYLE = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+"""What FFmpeg wants to know of text before it writes any."""
 TEXT = {"mp4": "mov_text", "matroska": "subrip"}
 """What plain subtitles are in a container."""
+PLAIN = {"srt": "subrip", "subrip": "subrip", "text": "subrip", "webvtt": "subrip", "mov_text": "mov_text"}
+"""Names of decoders of plain subtitles, and what their packets hold: text alone, or its length before it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class Remux:
         """Open the origin and announce its streams. A warning, one line, tells what the container does not hold."""
         self._stack, self._output, self._origin = ExitStack(), output, origin
         self._pending: Any = None
-        self._streams: dict[int, tuple[Any, Any]] = {}
+        self._streams: dict[int, tuple[Any, Any, str | None]] = {}
         source, video = self._stack.enter_context(containers.opened(origin.path))
         start = (source.start_time or 0) / av.time_base
         first = containers.start_of(source, video)
@@ -67,7 +80,7 @@ class Remux:
 
     @property
     def _read(self) -> list[Stream]:
-        return [stream for stream, _ in self._streams.values()]
+        return [stream for stream, _, _ in self._streams.values()]
 
     def until(self, time: float) -> None:
         """Copy what begins before `time`, seconds of the new file; float("inf"): all that is left."""
@@ -86,11 +99,14 @@ class Remux:
     def _add(self, stream: Any, lost: list[str]) -> None:
         kind = "the sound" if stream.type == "audio" else "the subtitles"
         codec = stream.codec_context.name if stream.codec_context else "unknown"
-        text = TEXT[self._output.format.name]
+        text, to = TEXT[self._output.format.name], None
+        new: Any
         if held(self._output.format.name, stream):
             new = self._output.add_stream_from_template(stream)
-        elif codec in ("mov_text", "subrip", "text") and codec != text:
+        elif codec in PLAIN:
+            to = text
             new = self._output.add_stream(text)
+            new.codec_context.subtitle_header = STYLE
         else:
             lost.append(f"{kind} ({codec})")
             return
@@ -98,7 +114,7 @@ class Remux:
             if key.upper().split("-")[0] not in ("DURATION", "ENCODER", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"):
                 new.metadata[key] = value
         new.disposition = stream.disposition
-        self._streams[stream.index] = (stream, new)
+        self._streams[stream.index] = (stream, new, to)
 
     def _shifted(self, packets: Iterator[Any]) -> Iterator[Any]:
         """The packets within the clip, at the times of the new file."""
@@ -124,15 +140,15 @@ class Remux:
 
     def _as_text(self, packet: Any) -> Any:
         """The packet for its new stream; text of subtitles is told by its length in mp4, by its end in Matroska."""
-        old, new = self._streams[packet.stream.index]
-        before = old.codec_context.name
-        after = before if old.type == "audio" else new.codec_context.name if new.codec_context else before
+        old, new, to = self._streams[packet.stream.index]
         data = packet
-        if before != after:
+        if to is not None and PLAIN[old.codec_context.name] != to:
             content = bytes(packet)
-            size = int.from_bytes(content[:2], "big")
-            text = content[2 : 2 + size] if before == "mov_text" else content
-            data = av.Packet(text if after != "mov_text" else len(text).to_bytes(2, "big") + text)
+            if to == "mov_text":
+                content = len(content).to_bytes(2, "big") + content
+            else:
+                content = content[2 : 2 + int.from_bytes(content[:2], "big")]
+            data = av.Packet(content)
             data.time_base, data.pts, data.dts, data.duration = (
                 packet.time_base,
                 packet.pts,

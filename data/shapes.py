@@ -102,7 +102,7 @@ def frame_of(paths: Sequence[Path], size: int, up: Up | None = None, places: np.
     """The frame of `size` voxels a side around all of some meshes, and places [n, 3] with z up."""
     _check_size(size)
     around = [read_mesh(path, up).vertices for path in paths]
-    return Frame.around(np.concatenate([*around, *[places] * (places is not None)]), size)
+    return Frame.around(np.concatenate(around if places is None else [*around, places]), size)
 
 
 def default_up(path: Path) -> Up:
@@ -173,16 +173,8 @@ def _load_cached(
     if path.suffix.lower() not in mesh_files.READABLE or size is None:
         return load(path, size, up, pad, frame)
     stat = path.stat()
-    parts = [
-        VERSION,
-        path.resolve(),
-        stat.st_size,
-        stat.st_mtime_ns,
-        size,
-        up or default_up(path),
-        *[frame] * bool(frame),
-    ]
-    identity = " ".join(map(str, parts))
+    identity = f"{VERSION} {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {size} {up or default_up(path)}"
+    identity += f" {frame}" if frame else ""
     entry = cache / f"{sha256(identity.encode()).hexdigest()[:32]}.voxels"
     num_bytes = ceil(size**3 / 8)
     if entry.is_file() and len(data := entry.read_bytes()) >= num_bytes:

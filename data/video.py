@@ -1,7 +1,6 @@
-"""Video: a float32 tensor [3, T, H, W] in [-1, 1]; masks are bool [T, H, W] with True = hidden.
+"""Video: a float32 tensor [3, T, H, W] in [-1, 1]. Its masks: see `data.masks`.
 
 clip, fps = read("clip.mp4", size=64, frames=32)
-hidden = read_mask("mask.png", like=clip)
 write("copy.mkv", clip, fps, lossless=True)
 """
 
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from data.decoding import Cut, check_file, check_picture, take
+from data.decoding import Cut, take
 from data.encoding import writing
 from data.errors import InputError
 from data.files import publish
@@ -24,9 +23,8 @@ from data.frames import from_uint8, parse_size, resample, to_uint8
 from data.remuxing import Origin
 from data.times import is_even
 
-__all__ = ["Clip", "Cut", "Origin", "from_uint8", "read", "read_mask", "read_timed", "to_uint8", "write"]
+__all__ = ["Clip", "Cut", "Origin", "from_uint8", "read", "read_timed", "to_uint8", "write"]
 
-STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 WRITABLE = (".mp4", ".mkv", ".gif")
 
 
@@ -96,24 +94,6 @@ def read_timed(
     return Clip(clip, tuple(taken.times), taken.end, taken.rate, taken.even, taken.whole)
 
 
-def read_mask(path: str | Path, *, like: Tensor, start: int = 0, stride: int = 1, crop: bool = True) -> Tensor:
-    """Read a mask bool [T, H, W] for the clip `like` [3, T, H, W]; half white or more is hidden.
-
-    The file is a video, cut and cropped as `read` did the clip, or one picture, the same for every
-    frame. A pixel is hidden as soon as more than a quarter of its area is. InputError as in `read`.
-    """
-    path = Path(path)
-    frames, height, width = like.shape[1:]
-
-    def convert(picture: np.ndarray) -> Tensor:
-        white = picture.mean(axis=2, keepdims=True, dtype=np.float32) >= 127.5
-        return resample(white, (height, width), crop)[0] > 0.25
-
-    if path.suffix.lower() in STILLS:
-        return convert(_still(path)).expand(frames, height, width).clone()
-    return torch.stack(take(path, Cut(frames, start, stride), (height, width), convert).frames)
-
-
 def write(
     path: str | Path,
     clip: Tensor,
@@ -153,25 +133,6 @@ def write(
     with writing(path, rate=fps if even else None, origin=origin) as writer:
         for picture, moment, next_moment in zip(pictures, moments, moments[1:], strict=False):
             writer.add(picture, float(moment), float(next_moment - moment))
-
-
-def _still(path: Path) -> np.ndarray:
-    """Bytes [h, w, 3] of a picture file; transparent is black, EXIF rotation is applied."""
-    check_file(path)
-    try:
-        with Image.open(path) as image:
-            check_picture(path, *image.size)
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits, which Pillow clips instead of scaling
-                grey = (np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            rgba = image.convert("RGBA")
-            black = Image.new("RGBA", rgba.size, "black")
-            return np.asarray(Image.alpha_composite(black, rgba))[:, :, :3]
-    except InputError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a picture that can be read; give a png or jpg") from error
 
 
 def _encode_gif(pictures: np.ndarray, moments: np.ndarray) -> bytes:

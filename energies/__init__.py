@@ -8,7 +8,7 @@ import torch
 
 from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
-from energies.boltzmann import RBM
+from energies.boltzmann import DBM, RBM
 from energies.bounded import Bounded
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
@@ -33,6 +33,7 @@ from energies.stacked import Stacked
 from energies.symmetry import Flip, Invariant, Tiled, Turn, invariant, tiled
 
 __all__ = [
+    "DBM",
     "RBM",
     "AmortisedPosterior",
     "AnyOf",

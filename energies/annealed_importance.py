@@ -9,7 +9,6 @@ bracket hold, so the two must meet before either is trusted.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -52,6 +51,10 @@ class Bracket:
         low, high = self.low - 2 * self.low_error, self.high + 2 * self.high_error
         return min(low, high), max(low, high)
 
+    def moved(self, by: float) -> Bracket:
+        """The bracket of a value that is larger by so much."""
+        return replace(self, low=self.low + by, high=self.high + by)
+
     def closed(self, within: float = 1.0) -> bool:
         """Whether the ends are near enough to each other to speak of one value, in nats."""
         low, high = self.bounds
@@ -61,28 +64,33 @@ class Bracket:
 def annealed_log_z(
     machine: Machine, rng: torch.Generator, *, runs: int = 100, steps: int = 1000, settle: int = 200
 ) -> Bracket:
-    """The bracket of log Z of a machine over x, by `runs` forward and as many reverse runs.
+    """The bracket of log Z of a machine over x, all its labels together; else as `annealed`."""
+    with torch.no_grad():
+        found = annealed(machine.layers(), rng, runs=runs, steps=steps, settle=settle)
+    return found.moved(machine.log_volume)
+
+
+def annealed(layers: Layers, rng: torch.Generator, *, runs: int, steps: int, settle: int) -> Bracket:
+    """The bracket of log Z over all units, by `runs` forward and as many reverse runs.
 
     Args:
-        machine: its log Z counts all its labels.
+        layers: of a machine.
         rng: one stream for all.
         runs: independent chains each way.
         steps: inverse temperatures between 0 and 1.
         settle: Gibbs sweeps of the ends of forward runs before reverse ones start there.
     """
-    with torch.no_grad():
-        layers = machine.layers()
-        betas = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
-        start = replace(layers, beta=0.0).base_units(runs, rng)
-        weights, ends = _annealed(layers, start, betas, rng)
-        forward = log_ratio(weights, 1)
-        rows = (weights - weights.max()).exp().multinomial(runs, replacement=True, generator=rng)
-        state = Units(tuple(s[rows] for s in ends.layers), None if ends.label is None else ends.label[rows])
-        for _ in range(settle):
-            state = layers.sweep(state, rng)
-        backwards, _ = _annealed(layers, state, betas[::-1], rng)
-        reverse = log_ratio(backwards, -1)
-    known = layers.base_log_z() + machine.log_volume
+    betas = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
+    start = replace(layers, beta=0.0).base_units(runs, rng)
+    weights, ends = _annealed(layers, start, betas, rng)
+    forward = log_ratio(weights, 1)
+    rows = (weights - weights.max()).exp().multinomial(runs, replacement=True, generator=rng)
+    state = Units(tuple(s[rows] for s in ends.layers), None if ends.label is None else ends.label[rows])
+    for _ in range(settle):
+        state = layers.sweep(state, rng)
+    backwards, _ = _annealed(layers, state, betas[::-1], rng)
+    reverse = log_ratio(backwards, -1)
+    known = layers.base_log_z()
     return Bracket(
         known + forward.value, known + reverse.value, forward.error, reverse.error, forward.ess, reverse.ess
     )  # fmt: skip
@@ -110,8 +118,3 @@ def _annealed(layers: Layers, units: Units, betas: list[float], rng: torch.Gener
             units = old.sweep(units, rng)
         weights += (old.reduced_energy(units) - new.reduced_energy(units)).double()
     return weights, units
-
-
-def log_mean_exp(values: Tensor) -> float:
-    """log of the mean of exp, of values [n]."""
-    return float(values.double().logsumexp(0)) - math.log(len(values))

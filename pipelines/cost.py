@@ -36,7 +36,10 @@ from energies.objectives import Denoising
 from energies.samplers import HMC, ParallelTempering
 from energies.sampling import LevelSampler
 from energies.schedule import RETURN
+from pipelines import memory
+from pipelines.config import ConfigError
 from pipelines.learning.muon import orthogonal
+from pipelines.memory import shown
 from pipelines.progress import clock
 from pipelines.stage import handed
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from pipelines.stage import Run, Stage
 
 BUDGET = 0.15  # seconds for what is timed on trial
+SURELY = 1.5  # times the memory that there is: more than a forecast is wrong by
 FEW = 2**16  # numbers of x that a step on trial takes, or one x
 
 
@@ -186,8 +190,10 @@ def estimate(stages: Iterable[Stage], values: Mapping[str, Any], run: Run) -> st
         stages: not done yet.
         values: what those before them gave.
         run: gives processes and the number format.
+
+    ConfigError: it is more memory than there is, by far.
     """
-    seconds, each, disk, memory, known = 0.0, 0.0, 0.0, 0.0, dict(values)
+    seconds, each, disk, most, known = 0.0, None, 0.0, 0.0, dict(values)
     with torch.random.fork_rng(devices=[]):
         for stage in stages:
             if not hasattr(stage, "cost"):
@@ -195,12 +201,29 @@ def estimate(stages: Iterable[Stage], values: Mapping[str, Any], run: Run) -> st
             cost: Cost = stage.cost(handed(stage, known), run)  # type: ignore[attr-defined]
             known |= cost.known
             each = each if cost.gradient is None else cost.gradient
+            if cost.evaluations and each is None:
+                each = _of_learned(known, run)
             num = run.accelerator.num_processes if getattr(stage, "distributed", False) else 1
-            seconds += (cost.seconds + cost.evaluations * each) / num
-            disk, memory = disk + cost.disk, max(memory, cost.memory)
-    every = " a process" if run.accelerator.num_processes > 1 else ""
-    taken = f"{_bytes(_in_memory() + memory)} of memory{every} and {_bytes(disk)} of disk"
+            seconds += (cost.seconds + cost.evaluations * (each or 0.0)) / num
+            disk, most = disk + cost.disk, max(most, cost.memory)
+    num = run.accelerator.num_processes
+    needed, there = _in_memory() + most, memory.machine() / num
+    if run.accelerator.device.type == "cpu" and needed > SURELY * there:
+        raise ConfigError(
+            f"this takes about {shown(needed)} of memory, there are {shown(there)}; lower batch, chains, samples, num, "
+            "size or widths"
+        )
+    taken = f"{shown(needed)} of memory{' a process' if num > 1 else ''} and {shown(disk)} of disk"
     return f"this takes about {clock(seconds)}, {taken}"
+
+
+def _of_learned(known: Mapping[str, Any], run: Run) -> float:
+    """Seconds of a gradient of the energy that a finished stage gave, for one x; 0: there is none."""
+    from pipelines.learning.trial import of_ready  # which imports this
+
+    if "energy" not in known or "data" not in known:
+        return 0.0
+    return of_ready(copy.deepcopy(known["energy"]), known["data"].shape, run).gradient or 0.0
 
 
 def timed(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
@@ -240,7 +263,3 @@ class _Saved:
 def _in_memory() -> float:
     """Bytes that this process has had in memory at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _bytes(num: float) -> str:
-    return f"{num / 1e9:.1f} GB" if num >= 1e9 else f"{max(1, round(num / 1e6))} MB"

@@ -71,11 +71,11 @@ class Examples:
         return self.x(part, rows), labels[rows]
 
 
-def check_learnable(data: Examples, name: str, noun: str) -> None:
+def check_learnable(data: Examples, name: str, noun: str, fewest: int = FEWEST) -> None:
     """Whether anything can be learned: InputError where not, a warning where little can. `noun`: of several x.
 
-    Refused: values that are not finite, one clip or photograph of one colour, fewer than FEWEST examples, all of them
-    alike. Told: few that differ, empty grids, classes without an example.
+    Refused: values that are not finite, one clip or photograph of one colour, fewer than `fewest` examples, all of
+    them alike. Told: few that differ, empty grids, classes without an example.
     """
     if data.train.is_floating_point() and not data.train.isfinite().all():
         raise InputError(f"{name}: holds NaN or infinite values; replace them")
@@ -84,8 +84,8 @@ def check_learnable(data: Examples, name: str, noun: str) -> None:
             raise InputError(f"{name}: is of one colour; there is nothing to learn")
         return
     num = len(data.train) + len(data.validation)
-    if num < FEWEST:
-        raise InputError(f"{name}: holds {num} {noun}; at least {FEWEST} are needed to learn from")
+    if num < fewest:
+        raise InputError(f"{name}: holds {num} {noun}; at least {fewest} are needed to learn from")
     different = _different(data.train, FEWEST)
     if different == 1:
         raise InputError(f"{name}: its {len(data.train)} {noun} to learn from are all the same; give different ones")

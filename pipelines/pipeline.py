@@ -17,7 +17,7 @@ from typing import IO, Any, Literal
 
 import torch
 
-from pipelines import checkpoint, cost, run_folder, trees
+from pipelines import checkpoint, cost, memory, run_folder, trees
 from pipelines.config import Config, ConfigError
 from pipelines.learning import processes
 from pipelines.origins import origin
@@ -108,6 +108,7 @@ class Pipeline:
         root = Path(out or Path("runs") / self.name)
         run = Run(root, root, seed, compute)
         processes.check_launcher()
+        memory.check(self.stages)
         locks: list[IO[bytes]] = []
         run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages, _modality(self.stages)))))
         try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines import config, help, schema, stopping, trees
+from pipelines import config, help, memory, schema, stopping, trees
 from pipelines.source import Module, Source
 from pipelines.trees import ConfigError, snake
 
@@ -58,6 +58,10 @@ def main(arguments: list[str], *, root: Path = ROOT, stages: str | None = None) 
         return _tell(f"error: {error.strerror or error}{file}", 2)
     except ConfigError as error:
         return _tell(f"error: {error}", 2)
+    except (MemoryError, RuntimeError) as error:
+        if (told := memory.problem(error)) is None:
+            raise
+        return _tell(f"error: {told}", 2)
     except ValueError as error:
         from data.errors import InputError
 
@@ -138,8 +142,11 @@ def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | No
     for cls, _ in chain.values():
         importlib.import_module(cls.module.name)
 
+    from pipelines.learning import processes
     from pipelines.pipeline import Pipeline
 
+    if processes.device().type == "cpu":
+        memory.limit()
     wanted = plan.make()
     settings = wanted.settings
     Pipeline(wanted.stages, file.stem).run(settings.out, settings.seed, settings.compute, settings.imports)

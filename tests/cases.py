@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from energies import (
+    DBM,
     RBM,
     AnyOf,
     Average,
@@ -253,6 +254,7 @@ PLAIN = {
     "student": Case(lambda: StudentT(2, 6), (2,)),
     "ising": Case(lambda: Ising(2, 3), (2, 3), binary=(-1.0, 1.0)),
     "rbm": Case(lambda: stirred(RBM((1, 3, 3), 4)), (1, 3, 3), binary=(-1.0, 1.0)),
+    "dbm": Case(lambda: stirred(DBM((1, 3, 3), (4, 3))), (1, 3, 3), binary=(-1.0, 1.0)),
     "rbm gaussian": Case(lambda: stirred(RBM(4, 3, "gaussian")), (4,)),
     "rbm units": Case(lambda: stirred(RBM(4, 3).joint()), (7,), binary=(0.0, 1.0)),
     "subspace": Case(lambda: ProbabilisticPCA.fit(torch.randn(5, *FLAT, generator=seeded(6)), 3, 0.5), FLAT),

@@ -307,6 +307,7 @@ def test_it_tells_of_which_x_it_is(name: str) -> None:
             "ising",
             "rbm",
             "rbm gaussian",
+            "dbm",
             "rbm units",
             "subspace",
             "frames",

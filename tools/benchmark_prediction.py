@@ -121,10 +121,10 @@ def _loaded(arguments: argparse.Namespace, task: str) -> list[str]:
     """What is loaded and predicted."""
     if task == "video":
         return [f"load.clips={_clips(arguments)}", "load.size=32", "load.frames=12", "load.validation=0.3",
-                "load.count=null", "predict.past=4", "predict.frames=8", "predict.num=16"]  # fmt: skip
+                "load.count=null", "predict.past=4", "predict.frames=8", "predict.num=12"]  # fmt: skip
     if task == "text":
-        return ["load.length=48", "predict.num=64", "predict.frames=8", "predict.past=24"]
-    return ["predict.num=128"]
+        return ["load.length=48", "predict.num=32", "predict.frames=8", "predict.past=24"]
+    return ["predict.num=64"]
 
 
 def _clips(arguments: argparse.Namespace) -> Path:

@@ -65,6 +65,8 @@ class Layers:
         gaussian: whether s_0 is Gaussian, of variance 1 given s_1.
         beta: one, or one a row [B, 1].
         base: a [n_0]; None: 0.
+        copies: of each layer, tied, that its neighbours feel, where a machine is learned to become part of a deeper one
+            (Salakhutdinov & Hinton 2009, section 3.1); of no matter to energies. None: 1.
     """
 
     weights: tuple[Tensor, ...]
@@ -73,6 +75,7 @@ class Layers:
     gaussian: bool = False
     beta: float | Tensor = 1.0
     base: Tensor | None = None
+    copies: tuple[int, ...] | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -89,15 +92,18 @@ class Layers:
         s = units.layers
         total = None
         if layer:
-            total = _product(s[layer - 1], self.weights[layer - 1])
+            total = self._felt(layer - 1, _product(s[layer - 1], self.weights[layer - 1]))
         if layer < len(self.weights):
-            above = _product(s[layer + 1], self.weights[layer].mT)
+            above = self._felt(layer + 1, _product(s[layer + 1], self.weights[layer].mT))
             total = above if total is None else total + above
         assert total is not None
         if layer == 1 and self.labels is not None:
             assert units.label is not None
             total = total + _product(units.label, self.labels.weight)
         return self.beta * total + self.bias(layer)
+
+    def _felt(self, layer: int, inputs: Tensor) -> Tensor:
+        return inputs if self.copies is None or self.copies[layer] == 1 else self.copies[layer] * inputs
 
     def label_inputs(self, units: Units) -> Tensor:
         """Logits [B, K] of the labels given the first hidden layer."""
@@ -140,6 +146,32 @@ class Layers:
         ]
         total = -_dot(v, self.bias(0))[:, None] - torch.stack(each, 1)
         return total + v.square().sum(1, keepdim=True) / 2 if self.gaussian else total
+
+    @torch.no_grad()
+    def mean_field(self, v: Tensor, rounds: int) -> Units:
+        """Means of independent hidden units that are nearest to their law given v [B, V], found in turns.
+
+        With one hidden layer they are exact.
+        """
+        s = [v, *(v.new_full((len(v), n), 0.5) for n in self.sizes[1:])]
+        for layer in range(1, len(s)):  # upwards, as long as nothing is known of what is above
+            above = s[layer + 1 : layer + 2]
+            s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid() if not above else self._upwards(layer, s)
+        for _ in range(rounds if len(s) > 2 else 0):
+            for first in (1, 2):
+                for layer in range(first, len(s), 2):
+                    s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid()
+        return Units(tuple(s))
+
+    def _upwards(self, layer: int, s: list[Tensor]) -> Tensor:
+        """Means by twice what is felt from below, which stands for what is above."""
+        felt = self._felt(layer - 1, _product(s[layer - 1], self.weights[layer - 1]))
+        return (self.beta * 2 * felt + self.bias(layer)).sigmoid()
+
+    def bound(self, units: Units) -> Tensor:
+        """E(v, mu) - H(mu) of means mu of independent hidden units, [B]: no less than the free energy of v."""
+        entropy = torch.stack([_entropy(mean).sum(1) for mean in units.layers[1:]]).sum(0)
+        return self.energy(units) - entropy
 
     def draw_odd(self, units: Units, rng: Rng) -> Units:
         """Odd layers drawn given even ones and the label."""
@@ -203,6 +235,11 @@ class Layers:
 def _product(s: Tensor, weight: Tensor) -> Tensor:
     """s W in the number format of s, also where matrix products are computed in a shorter one."""
     return (s @ weight).to(s.dtype)
+
+
+def _entropy(mean: Tensor) -> Tensor:
+    """Of units with these means, in nats."""
+    return -torch.xlogy(mean, mean) - torch.xlogy(1 - mean, 1 - mean)
 
 
 def _dot(s: Tensor, bias: Tensor) -> Tensor:

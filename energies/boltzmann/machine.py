@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from energies.boltzmann.layers import Clamp, Labels, Layers, Units
 from energies.samplers.state import Rng, uniform
 
 START = 0.01  # standard deviation of the first weights
+M = TypeVar("M", bound="Machine")
+
 EDGE = 0.02  # chances of a unit in the data are taken for no nearer to 0 and 1 than that
 
 
@@ -33,6 +36,9 @@ class Machine(Latent):
         num_classes: of labels, a block of units beside x.
         places: for the machine as it was at times of its learning, a ladder for its chains.
     """
+
+    copies: tuple[int, ...] | None = None
+    """Of `Layers`, while it is learned to become part of a deeper machine."""
 
     def __init__(
         self, shape: int | Sequence[int], hidden: Sequence[int], visible: Visible = "binary", num_classes: int = 0,
@@ -55,6 +61,8 @@ class Machine(Latent):
         self.exchanged: Tensor
         numbers = sum(sizes) + sum(low * high for low, high in pairs) + num_classes * (sizes[1] + 1)
         self.register_buffer("memory", torch.zeros(places, numbers))
+        self.progress: Tensor
+        self.register_buffer("progress", torch.zeros(places))
         self.register_buffer("remembered", torch.zeros(()))
         self.register_buffer("exchanged", torch.ones(()))
         if num_classes:
@@ -78,13 +86,15 @@ class Machine(Latent):
         weights, o = list(self.weights), self.offsets
         biases = list(self.biases)
         for layer, weight in enumerate(weights):
-            biases[layer] = biases[layer] - weight @ o[layer + 1]
-            biases[layer + 1] = biases[layer + 1] - o[layer] @ weight
+            low, high = (1, 1) if self.copies is None else self.copies[layer : layer + 2]
+            biases[layer] = biases[layer] - high * (weight @ o[layer + 1])
+            biases[layer + 1] = biases[layer + 1] - low * (o[layer] @ weight)
         labels = None
         if self.num_classes:
             biases[1] = biases[1] - self.label_offset @ self.label_weight
             labels = Labels(self.label_weight, self.label_bias - self.label_weight @ o[1])
-        return Layers(tuple(weights), tuple(biases), labels, self.visible == "gaussian", base=self.base)
+        gaussian = self.visible == "gaussian"
+        return Layers(tuple(weights), tuple(biases), labels, gaussian, base=self.base, copies=self.copies)
 
     @torch.no_grad()
     def centre(self, x: Tensor) -> None:
@@ -104,31 +114,40 @@ class Machine(Latent):
         o = self.offsets
         for layer, mean in enumerate(means, 1):
             change = rate * (mean - o[layer])
-            self.biases[layer - 1] += self.weights[layer - 1] @ change
+            here = 1 if self.copies is None else self.copies[layer]
+            self.biases[layer - 1] += here * (self.weights[layer - 1] @ change)
             if layer < len(self.weights):
-                self.biases[layer + 1] += change @ self.weights[layer]
+                self.biases[layer + 1] += here * (change @ self.weights[layer])
             if layer == 1 and self.num_classes:
                 self.label_bias += self.label_weight @ change
             o[layer] += change
 
     @torch.no_grad()
-    def remember(self) -> None:
-        """Put the machine as it is first among those of its past. ValueError: there is no place left."""
-        num = int(self.remembered)
+    def remember(self, progress: float) -> None:
+        """Put the machine as it is first among those of its past, at a share of its learning. ValueError: no place is
+        left."""
+        num = self.num_past
         if num == len(self.memory):
             raise ValueError(f"all {num} places for earlier machines are taken")
         layers = self.layers()
         parts = [*layers.weights, *layers.biases, *(layers.labels or ())]
         self.memory[1 : num + 1] = self.memory[:num].clone()
         self.memory[0] = torch.cat([part.flatten() for part in parts])
+        self.progress[1 : num + 1] = self.progress[:num].clone()
+        self.progress[0] = progress
         self.remembered.add_(1)
+
+    @property
+    def num_past(self) -> int:
+        """Machines of its past that it keeps."""
+        return int(self.remembered)
 
     @torch.no_grad()
     def past(self) -> list[Layers]:
         """The machines of its past, the last first."""
         layers, found = self.layers(), []
         shapes = [part.shape for part in (*layers.weights, *layers.biases, *(layers.labels or ()))]
-        for row in self.memory[: int(self.remembered)]:
+        for row in self.memory[: self.num_past]:
             parts = [p.view(shape) for p, shape in zip(row.split([s.numel() for s in shapes]), shapes, strict=True)]
             num = len(layers.weights)
             labels = Labels(*parts[-2:]) if layers.labels is not None else None
@@ -136,6 +155,13 @@ class Machine(Latent):
                 replace(layers, weights=tuple(parts[:num]), biases=tuple(parts[num : 2 * num + 1]), labels=labels)
             )
         return found
+
+    def fresh(self: M) -> M:
+        """The same machine before it has learned."""
+        other = type(self)(**self.arguments).to(self.unit)
+        other.middle.copy_(self.middle)
+        other.unit.copy_(self.unit)
+        return other
 
     def one_hot(self, x: Tensor) -> Tensor | None:
         """The bound labels [B, K] of x where all are known; None: some are not, or it knows no labels."""

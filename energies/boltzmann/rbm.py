@@ -73,10 +73,3 @@ class RBM(Machine):
     def joint(self) -> Joint:
         """The energy of all units together, whose blocks a Gibbs sampler draws in turns."""
         return Joint(self)
-
-    def fresh(self) -> RBM:
-        """The same machine before it has learned."""
-        other = type(self)(**self.arguments).to(self.unit)
-        other.middle.copy_(self.middle)
-        other.unit.copy_(self.unit)
-        return other

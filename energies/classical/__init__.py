@@ -1,1 +1,1 @@
-"""Classical estimates of hidden values: inpainting by interpolation, kriging, non-local means, and their stacking."""
+"""Classical estimates of hidden values: interpolation, kriging, non-local means, optical flow, and their stacking."""

@@ -41,6 +41,10 @@ class ContrastiveDivergence:
     rungs: int = 8
     """Replicas of a tempered chain, itself included; earlier machines of a trajectory, at most."""
 
+    kept: int = 6
+    """Machines of its past, but for a trajectory's, that the machine keeps, evenly in steps: `likelihood` tells how
+    good they were. They are saved with it."""
+
     recentre: float = 0.02
     """How far the offsets of hidden units go towards their means in a step, at first; it falls to 0."""
 
@@ -51,10 +55,10 @@ class ContrastiveDivergence:
     """Gibbs sweeps from noise to a sample when the machine is learned."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.sampling_steps < 1 or self.rungs < 2:
-            raise ValueError("steps and sampling_steps must be 1 or more, rungs 2 or more")
+        if self.steps < 1 or self.sampling_steps < 1 or self.rungs < 2 or self.kept < 0:
+            raise ValueError("steps and sampling_steps must be 1 or more, rungs 2 or more, kept must not be negative")
         if not 0 <= self.recentre <= 1 or not self.decay >= 0:
-            raise ValueError("recentre must be a share, decay not negative")
+            raise ValueError("recentre must be a share, decay must not be negative")
 
     def generator(self) -> GibbsChain:
         """How a machine that was learned so makes samples."""
@@ -62,7 +66,7 @@ class ContrastiveDivergence:
 
     def places(self) -> int:
         """For earlier machines, that the machine has to have."""
-        return self.rungs if self.chains == "trajectory" else 0
+        return self.rungs if self.chains == "trajectory" else self.kept
 
     @torch.no_grad()
     def buffer(self, machine: Machine, num: int, rng: torch.Generator) -> ReplayBuffer | None:
@@ -93,10 +97,13 @@ class ContrastiveDivergence:
             if batch.chains is None:
                 chains = self._from_data(energy, data, share.stream(rng))
             else:
-                chains, metrics = self._moved(energy, batch.chains, rng)  # all of them, the same on every process
+                chains, metrics = self._moved(energy, batch, rng)  # all of them, the same on every process
             slopes = energy.contrast(data, chains)
             means = [share.add(s.mean(0) * share.weight) for s in data.layers[1:]]
             energy.recentre(means, self.recentre * (1 - batch.progress))
+            num = energy.num_past + 1
+            if self.chains != "trajectory" and num <= len(energy.memory) and batch.progress >= num / (self.kept + 1):
+                energy.remember(batch.progress)
         parameters = dict(energy.named_parameters())
         terms = [(parameters[name] * slope).sum() for name, slope in slopes.items()]
         loss = torch.stack(terms).sum()
@@ -112,9 +119,10 @@ class ContrastiveDivergence:
             units = layers.sweep(units, rng)
         return layers.odd_means(units)
 
-    def _moved(self, machine: Machine, buffer: ReplayBuffer, rng: torch.Generator) -> tuple[Units, Metrics]:
+    def _moved(self, machine: Machine, batch: Batch, rng: torch.Generator) -> tuple[Units, Metrics]:
         """Chains of the machine, moved on and put back, and how often they exchanged places."""
-        layers = machine.layers()
+        assert batch.chains is not None
+        layers, buffer = machine.layers(), batch.chains
         rungs = self._ladder(machine, layers)
         states = unpacked(buffer.x, machine.sizes, machine.num_classes, len(rungs))
         shares: list[Tensor] = []
@@ -128,15 +136,15 @@ class ContrastiveDivergence:
             known = torch.stack(shares).nanmean(0)
             metrics["exchanged"] = float(known.nanmean())
             if self.chains == "trajectory" and not math.isnan(latest := float(known[0])):
-                self._extend(machine, buffer, latest)
+                self._extend(machine, buffer, latest, batch.progress)
         return layers.odd_means(states[0]), metrics
 
-    def _extend(self, machine: Machine, buffer: ReplayBuffer, share: float) -> None:
+    def _extend(self, machine: Machine, buffer: ReplayBuffer, share: float, progress: float) -> None:
         """Where exchanges with the last rung have become rare, the machine as it is becomes a rung of its own."""
         machine.exchanged.lerp_(torch.as_tensor(share).to(machine.exchanged), 1 - REMEMBERED)
-        num = len(machine.past())
+        num = machine.num_past
         if machine.exchanged < LEAST and num < self.rungs:
-            machine.remember()
+            machine.remember(progress)
             num_chains = len(buffer) // self._num_rungs()
             buffer.x[num_chains:] = buffer.x[:-num_chains].clone()
             machine.exchanged.fill_(1.0)

@@ -10,19 +10,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import (
-    RBM,
-    DenoisingEnergy,
-    EncoderEnergy,
-    Energy,
-    Family,
-    FrameEnergy,
-    GenerativeConvNet,
-    PredictiveEnergy,
-    ResidualEnergy,
-    TokenEnergy,
-    TransformerEnergy,
-)
+from energies import DBM, EncoderEnergy, Energy, Family, GenerativeConvNet, ResidualEnergy
 from energies.boltzmann import Machine
 from energies.buffer import ReplayBuffer
 from energies.objectives import (
@@ -30,12 +18,12 @@ from energies.objectives import (
     ContrastiveDivergence,
     EnergyMatching,
     MaximumLikelihood,
-    OptimisedPrediction,
     RecoveryLikelihood,
     References,
     ScoreMatching,
 )
 from pipelines.examples import Examples, Part, block_means
+from pipelines.learning import boltzmann, prediction
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, Residual, Transformer
@@ -50,7 +38,10 @@ Vary = Callable[[Tensor, torch.Generator], Tensor]
 
 def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run) -> Energy:
     """An energy of data; arguments as of `plan`."""
-    energy = plan(data, recipe, by_class, references, varied, run).train(run)
+    planned = plan(data, recipe, by_class, references, varied, run)
+    if isinstance(planned.energy, DBM):
+        boltzmann.learn_layers(planned.energy, data, recipe, varied, run)
+    energy = planned.train(run)
     if by_class:
         assert isinstance(energy, Family)
         energy.classes = data.classes
@@ -70,12 +61,11 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     """
     device = run.accelerator.device
     labels = data.train_labels if by_class else None
-    few = MOST_REFERENCES // math.prod(data.shape) if isinstance(recipe.energy, Transformer) else SAMPLED
-    sampled = data.x(rows=slice(max(1, few)))
+    sampled = data.x(rows=slice(SAMPLED))
     energy = built(recipe, data.shape, len(data.classes) if by_class else 0, sampled).to(device)
-    buffer = chains_of(energy, recipe, sampled[0], labels, run)
-    if isinstance(recipe.objective, OptimisedPrediction) and recipe.objective.replay:
-        buffer = candidates_of(energy, recipe, recipe.objective, sampled, run)
+    buffer = prediction.candidates(energy, recipe, sampled, run)
+    if buffer is None:
+        buffer = chains_of(energy, recipe, sampled[0], labels, run)
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
@@ -114,46 +104,15 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
         assert settings.width is not None
         return ResidualEnergy(shape, settings.width, num_classes)
     if isinstance(settings, Boltzmann):
-        return machine(recipe, settings, shape, num_classes, x)
+        return boltzmann.machine(recipe, shape, num_classes, x)
     if isinstance(settings, Transformer):
-        return transformer(recipe, settings, shape, num_classes, x)
+        return prediction.transformer(recipe, shape, num_classes, x)
     assert isinstance(settings, Encoder) and settings.widths is not None and settings.depths is not None
     levels = num_levels(shape, settings.widths)
     noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)
     energy = EncoderEnergy(shape, settings.widths[:levels], settings.depths[:levels], None, noisy, num_classes)
     energy.centre(x)
     return energy
-
-
-def machine(recipe: Recipe, settings: Boltzmann, shape: Sequence[int], num_classes: int, x: Tensor) -> Machine:
-    """A Boltzmann machine before it has learned; likewise."""
-    assert settings.hidden is not None and settings.visible is not None
-    assert isinstance(recipe.objective, ContrastiveDivergence)
-    made = RBM(shape, settings.hidden[0], settings.visible, num_classes, recipe.objective.places())
-    made.centre(x)
-    return made
-
-
-def transformer(recipe: Recipe, settings: Transformer, shape: Sequence[int], num_classes: int, x: Tensor) -> Energy:
-    """A transformer before it has learned; likewise. InputError: its sides do not suit x."""
-    objective, axes = recipe.objective, len(shape) - 1
-    assert settings.width is not None and settings.depth is not None and settings.heads is not None
-    patch, sizes = settings.patch or 1, (settings.width, settings.depth, settings.heads)
-    try:
-        if not isinstance(objective, OptimisedPrediction):
-            family = TransformerEnergy(shape, [patch] * axes, *sizes, num_classes=num_classes)
-            family.centre(x)
-            return family
-        descent = (settings.feed_forward, objective.steps, objective.start)
-        if axes == 1:
-            return TokenEnergy(shape, *sizes, *descent)
-        if axes == 2:
-            return DenoisingEnergy(shape, [patch] * axes, *sizes, objective.corruption, *descent)
-        frames = FrameEnergy(shape, patch, *sizes, 1.0, *descent)
-        frames.centre(x)
-        return frames
-    except ValueError as error:
-        raise InputError(f"learn.energy.transformer: {error}") from None
 
 
 def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | None, run: Run) -> ReplayBuffer | None:
@@ -173,14 +132,6 @@ def chains_of(energy: Energy, recipe: Recipe, like: Tensor, labels: Tensor | Non
     if recipe.reach is not None:
         start = replace(start, bound=recipe.reach)
     return ReplayBuffer.of_noise(num, like.to(device), rng, label, start)
-
-
-def candidates_of(energy: Energy, recipe: Recipe, objective: OptimisedPrediction, x: Tensor, run: Run) -> ReplayBuffer:
-    """The replay buffer of candidates that go on in later steps, for some of x [n, *shape]."""
-    assert isinstance(energy, PredictiveEnergy)
-    rng = run.generator("candidates", device=run.accelerator.device)
-    rows = torch.randint(len(x), (recipe.chains,), generator=rng, device=rng.device).cpu()
-    return objective.buffer(energy, x[rows].to(rng.device), rng)
 
 
 def weights_of_references(labels: Tensor | None) -> Tensor | None:

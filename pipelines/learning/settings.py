@@ -110,9 +110,14 @@ class Boltzmann:
     visible: Literal["binary", "gaussian"] | None = None
     """Units that x consists of. null: binary."""
 
+    pretraining: int | None = None
+    """Steps in which each layer of several is first learned alone; 0: none. null: a fifth of learn.steps."""
+
     def __post_init__(self) -> None:
         if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
             raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+        if self.pretraining is not None and self.pretraining < 0:
+            raise ValueError(f"pretraining must not be negative, got {self.pretraining}")
 
 
 @dataclass(frozen=True)

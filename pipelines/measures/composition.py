@@ -20,7 +20,7 @@ from pipelines.composition import expression
 from pipelines.composition.composing import Composer, given, labels_of
 from pipelines.composition.expression import Expert, Node, Weighted
 from pipelines.examples import Examples, Part
-from pipelines.measures import tables
+from pipelines.measures import floors, tables
 from pipelines.measures.attributes import Attributes, Data, is_scene
 from pipelines.measures.judge import share_of
 from pipelines.measures.solids import WHOLE
@@ -32,6 +32,7 @@ from pipelines.stage import Run
 
 JUDGED_BY = 6000  # scenes that the classifiers learn from
 JUDGED_FOR = 500  # steps
+MOST = 200  # x of data and of noise whose shares stand beside
 
 
 def evaluate(
@@ -66,6 +67,8 @@ def evaluate(
         found["asked"]["hold_and_in_one_part"] = share_of(verdicts & (whole >= WHOLE))
     made = _rivals(node, values, rivals, run) if rivals else {}
     found["rivals"] = {name: judge.judged(node, modality.made(x, values["energy"]))[0] for name, x in made.items()}
+    found["bounds"] = {name: judge.judged(node, x)[0] for name, x in _beside(node, judge, data, run).items()}
+    found["refused"] = _refusal(found["bounds"])
     grid = grid_of(values, modality, judge, cells, run) if cells else None
     if grid is not None:
         found["grid"] = {key: value for key, value in grid.items() if key != "samples"}
@@ -74,14 +77,32 @@ def evaluate(
 
 def summary(found: Mapping[str, Any]) -> list[str]:
     """The numbers as lines of text."""
-    rows = {"composed": found["asked"]} | found["rivals"]
+    rows = {"composed": found["asked"]} | found["rivals"] | found.get("bounds", {})
     rows = {name: {kind: v for kind, v in row.items() if kind != "num"} for name, row in rows.items()}
     lines = [f"share of {found['asked']['num']} samples that are what was asked for", *tables.table(rows)]
     if not any("." in name for name in found["asked"]):
         lines.append("(nothing was asked for that the classifiers tell, so all hold)")
+    if found.get("refused") is not None:
+        lines.append(f"warning: {found['refused']}")
     accuracy = ", ".join(f"{name} {share:.3f}" for name, share in found["classifiers"].items())
     lines.append(f"accuracy of the classifiers, which were learned apart: {accuracy}")
     return lines
+
+
+def _beside(node: Node, judge: Attributes, data: Examples, run: Run) -> dict[str, Tensor]:
+    """What the shares of samples stand between: data to judge by that are all that was asked for, where some are, and
+    as many x of noise as there are data to judge by."""
+    x, labels = _labelled(data, "validation", MOST)
+    rows = judge.holds(node, labels, len(x))
+    found = {"data": x[rows]} if bool(rows.any()) else {}
+    return found | {"noise": floors.noise(x, len(x), run.generator("noise"))}
+
+
+def _refusal(bounds: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Why the classifiers judge nothing: they find noise to be what was asked for as often as data that are."""
+    if "data" not in bounds or bounds["noise"]["all_hold"] < bounds["data"]["all_hold"]:
+        return None
+    return "the classifiers find noise to be what was asked for as often as data that are: they tell nothing"
 
 
 # ----------------------------------------------------------------------------------- classifiers

@@ -32,17 +32,19 @@ class Trial:
 
     Attributes:
         seen: what is left to see, a row for each copy of a mask.
-        truth: what is measured, [n, *shape]; right where `where` is set.
+        truth: what is measured, [n, *shape], 0 where nothing is.
         where: held-out elements, bool [n, 1, *size].
+        hidden: elements that the measurement hides, likewise.
     """
 
     seen: Seen
     truth: Tensor
     where: Tensor
+    hidden: Tensor
 
     def score(self, x: Tensor, modality: Modality) -> dict[str, float]:
         """How good x [n, *shape], decided, is on the held-out elements."""
-        return modality.score(x.float(), self.truth, self.where)
+        return modality.score(torch.where(self.hidden, 0.0, x.float()), self.truth, self.where)
 
     def decided(self, mean: Tensor, modality: Modality) -> Tensor:
         """The x that means [n, *shape] speak for."""
@@ -67,9 +69,9 @@ def trial(observation: Observation, y: Tensor, shape: tuple[int, ...], run: Run)
     if not moved:
         return None
     rows, where = [k for k, _ in moved], torch.stack([copy for _, copy in moved])
-    truth, less = y[rows].float(), Hidden(masks[rows] | where)
+    truth, less = Hidden(masks[rows]).observe(y[rows].float()), Hidden(masks[rows] | where)
     seen = Noisy(less, observation.noise) if isinstance(observation, Noisy) else less
-    return Trial(Seen(seen, less.observe(truth), len(rows), shape), truth, where)
+    return Trial(Seen(seen, less.observe(truth), len(rows), shape), truth, where, masks[rows])
 
 
 def methods_of(
@@ -125,9 +127,10 @@ def copies(hidden: Tensor, y: Tensor, num: int, rng: torch.Generator) -> list[Te
         shifted = _shifted(hidden, rng) if attempt % 2 else None
         moved = _rolled(hidden, rng) if shifted is None else shifted
         held_out = moved & seen
-        share = float(held_out.sum() / seen.sum())
-        if share > MOST:  # at random, as a last resort
-            held_out &= torch.rand(hidden.shape, generator=rng) < MOST / share
+        most = int(MOST * seen.sum())
+        if int(held_out.sum()) > most:  # of these some at random, as a last resort
+            order = (torch.rand(hidden.shape, generator=rng) * held_out).flatten().argsort(descending=True)
+            held_out = torch.zeros(hidden.numel(), dtype=torch.bool).index_fill(0, order[:most], True).view_as(hidden)
         if not held_out.any() or any(torch.equal(held_out, known) for _, known in found):
             continue
         values = y[held_out.expand_as(y)]

@@ -1,15 +1,15 @@
-"""How good pictures are: distances between collections, in the features of a small classifier of the same data."""
+"""How good pictures are: distances between collections, in the features of a small classifier of the same data, which
+also learned to tell them from noise and from averages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.measures import floors
 from pipelines.stage import Run
 
 TOGETHER = 500  # pictures judged at once
@@ -19,12 +19,6 @@ LOOKED = 64  # pixels a side that the classifier looks at, at most
 EPOCHS = 40  # of it, at most
 STEPS = 900  # of the classifier's training
 FEATURES = 64
-
-
-class Judge(Protocol):
-    """What turns pictures [n, C, H, W] into features [n, F]."""
-
-    def features(self, x: Tensor) -> Tensor: ...
 
 
 class Classifier(nn.Module):
@@ -62,7 +56,7 @@ class Classifier(nn.Module):
         """Learned from pictures x [n, C, H, W] with labels [n] of each kind; shifts and noise make it sturdy."""
         device = run.accelerator.device
         model = cls(x.shape[1], *num_classes).to(device)
-        steps = steps or min(STEPS, max(100, EPOCHS * len(x) // 128))
+        steps = steps or steps_for(len(x))
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
         for _ in run.progress(range(steps), steps, "learning to judge"):
@@ -78,6 +72,19 @@ class Classifier(nn.Module):
             schedule.step()
         return model.cpu().eval()
 
+    @classmethod
+    def of_data(cls, x: Tensor, labels: Tensor | None, num_classes: int, rng: torch.Generator, run: Run) -> Classifier:
+        """Learned to tell pictures x [n, C, H, W] from what no sample may be taken for (`floors.PICTURES`), which is
+        the first kind of label, 0 for data, and where there are labels [n], -1 where not known, their classes."""
+        num = max(1, len(x) // len(floors.PICTURES))
+        others = [make(x, num, rng) for make in floors.PICTURES.values()]
+        kind = torch.cat([torch.full((len(one),), k) for k, one in enumerate([x, *others])])
+        told, nums = [kind], [1 + len(others)]
+        if labels is not None and num_classes > 1:
+            told.append(torch.cat([labels, torch.full((len(kind) - len(x),), -1)]))
+            nums.append(num_classes)
+        return cls.fit(torch.cat([x, *others]), told, nums, rng, run, steps_for(len(x)))
+
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
         return torch.cat([self.respond(part) for part in x.split(TOGETHER)])
@@ -89,27 +96,15 @@ class Classifier(nn.Module):
         return logits.split(list(self.num_classes), 1)[kind].softmax(1)
 
 
+def steps_for(num: int) -> int:
+    """Of the training on so many pictures."""
+    return min(STEPS, max(100, EPOCHS * num // 128))
+
+
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of those whose label is known, 0 where none is."""
     known = labels >= 0
     return F.cross_entropy(logits[known], labels[known], label_smoothing=0.02) if known.any() else logits.sum() * 0
-
-
-@dataclass(frozen=True)
-class Components:
-    """Principal components of pictures without labels, to judge by."""
-
-    mean: Tensor
-    axes: Tensor
-
-    @classmethod
-    def fit(cls, x: Tensor) -> Components:
-        rows = x[:MOST].flatten(1)
-        _, _, axes = torch.svd_lowrank(rows - rows.mean(0), min(FEATURES, len(rows) - 1, rows.shape[1]))
-        return cls(rows.mean(0), axes)
-
-    def features(self, x: Tensor) -> Tensor:
-        return (x.flatten(1) - self.mean) @ self.axes
 
 
 def frechet(first: Tensor, second: Tensor) -> float:

@@ -93,10 +93,11 @@ def said(way: str) -> str:
 
 def of_own(found: Mapping[str, Any], modality: Modality) -> list[str]:
     """Lines on x whose truth is unknown, scored on seen elements that were held out."""
-    first, judged = f"{counted(found['num'], modality.noun)}; the truth is unknown", found["held_out"]
+    first = f"{counted(found['num'], modality.noun)}; the truth is unknown, so nothing is scored"
+    judged = found["held_out"]
     if judged is None:
-        return [f"{first}, and nothing of what is seen can be held out: whether a simple method is better is not known"]
-    lines = [f"{first}, so {counted(judged['elements'], 'elements')} that are seen were held out, and are scored"]
+        return [f"{first}: of what is seen nothing can be held out, to tell whether a simple method is better"]
+    lines = [f"{first} but {counted(judged['elements'], 'elements')} that are seen and were held out"]
     lines += tables.table(on_held_out(judged))
     return [*lines, verdict(judged, modality)] if judged["rivals"] else lines
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import ConditionalEnergy
 from pipelines.examples import Examples, block_means
-from pipelines.measures import judge, metrics, solids, tables
+from pipelines.measures import floors, judge, metrics, solids, tables
 from pipelines.modalities.base import Modality
 from pipelines.sampling.generation import generate
 from pipelines.stage import Run
@@ -21,6 +21,10 @@ from pipelines.stage import Run
 FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the sampling steps, for the curve
 LONG = 10.0
 FEWEST = 4  # pictures that a collection can be judged from
+LEAST = 10  # examples that a judge is learned from
+FLOORS = ("real", "noise", "averages", "random_phase_noise", "tiled_photograph")
+"""Rows that say how good numbers of samples can be, and how bad."""
+TOLD = 0.7  # share of noise and data that are told apart, at least
 DIFFERENCES = ("horizontal", "vertical", "temporal")
 
 Numbers = dict[str, float]
@@ -46,8 +50,8 @@ class Comparison(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OfPictures:
-    """By Frechet distance, precision and recall, in the features of a classifier that is learned for it, or, without
-    labels, by principal components.
+    """By Frechet distance, precision and recall, in the features of a classifier that is learned for it: it tells
+    classes, where there are labels, and data from noise and averages.
 
     Attributes:
         data: the pictures.
@@ -58,27 +62,24 @@ class OfPictures:
     distance: ClassVar[str | None] = "frechet"
 
     data: Examples
-    by: judge.Classifier | judge.Components
+    by: judge.Classifier
     real: Tensor
 
     @classmethod
     def fit(cls, data: Examples, run: Run) -> OfPictures:
-        """A classifier of the pictures, where at least two classes are labelled; else their principal components."""
-        labels = data.train_labels
-        if labels is None or len(labels[labels >= 0].unique()) < 2:
-            by: judge.Classifier | judge.Components = judge.Components.fit(data.x("train", slice(judge.MOST)))
-        else:
-            x, labels = data.known("train")
-            by = judge.Classifier.fit(x, [labels], [len(data.classes)], run.generator("judge"), run)
+        """With a classifier of the pictures to learn from."""
+        by = judge.Classifier.of_data(
+            data.x("train"), data.train_labels, len(data.classes), run.generator("judge"), run
+        )
         return cls(data, by, by.features(data.x("validation")))
 
     def __call__(self, x: Tensor) -> Numbers:
         return judge.compare(self.by.features(x), self.real)
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        """Of samples, pictures that were learned from, and noise; the distances in features to the nearest picture that
-        was learned from; and, of a classifier, how right it is, and whether it finds the samples to be of their
-        class."""
+        """Of samples, pictures that were learned from, noise and averages of pictures; the distances in features to the
+        nearest picture that was learned from; how right the classifier is, on pictures that it has not learned; whether
+        it finds the samples to be of their class."""
         fewest = min(len(samples), len(self.real))
         if fewest < FEWEST:
             raise InputError(
@@ -87,20 +88,31 @@ class OfPictures:
             )
         train = self.data.x("train")
         num = min(len(samples), len(train))
-        noise = torch.rand(num, *samples.shape[1:], generator=rng) * 2 - 1
+        noise = floors.noise(train, num, rng)
         rows = torch.randperm(len(train), generator=rng)[:num]
         features = {name: self.by.features(x) for name, x in (("samples", samples), ("real", train[rows]))}
         found: dict[str, Any] = {name: judge.compare(f, self.real) for name, f in features.items()}
         found["noise"] = self(noise)
+        found["averages"] = self(floors.averages(train, num, rng))
         known = self.by.features(train)
         found["samples"]["nearest_training"] = _nearest(features["samples"], known)
         found["real"]["nearest_training"] = _nearest(self.real, known)  # of pictures not learned
-        if isinstance(self.by, judge.Classifier):
+        found["refused"] = floors.refusal(found, "precision", "precision")
+        found["judge_tells_data"] = self._tells_data(rng)
+        if len(self.by.num_classes) > 1:
             x, truth = self.data.known("validation")
-            found["classifier_accuracy"] = judge.share_of(self.by.probabilities(x).argmax(1) == truth)
+            found["classifier_accuracy"] = judge.share_of(self.by.probabilities(x, 1).argmax(1) == truth)
             if labels is not None:
-                found["of_their_class"] = judge.share_of(self.by.probabilities(samples).argmax(1) == labels)
+                found["of_their_class"] = judge.share_of(self.by.probabilities(samples, 1).argmax(1) == labels)
         return found
+
+    def _tells_data(self, rng: torch.Generator) -> float:
+        """Accuracy of telling pictures to judge by from as many that are none."""
+        x = self.data.x("validation", slice(judge.TOGETHER))
+        num = -(-len(x) // len(floors.PICTURES))
+        others = torch.cat([make(x, num, rng) for make in floors.PICTURES.values()])
+        is_data = [self.by.probabilities(part).argmax(1) == 0 for part in (x, others)]
+        return (judge.share_of(is_data[0]) + judge.share_of(~is_data[1])) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +131,23 @@ class OfShapes:
         return solids.collection(x > 0, *self._parts(x.shape[-1]))
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        """Of samples, and of as many real ones: what the best samples could reach."""
+        """Of samples, and of as many real ones: what the best samples could reach; of noise and of averages."""
         train, validation = self._parts(samples.shape[-1])
         num = min(len(samples), len(validation), len(train) // 2)
         real = solids.collection(train[-num:], train[:-num], validation)
-        return {"samples": solids.collection(samples > 0, train, validation), "real": real}
+        found: dict[str, Any] = {"samples": solids.collection(samples > 0, train, validation), "real": real}
+        x = train.float() * 2 - 1
+        for name, make in (("noise", floors.noise), ("averages", floors.averages)):
+            found[name] = solids.collection(make(x, num, rng) > 0, train, validation)
+        found["refused"] = self._refusal(found)
+        return found
+
+    def _refusal(self, found: dict[str, Any]) -> str | None:
+        """Noise must be told from shapes, which half of all shapes are not told from each other."""
+        share = found["noise"]["two_sample"]
+        if share >= TOLD:
+            return None
+        return f"of noise and data {share:.2f} are told apart by the nearest other one: it tells nothing of the samples"
 
     def _parts(self, size: int) -> tuple[Tensor, Tensor]:
         """Solids to learn from and to judge by, of so many voxels a side."""
@@ -152,9 +176,22 @@ class OfClips:
         return {name: fmean(v for each in found if isinstance(v := each[name], float)) for name in DIFFERENCES}
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        """Of samples, and of the clips to judge by, or the single one that was learned from."""
+        """Of samples, and of the clips to judge by, or the single one that was learned from; of noise, and of averages
+        of clips, or of the frames of that one. They say what samples are like, and do not judge: none is refused."""
         real = self.data.x("train" if self.data.single else "validation")
-        return {"samples": self(samples), "real": self(real)}
+        num = min(len(samples), FEWEST)
+        mean = real.mean(2, keepdim=True).expand_as(real) if self.data.single else floors.averages(real, num, rng)
+        found = {"samples": samples, "real": real, "noise": floors.noise(real, num, rng), "averages": mean}
+        return {name: self(x) for name, x in found.items()}
+
+
+def check(data: Examples) -> None:
+    """InputError: there are too few examples to judge by."""
+    if not data.single and (len(data.train) < LEAST or len(data.validation) < FEWEST):
+        raise InputError(
+            f"evaluate needs {LEAST} examples to learn from and {FEWEST} to judge by; set load.validation or "
+            f"load.count (there are {len(data.train)} and {len(data.validation)})"
+        )
 
 
 def evaluate(
@@ -193,9 +230,26 @@ def summary(found: Mapping[str, Any]) -> list[str]:
     longer = {name: found[name] for name in ("ten_times_the_steps", "long_from_data") if name in found}
     rows = {name: _shown(row) for name, row in found.items() if isinstance(row, dict) and name not in longer}
     rows |= {f"{p['factor']:g} times the steps": _shown(p) for p in found.get("curve", [])} | longer
-    lines = tables.table(rows)
+    if refused(found):
+        rows = {name: row for name, row in rows.items() if name in FLOORS}
+    return [*tables.table(rows), *told(found)]
+
+
+def refused(found: Mapping[str, Any]) -> bool:
+    """Whether the numbers do not judge the samples."""
+    return found.get("refused") is not None
+
+
+def told(found: Mapping[str, Any]) -> list[str]:
+    """What else is said of the samples, and how good what judges them is."""
+    lines = [f"warning: not judged: {found['refused']}"] if refused(found) else []
     if "of_their_class" in found:
         lines.append(f"{found['of_their_class']:.1%} of the samples are judged to be of their class")
+    if "judge_tells_data" in found:
+        right = f"it tells data from noise and averages in {found['judge_tells_data']:.1%} of cases"
+        if "classifier_accuracy" in found:
+            right += f", and their classes in {found['classifier_accuracy']:.1%}"
+        lines.append(f"the judge's own accuracy, on pictures that it has not learned: {right}")
     return lines
 
 

@@ -7,6 +7,7 @@ depend on where things are.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,6 +22,10 @@ from pipelines.stage import Run
 LAGS = (1, 2, 4, 8)  # pixels
 PATCH = 8  # pixels a side of the patches that are looked for in the photograph
 PATCHES = 1500  # that are looked for
+SCALES = 3  # that edges and spots are looked for at, each half as fine
+QUANTILES = 63  # of what filters respond to
+TELLING = ("responses", "patches")  # what noise with the photograph's spectrum has not right by itself
+FARTHER = 1.15  # times as far as the photograph's halves, at least, noise must be by one of these
 FAINT = 1e-8  # power of nothing, for decibels: a thousandth of the rounding to bytes
 
 
@@ -45,13 +50,15 @@ class OfTexture:
         return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        """Of samples, the photograph's own halves, noise with its spectrum, and the photograph again and again."""
+        """Of samples, the photograph's own halves, noise with its spectrum, and the photograph again and again; and why
+        the numbers do not judge, where they cannot tell that noise."""
         truth = self.data.x()[0]
         side, (height, width) = side_of(truth, samples[0]), samples.shape[2:]
         found: dict[str, Any] = {"samples": self(samples)}
         found["real"] = between_halves(truth, side, self.run.generator("halves"))
         others = rivals(truth, height, width, self.run)
-        return found | {name: compare(x, truth, side, self.run.generator(name)) for name, x in others.items()}
+        found |= {name: compare(x, truth, side, self.run.generator(name)) for name, x in others.items()}
+        return found | {"refused": refusal(found)}
 
 
 def rivals(photograph: Tensor, height: int, width: int, run: Run) -> dict[str, Tensor]:
@@ -60,6 +67,17 @@ def rivals(photograph: Tensor, height: int, width: int, run: Run) -> dict[str, T
         "tiled_photograph": tiled(photograph, height, width),
         "random_phase_noise": random_phase(photograph, height, width, run.generator("random phase")),
     }
+
+
+def refusal(found: Mapping[str, Any]) -> str | None:
+    """Why numbers of textures judge nothing: noise with the photograph's spectrum does as well as its own halves."""
+    real, noise = found["real"], found["random_phase_noise"]
+    if any(noise[name] > FARTHER * real[name] for name in TELLING):
+        return None
+    return (
+        "noise with the spectrum of the photograph is as near to it as its own halves are to each other: it is such "
+        "noise, or the halves differ"
+    )
 
 
 def side_of(photograph: Tensor, x: Tensor) -> int:
@@ -94,6 +112,8 @@ def compare(x: Tensor, truth: Tensor, side: int, rng: torch.Generator) -> dict[s
         mean, std: largest difference of a channel, 0 to 255.
         correlation: root mean square difference of the correlations of neighbours.
         spectrum_db: root mean square difference of the power of rings, in dB, from windows of that side.
+        responses: root mean square difference of the ordered responses of edges and spots at three scales, in units of
+            their spread (Heeger & Bergen 1995): noise of the same spectrum has others, as it has no edges.
         patches: root mean square difference of a patch of 8x8 pixels to the patch of the truth that is nearest, 0 to
             255: whether each place could be one of the truth; 0 is a copy.
     """
@@ -105,6 +125,7 @@ def compare(x: Tensor, truth: Tensor, side: int, rng: torch.Generator) -> dict[s
         "std": max(abs(a - b) for a, b in zip(ours["std"], theirs["std"], strict=True)),
         "correlation": _rms(gaps),
         "spectrum_db": _rms([a - b for a, b in zip(*decibels, strict=True)]),
+        "responses": _rms([gap for a, b in zip(_responses(x), _responses(truth), strict=True) for gap in _apart(a, b)]),
         "patches": _to_nearest_patch(x, truth, rng),
     }
 
@@ -150,6 +171,26 @@ def _correlation(levels: Tensor, lag: int, axis: int) -> float:
 
 def _shifted(x: Tensor, lag: int, axis: int) -> tuple[Tensor, Tensor]:
     return x.narrow(axis, 0, x.shape[axis] - lag), x.narrow(axis, lag, x.shape[axis] - lag)
+
+
+def _responses(x: Tensor) -> list[Tensor]:
+    """Quantiles [QUANTILES] of what filters respond to, at each scale that x is large enough for."""
+    found = []
+    grey = x.double().mean(0)[None, None]
+    for _ in range(SCALES):
+        if min(grey.shape[2:]) < 2 * PATCH:
+            break
+        across, down = grey.diff(dim=3)[:, :, 1:], grey.diff(dim=2)[:, :, :, 1:]
+        spot = grey - F.interpolate(F.avg_pool2d(grey, 2), grey.shape[2:], mode="bilinear")
+        at = torch.linspace(0, 1, QUANTILES + 2, dtype=torch.float64)[1:-1]
+        found += [filtered.flatten().quantile(at) for filtered in (across, down, spot)]
+        grey = F.avg_pool2d(grey, 2)
+    return found
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> list[float]:
+    """Differences of quantiles, in units of the spread of theirs."""
+    return ((ours - theirs) / theirs.std().clamp(min=FAINT)).tolist()
 
 
 def _to_nearest_patch(x: Tensor, truth: Tensor, rng: torch.Generator) -> float:

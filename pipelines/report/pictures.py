@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data import images
@@ -19,6 +20,8 @@ HIDDEN = (112, 24, 104)
 """Dark magenta, a colour that hardly any footage has: no one takes it for a part of the picture."""
 
 GAP = 4
+WIDEST = 3840
+"""Pixels: encoders and players take no more than a few thousand."""
 MARGIN = 8
 
 
@@ -68,26 +71,30 @@ def contact_sheet(
 def side_by_side(clips: Mapping[str, Tensor]) -> Tensor:
     """Clips of one shape in a row, each below its label -> one clip [3, T, H', W'] on the CPU.
 
-    Panels are enlarged by a whole factor to at least 192 pixels in height. ValueError: no clips, or
-    shapes differ.
+    Panels are enlarged by a whole factor to at least 192 pixels in height, or shrunk by one to at most `WIDEST` / 3
+    a side; a row is no wider than `WIDEST`, then a new one begins. ValueError: no clips, or shapes differ.
     """
     shapes = {tuple(clip.shape) for clip in clips.values()}
     if len(shapes) != 1:
         raise ValueError(f"expected clips of one shape, got {sorted(shapes)}")
     _, frames, height, width = shapes.pop()
-    scale = math.ceil(192 / height)
+    shrink = math.ceil(max(height, width) / (WIDEST // 3))
+    height, width = -(-height // shrink), -(-width // shrink)
+    scale = max(1, min(math.ceil(192 / height), WIDEST // 3 // width))
     labels = [images.draw_text(label, 15) for label in clips]
     panel = max(width * scale, *(ink.shape[1] + MARGIN for ink in labels))
+    columns = max(1, min(len(labels), (WIDEST + GAP) // (panel + GAP)))
     top = labels[0].shape[0] + MARGIN
-    shape = (top + height * scale, len(labels) * (panel + GAP) - GAP)
-    header = _canvas(*shape)
-    film = np.empty((frames, *shape, 3), np.uint8)
-    lefts = [k * (panel + GAP) for k in range(len(labels))]
-    for x, ink in zip(lefts, labels, strict=True):
-        _stamp(header, ink, MARGIN // 2, x + (panel - ink.shape[1]) // 2)
+    row = top + height * scale
+    header = _canvas(-(-len(labels) // columns) * (row + GAP) - GAP, columns * (panel + GAP) - GAP)
+    places = [(k // columns * (row + GAP), k % columns * (panel + GAP)) for k in range(len(labels))]
+    for (y, x), ink in zip(places, labels, strict=True):
+        _stamp(header, ink, y + MARGIN // 2, x + (panel - ink.shape[1]) // 2)
+    film = np.empty((frames, *header.shape), np.uint8)
     film[:] = header
-    for x, clip in zip(lefts, clips.values(), strict=True):
-        _paste(film, _enlarge(to_rgb(clip), scale), top, x + (panel - width * scale) // 2)
+    for (y, x), clip in zip(places, clips.values(), strict=True):
+        shown = F.avg_pool2d(clip.transpose(0, 1), shrink, ceil_mode=True).transpose(0, 1) if shrink > 1 else clip
+        _paste(film, _enlarge(to_rgb(shown), scale), y + top, x + (panel - width * scale) // 2)
     return torch.from_numpy(film).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 

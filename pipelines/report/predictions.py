@@ -57,4 +57,4 @@ def prediction(report: Report, values: Mapping[str, Any], modality: Modality) ->
         report.heading("Frame by frame")
         heads = ["first", "last", "all"]
         lines = [[tables.words(name), *(row[k] for k in heads)] for name, row in found["forecast"].items()]
-        report.table(["PSNR, dB", *heads], lines, best={head: "max" for head in heads})
+        report.table(["PSNR, dB", *heads], lines, best=dict.fromkeys(heads, "max"))

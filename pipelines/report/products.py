@@ -15,6 +15,7 @@ from data.words import counted
 from pipelines.measures import tables
 from pipelines.measures.likeness import warning_of
 from pipelines.measures.recovery import compared, gains, of_own, on_held_out, said
+from pipelines.measures.synthesis import FLOORS, refused, told
 from pipelines.modalities.base import Modality
 from pipelines.report import Report, predictions
 from pipelines.report.report import Best
@@ -194,15 +195,17 @@ def synthesis(report: Report, values: Mapping[str, Any], modality: Modality, wor
     if 0 < found["validation"] < FEW:
         report.text(f"So few {modality.noun} to judge by say little: give more, best {FEW} or more.")
     kinds = [name for name, row in found.items() if isinstance(row, dict) and name not in ("sampling", "selection")]
+    if refused(found):
+        kinds = [name for name in kinds if name in FLOORS]
     numbers = [name for name in found["samples"] if name != "nearest_training"]
     rows = [[tables.words(kind), *(found[kind].get(n) for n in numbers)] for kind in kinds]
     report.table([modality.noun, *(tables.column(n).title for n in numbers)], rows)
-    if told := [f"{c.title}: {c.meaning}" for c in map(tables.column, numbers) if c.meaning]:
-        report.text("; ".join(told) + ".")
-    if "of_their_class" in found:
-        report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
+    if meanings := [f"{c.title}: {c.meaning}" for c in map(tables.column, numbers) if c.meaning]:
+        report.text("; ".join(meanings) + ".")
+    for told_too in told(found):
+        report.text(f"{told_too}.")
     long_chains(report, found)
-    if found.get("curve"):
+    if found.get("curve") and not refused(found):
         _curve(report, found["curve"])
 
 
@@ -227,11 +230,13 @@ def composition(report: Report, values: Mapping[str, Any], modality: Modality, r
     report.text(f"{told['expr']}: strength {told['strength']:g}.")
     if found.get("classifiers"):
         names = [name for name in found["asked"] if name != "num"]
-        table = {"composed": found["asked"], **found["rivals"]}
+        table = {"composed": found["asked"], **found["rivals"], **found.get("bounds", {})}
         rows = [[tables.words(name), *(scores.get(column) for column in names)] for name, scores in table.items()]
         report.table(["share of the samples", *map(tables.words, names)], rows)
         accuracy = ", ".join(f"{name} {share:.1%}" for name, share in found["classifiers"].items())
         report.text(f"Judged by classifiers that were learned apart; their own accuracy: {accuracy}.")
+        if found.get("refused") is not None:
+            report.text(f"Warning: {found['refused']}.")
     verdicts, samples = values.get("verdicts"), values["samples"]
     if verdicts is not None and len(samples) and not verdicts.all():
         wrong = modality.grid(samples[~verdicts][:WRONG], columns)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
 from pipelines.report import Report
-from pipelines.results import log_of
+from pipelines.results import log_of, save_energy, save_metrics
 from pipelines.stage import Run
 
 
@@ -28,6 +29,16 @@ def details(report: Report, run: Run, sampling: dict[str, Any] | None) -> None:
         _sampling(report, sampling)
     _learning(report, run)
     report.details("Configuration", (run.root / "config.yaml").read_text())
+
+
+def publish(report: Report, found: dict[str, Any], energies: Mapping[str, Any], run: Run) -> None:
+    """What a stage that judges a network leaves in the run's folder: report.html, metrics.json, and energies by the
+    names of their folders."""
+    save_metrics(found, run.root)
+    for name, energy in energies.items():
+        save_energy(energy, run.root, name)
+    details(report, run, None)
+    report.write(run.root / "report.html")
 
 
 def _sampling(report: Report, found: dict[str, Any]) -> None:

@@ -70,6 +70,14 @@ def suited(energy: Energy, generator: Generator) -> Generator:
     return Schedule() if is_noisy(energy) else Chain()
 
 
+def check_suits(generator: Generator, energy: Energy, purpose: str) -> None:
+    """InputError: the generator does not suit the energy, which is of many noise levels, or of clean x."""
+    noisy = is_noisy(energy)
+    if noisy == isinstance(generator, Chain):
+        kind = "many noise levels; take schedule or stepwise" if noisy else "clean x; take chain"
+        raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
+
+
 def generate(
     energy: Energy, generator: Generator, num: int, labels: Tensor | None, run: Run, purpose: str, *,
     guidance: float = 1.0, sampler: LevelSampler | None = None, warm_up: int = 0, monitor: Monitor | None = None,
@@ -87,10 +95,7 @@ def generate(
     if isinstance(generator, Schedule) and sampler is not None and not generator.steps:
         generator = replace(generator, steps=1)
     device = run.accelerator.device
-    noisy = is_noisy(energy)
-    if noisy == isinstance(generator, Chain):
-        kind = "many noise levels; take schedule or stepwise" if noisy else "clean x; take chain"
-        raise InputError(f"the generator does not suit the energy, which is of {kind} ({purpose})")
+    check_suits(generator, energy, purpose)
     if start is None and (parts := _alternatives(energy)):
         samples = torch.empty(num, *energy.event_shape)
         for k, part in enumerate(parts[:num]):

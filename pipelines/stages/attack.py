@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data.words import counted
 from energies import JointEnergy
 from energies.samplers import Langevin
 from energies.samplers.state import normal
@@ -17,8 +18,7 @@ from energies.sampling import sample
 from pipelines.measures.classes import leveled
 from pipelines.modalities import modality_of
 from pipelines.report import Report
-from pipelines.report.reporting import details
-from pipelines.results import save_energy, save_metrics
+from pipelines.report.reporting import publish
 from pipelines.stage import Run
 from pipelines.stages.classify import labelled
 
@@ -81,10 +81,8 @@ class Attack:
                 refined = self._refined(joint, fooled["joint"], run) if self.refine else fooled["joint"]
                 curves["joint, refined"].append(accuracy(joint, refined, labels, device))
             found["curves"][norm] = {"size": [0.0, *sizes], **curves}
-        save_metrics(found, run.root)
-        save_energy(values["energy"], run.root)
-        save_energy(values["plain"], run.root, "plain")
-        _report(found, modality_of(values["data"].modality).noun, run)
+        report = _report(found, modality_of(values["data"].modality).noun)
+        publish(report, found, {name: values[name] for name in ("energy", "plain")}, run)
         return {"metrics": found, "summary": _summary(found)}
 
     def _attacked(self, energy: JointEnergy, x: Tensor, labels: Tensor, norm: Norm, size: float, run: Run) -> Tensor:
@@ -162,12 +160,12 @@ def together(x: Tensor) -> int:
     return max(1, min(TOGETHER, NUMBERS // x[0].numel()))
 
 
-def _report(found: dict[str, Any], noun: str, run: Run) -> None:
+def _report(found: dict[str, Any], noun: str) -> Report:
     report = Report("Adversarial robustness")
     report.text(
-        f"Accuracy on {found['num']} {noun}, each changed so that the network errs: by at most so much of the range of "
-        "values in every element (linf), or with a change of that length (l2). Joint: the network that generates; "
-        f"plain: the same network by cross-entropy alone, on clean {noun}; refined: after Langevin steps."
+        f"Accuracy on {counted(found['num'], noun)}, each changed so that the network errs: by at most so much of the "
+        "range of values in every element (linf), or with a change of that length (l2). Joint: the network that "
+        f"generates; plain: the same network by cross-entropy alone, on clean {noun}; refined: after Langevin steps."
     )
     names = ("joint", "joint, refined", "plain")
     for norm, by in found["curves"].items():
@@ -176,8 +174,7 @@ def _report(found: dict[str, Any], noun: str, run: Run) -> None:
         lines = {name: (by["size"], by[name]) for name in names}
         report.curves(lines, f"accuracy under attack, {norm}", "size of the change", "accuracy")
     report.text("The refinement is random and the attacks do not go through it: its curve is an upper bound.")
-    details(report, run, None)
-    report.write(run.root / "report.html")
+    return report
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -10,15 +10,17 @@ from torch import Tensor
 
 from data import images
 from data.errors import InputError
+from data.words import counted
 from energies.generators import Chain, Stepwise
 from energies.schedule import Schedule
 from pipelines.examples import Examples
+from pipelines.measures import floors
 from pipelines.measures.certainty import calibration
 from pipelines.measures.classes import probabilities
 from pipelines.modalities import modality_of
+from pipelines.modalities.base import Modality
 from pipelines.report import Report
-from pipelines.report.reporting import details
-from pipelines.results import save_energy, save_metrics
+from pipelines.report.reporting import publish
 from pipelines.sampling.generation import generate
 from pipelines.stage import Run
 
@@ -71,14 +73,14 @@ class Classify:
         if self.samples:
             samples, asked = self._made(values, run)
             samples = modality.made(samples, values["energy"])
-            told, own = run.on_main(lambda: modality.classes_of([samples, x], data, run))
+            noise = floors.noise(x, len(samples), run.generator("noise"))
+            told, own, chance = run.on_main(lambda: modality.classes_of([samples, x, noise], data, run))
             found["of_their_class"] = float((told == asked).float().mean())
             found["judge_accuracy"] = float((own == labels).float().mean())
+            found["noise_of_their_class"] = float((chance == asked).float().mean())
         if run.is_main:
-            save_metrics(found, run.root)
-            save_energy(values["energy"], run.root)
-            save_energy(values["plain"], run.root, "plain")
-            self._report(found, samples, data, run)
+            report = _report(found, samples, modality, run)
+            publish(report, found, {name: values[name] for name in ("energy", "plain")}, run)
         return {"metrics": found, "summary": _summary(found), "samples": samples}
 
     def _made(self, values: dict[str, Any], run: Run) -> tuple[Tensor, Tensor]:
@@ -90,24 +92,6 @@ class Classify:
             generator = replace(generator, steps=LANGEVIN, step_size=0.5)
         guidance = self.guidance if energy.noisy else 1.0
         return generate(energy, generator, self.samples, asked, run, "classify", guidance=guidance), asked
-
-    def _report(self, found: dict[str, Any], samples: Tensor, data: Examples, run: Run) -> None:
-        modality, report = modality_of(data.modality), Report("Classification")
-        report.text(
-            f"On {found['num']} {modality.noun}. ECE: how far confidence and accuracy lie apart. Joint: the network "
-            "that also generates; plain: the same network by cross-entropy alone."
-        )
-        rows = [[name, found[name]["accuracy"], found[name]["ece"]] for name in ("joint", "plain")]
-        report.table(["network", "accuracy", "ECE"], rows, best={"accuracy": "max", "ECE": "min"})
-        curves = {n: (found[n]["bins"]["confidence"], found[n]["bins"]["accuracy"]) for n in ("joint", "plain")}
-        report.curves(curves | {"calibrated": ([0.0, 1.0], [0.0, 1.0])}, "reliability", "confidence", "share right")
-        if len(samples):
-            report.text(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for.")
-            sheet = modality.grid(samples, COLUMNS)
-            images.write(run.root / "samples.png", sheet)
-            report.image(sheet, "samples of the joint energy, the classes in turns")
-        details(report, run, None)
-        report.write(run.root / "report.html")
 
 
 def labelled(data: Examples, stage: str) -> tuple[Tensor, Tensor]:
@@ -122,5 +106,31 @@ def _summary(found: dict[str, Any]) -> str:
     lines = [f"{'':12}{'accuracy':>10}{'ECE':>10}"]
     lines += [f"{name:12}{found[name]['accuracy']:10.4f}{found[name]['ece']:10.4f}" for name in ("joint", "plain")]
     if "of_their_class" in found:
-        lines.append(f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for")
+        lines.append(_of_class(found))
     return "\n".join(lines)
+
+
+def _report(found: dict[str, Any], samples: Tensor, modality: Modality, run: Run) -> Report:
+    report = Report("Classification")
+    report.text(
+        f"On {counted(found['num'], modality.noun)}. ECE: how far confidence and accuracy lie apart. Joint: the "
+        "network that also generates; plain: the same network by cross-entropy alone."
+    )
+    rows = [[name, found[name]["accuracy"], found[name]["ece"]] for name in ("joint", "plain")]
+    report.table(["network", "accuracy", "ECE"], rows, best={"accuracy": "max", "ECE": "min"})
+    curves = {n: (found[n]["bins"]["confidence"], found[n]["bins"]["accuracy"]) for n in ("joint", "plain")}
+    report.curves(curves | {"calibrated": ([0.0, 1.0], [0.0, 1.0])}, "reliability", "confidence", "share right")
+    if len(samples):
+        report.text(f"{_of_class(found)}.")
+        sheet = modality.grid(samples, COLUMNS)
+        images.write(run.root / "samples.png", sheet)
+        report.image(sheet, "samples of the joint energy, the classes in turns")
+    return report
+
+
+def _of_class(found: dict[str, Any]) -> str:
+    """How many samples are of their class, beside what the best could reach, and noise does."""
+    return (
+        f"{found['of_their_class']:.1%} of the samples are judged to be of the class asked for, by a judge that is "
+        f"right of {found['judge_accuracy']:.1%} of the data and finds {found['noise_of_their_class']:.1%} of noise so"
+    )

@@ -52,6 +52,10 @@ class Evaluate:
         if self.rivals < 0 or self.cells < 0:
             raise ValueError(f"rivals and cells must not be negative, got {self.rivals} and {self.cells}")
 
+    def check(self, values: dict[str, Any]) -> None:
+        if "energy" in values and not {"observation", "composition"} & values.keys():  # new x will be judged
+            synthesis.check(values["data"])
+
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
         if not self.curve or not {"energy", "generator", "guidance"} <= values.keys() or "observation" in values:
             return Cost()

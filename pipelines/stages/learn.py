@@ -13,9 +13,10 @@ from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
 from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching
+from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.learning import amortised, clip, crops, dataset, trial
+from pipelines.learning import amortised, clip, crops, dataset, prediction, trial
 from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
@@ -27,6 +28,7 @@ from pipelines.learning.settings import (
     Network,
     Objective,
     Residual,
+    Transformer,
     Weights,
     check_objective,
     typed,
@@ -134,15 +136,19 @@ class Learn:
         return weights_of(self.pretrained)
 
     def check(self, values: dict[str, Any]) -> None:
+        values = self._cut(values)
         data: Examples = values["data"]
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
         if self.pretrained is None:
-            self._planned(values)
+            of_units = isinstance(self._planned(values).energy, Boltzmann)
         else:
-            self._ready(data, _way(values))
+            of_units = isinstance(self._ready(data, _way(values)), Latent)
+        if of_units and "observation" in values:
+            _check_single_elements(values["observation"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        values = self._cut(values)
         data: Examples = values["data"]
         way, recipes = _way(values), modality_of(data.modality).recipes()
         if self.pretrained is not None:
@@ -153,6 +159,14 @@ class Learn:
             found = self._cost_of_learning(values, way, recipe, run)
         generator = self._generator(found.known["energy"], recipe, way, recipes)
         return replace(found, known={**found.known, "generator": generator})
+
+    def _cut(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values, one clip that a transformer learns to predict cut into windows."""
+        data: Examples = values["data"]
+        one = data.single and modality_of(data.modality).axes == 3 and "observation" not in values
+        if not one or not isinstance(self.energy, Transformer):
+            return values
+        return values | {"data": prediction.windows(data)}
 
     def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
         data: Examples = values["data"]
@@ -168,6 +182,7 @@ class Learn:
         return trial.of_data(some, recipe, by_class, self.references, modality, run)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        values = self._cut(values)
         data: Examples = values["data"]
         way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
         ready = None if self.pretrained is None else self._ready(data, way)
@@ -227,6 +242,12 @@ class Learn:
         noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
             raise InputError("learn.conditional is for the energies encoder, residual and boltzmann")
+        if isinstance(recipe.energy, Boltzmann) and recipe.energy.hidden and len(recipe.energy.hidden) > 1:
+            if self.conditional:
+                raise InputError(
+                    "learn.conditional: of Boltzmann machines only those with one hidden layer learn classes"
+                )
+            return False
         labels, classes = data.train_labels, data.classes
         if self.conditional and (labels is None or len(classes) < 2):
             raise InputError(f"learn.conditional needs {noun} with labels: put them into folders by class")
@@ -296,6 +317,15 @@ class Learn:
             if recipe is not None or (noisy != isinstance(own, Chain) and not isinstance(objective, ScoreMatching)):
                 return own
         return recipes.elsewhere(way, noisy)
+
+
+def _check_single_elements(observation: Observation) -> None:
+    """InputError if a Boltzmann machine cannot be sampled given such a measurement."""
+    if not isinstance(observation.noiseless, Hidden):
+        raise InputError(
+            "learn: a Boltzmann machine recovers elements that are hidden or noisy each by itself; hide pixels, a box "
+            "or a mask, or take another energy"
+        )
 
 
 def check_preset(settings: ConvNet, axes: int) -> None:

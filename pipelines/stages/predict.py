@@ -14,6 +14,7 @@ from energies import PredictiveEnergy
 from energies.networks.causal import Causal, continued
 from energies.prediction import settled
 from pipelines.examples import Examples
+from pipelines.learning import prediction as learning
 from pipelines.measures import prediction
 from pipelines.modalities import modality_of
 from pipelines.results import save_metrics
@@ -67,16 +68,13 @@ class Predict:
     def files(self) -> tuple[str, ...]:
         return (self.input,) if self.input else ()
 
-    def check(self, values: dict[str, Any]) -> None:
-        data: Examples = values["data"]
-        if data.single:
-            raise InputError("predict needs several examples, some of them to judge by: load a set")
-
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]
         energy, modality = values["energy"], modality_of(data.modality)
         if not isinstance(energy, PredictiveEnergy):
             raise InputError("predict needs an energy that predicts: set learn.energy=transformer")
+        if data.single:
+            data = learning.windows(data)
         energy = energy.cpu().eval()
         x = data.x("validation", slice(self.num))
         found: dict[str, Any] = {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
+from data.words import counted
 from energies import JointEnergy, gradient
 from energies.compute import prepared
 from pipelines import checkpoint
@@ -23,8 +24,7 @@ from pipelines.measures.classes import leveled, logits_of, probabilities
 from pipelines.modalities import modality_of
 from pipelines.modalities.base import Modality
 from pipelines.report import Report
-from pipelines.report.reporting import details
-from pipelines.results import save_energy, save_metrics
+from pipelines.report.reporting import publish
 from pipelines.settings import check_there
 from pipelines.stage import Run
 
@@ -90,17 +90,15 @@ class Score:
         found["detection"] = {
             rule: {name: detection(by["inside"], by[name]) for name in kinds} for rule, by in sorted(scores.items())
         }
-        save_metrics(found, run.root)
-        save_energy(values["energy"], run.root)
-        save_energy(values["plain"], run.root, "plain")
         energies = scores["joint: energy"]
         report, left_out = _report(found, energies, modality.noun), []
         if self.input is not None:
             known = energies["inside"]
             left_out = self._list(rules, known, modality, data.shape, source, run, report)
-        details(report, run, None)
-        report.write(run.root / "report.html")
-        words = [f"{len(left_out)} files of score.input are left out: {left_out[0]}"] if left_out else []
+        publish(report, found, {name: values[name] for name in ("energy", "plain")}, run)
+        words = []
+        if left_out:
+            words = [f"{counted(len(left_out), 'files')} of score.input left out: {left_out[0]}"]
         return {"metrics": found, "summary": "\n".join([_summary(found), *words])}
 
     def _rules(self, joint: JointEnergy, plain: JointEnergy, reference: Tensor, run: Run) -> dict[str, Rule]:

@@ -22,13 +22,14 @@ from pipelines.learning.single import of_size
 from pipelines.modalities import modality_of
 from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import of_damaged
-from pipelines.sampling.generation import asked_labels, check_label, generate, guidance_of
+from pipelines.sampling.generation import asked_labels, check_label, check_suits, generate, guidance_of
 from pipelines.sampling.masked import masked_samples, of_details, of_two_values
 from pipelines.sampling.posterior import Seen, seconds_of_mean
 from pipelines.settings import check_sampler
 from pipelines.stage import Run
 
 LARGEST = 4096  # pixels a side of what is made
+MOST_GUIDANCE = 100  # beyond, the class drowns what is learned of x
 MARGIN = 24  # pixels around a photograph, where nothing is said
 
 
@@ -89,8 +90,10 @@ class Synthesize:
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 1:
             raise ValueError(f"num must be 1 or more, got {self.num}")
-        if self.remask < 0 or not (self.guidance is None or self.guidance >= 0):
-            raise ValueError(f"remask and guidance must not be negative, got {self.remask} and {self.guidance}")
+        if self.remask < 0:
+            raise ValueError(f"remask must not be negative, got {self.remask}")
+        if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise ValueError(f"guidance must lie in [0, {MOST_GUIDANCE}], got {self.guidance}")
         if self.frames is not None and self.frames < 2:
             raise ValueError(f"frames must be 2 or more, got {self.frames}")
         for name in ("height", "width"):
@@ -130,6 +133,7 @@ class Synthesize:
             seen = Seen(Hidden(torch.ones(num, 1, *shape[1:], dtype=torch.bool)), torch.zeros(num, *shape), num, shape)
             own = seconds_of_mean(energy, seen, run) or 0.0
             return Cost(own * num * (self.masked.steps + self.remask), disk=6 * known["samples"].numel(), known=known)
+        check_suits(known["generator"], self._resized(energy, data) if data.single else energy, "synthesize")
         labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
         known["guidance"] = guidance_of(self.guidance, energy, labels)
         larger = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.files import Listing, is_hidden, listing, natural, path_of
+from data.files import Listing, files_below, is_hidden, listing, natural, path_of
 
 
 def made(root: Path, *names: str) -> Path:
@@ -63,6 +63,7 @@ def test_links_are_followed_each_folder_once_and_loops_end(tmp_path):
     assert len(found.files) == 5 and found.classes == ["cat", "dog"]
     line = found.left_out()
     assert "3 links to a folder that is read already are left out" in line
+    assert [path.relative_to(root).as_posix() for path in files_below(root)] == names(found)
     assert "1 link without a target is left out" in line and "1 special file is left out" in line
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data import containers, decoding, video
+from data import containers, decoding, masks, probing, video
 from data import frames as geometry
 from data.errors import InputError
 
@@ -196,58 +196,6 @@ def test_rotation_of_the_file_is_applied(tmp_path):
     assert psnr(back, clip.rot90(-1, (2, 3))) > 30
 
 
-# Masks
-
-
-def test_mask_of_one_picture_holds_for_every_frame(tmp_path):
-    picture = np.zeros((40, 60), np.uint8)
-    picture[10:20, 30:40] = 255
-    Image.fromarray(picture).save(tmp_path / "mask.png")
-    like = torch.zeros(3, 4, 20, 20)
-    hidden = video.read_mask(tmp_path / "mask.png", like=like)  # the crop starts at column 10
-    assert hidden.dtype == torch.bool
-    assert hidden.shape == (4, 20, 20)
-    expected = torch.zeros(20, 20, dtype=torch.bool)
-    expected[5:10, 10:15] = True
-    assert torch.equal(hidden, expected.expand(4, 20, 20))
-
-
-def test_mask_video_is_cut_like_the_clip(tmp_path):
-    clip = torch.full((3, 12, 16, 16), -1.0)
-    for index in range(12):
-        clip[:, index, index] = 1
-    path = saved(tmp_path / "mask.mp4", clip)
-    hidden = video.read_mask(path, like=torch.zeros(3, 3, 16, 16), start=2, stride=3)
-    assert [frame.any(1).nonzero().flatten().tolist() for frame in hidden] == [[2], [5], [8]]
-    with pytest.raises(InputError, match="12 frames"):
-        video.read_mask(path, like=torch.zeros(3, 13, 16, 16))
-
-
-def test_mask_counts_what_it_touches(tmp_path):
-    picture = np.zeros((8, 8), np.uint8)
-    picture[0:2, 0] = 128  # half of the first 2x2 block, just half white
-    picture[2, 2] = 255  # a quarter: not enough
-    picture[4:6, 4:6] = 127  # just under half white
-    Image.fromarray(picture).save(tmp_path / "mask.png")
-    hidden = video.read_mask(tmp_path / "mask.png", like=torch.zeros(3, 1, 4, 4))
-    assert hidden[0].nonzero().tolist() == [[0, 0]]
-
-
-def test_mask_pictures_of_other_kinds(tmp_path):
-    white = np.zeros((4, 4, 4), np.uint8)
-    white[..., :3] = 255
-    white[:2, :, 3] = 255  # the lower half is white but transparent
-    Image.fromarray(white).save(tmp_path / "alpha.png")
-    deep = np.where(np.arange(4)[:, None] < 2, 65535, 20_000).astype(np.uint16).repeat(4, 1)
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    for name in ("alpha.png", "deep.png"):
-        hidden = video.read_mask(tmp_path / name, like=torch.zeros(3, 1, 4, 4))
-        assert hidden[0].all(1).tolist() == [True, True, False, False]
-    (tmp_path / "bad.png").write_text("not a picture")
-    with pytest.raises(InputError, match=r"bad.png: not a picture"):
-        video.read_mask(tmp_path / "bad.png", like=torch.zeros(3, 1, 4, 4))
-
-
 # Bad input: one line each
 
 
@@ -359,7 +307,8 @@ def test_real_clips(name):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the shared clips are not at {REAL}")
 def test_real_mask():
-    clip, _ = video.read(REAL / "boats_input.mp4", size=(48, 64), frames=4, start=80)
-    hidden = video.read_mask(REAL / "boats_mask.mp4", like=clip, start=80)
+    _, fps = video.read(REAL / "boats_input.mp4", size=(48, 64), frames=4, start=80)
+    times, of = [(80 + k) / fps for k in range(4)], [probing.probe(REAL / "boats_input.mp4").size]
+    hidden = torch.stack(list(masks.film(REAL / "boats_mask.mp4", times, of=of, size=(48, 64))))
     assert hidden.shape == (4, 48, 64)
     assert 0.03 < hidden.float().mean() < 0.15

@@ -116,6 +116,33 @@ def test_baselines_of_damaged_shapes(noise):
     assert overlap(solid, x > 0, where).mean() > overlap(likeliest(plain, where), x > 0, where).mean() + 0.1
 
 
+def symmetric(num: int) -> Tensor:
+    """Shapes of two mirrored halves in x, none symmetric otherwise, the middle of one off the grid's."""
+    half = smooth(num, 1, 6, 12, 12, seed=7).sign()
+    return torch.cat([half, half.flip(2)], 2)
+
+
+def test_a_mirror_finds_the_half_of_a_symmetric_shape_that_is_hidden():
+    train, x = symmetric(30)[4:], symmetric(4)
+    hidden = torch.zeros_like(x, dtype=torch.bool)
+    hidden[:, :, 7:, 2:] = True  # nearly all of one half
+    damaged = torch.where(hidden, 0.0, x)
+    found = baselines.recoveries(train, damaged, hidden, Hidden(hidden))["mirrored"]()
+    assert torch.equal(found[hidden], x[hidden])
+
+
+def test_a_mirror_that_is_off_the_middle_is_found_and_the_rest_is_another_field():
+    x = symmetric(4).roll(1, 2)
+    x[:, :, 0] = -1
+    hidden = torch.zeros_like(x, dtype=torch.bool)
+    hidden[:, :, 9:, 3:9, 3:9] = True
+    damaged = torch.where(hidden, 0.0, x)
+    methods = baselines.recoveries(symmetric(30)[4:], damaged, hidden, Hidden(hidden))
+    found, blurred = methods["mirrored"](), methods["blurred_visible"]()
+    assert torch.equal(found[hidden], x[hidden])
+    assert torch.equal(found[~hidden], blurred[~hidden])
+
+
 def test_baselines_of_block_means():
     coarse = F.avg_pool3d(SHAPES[:4], 3)
     found = made(baselines.refinements(SHAPES, coarse))

@@ -434,7 +434,7 @@ def same_energy(folder: Path, wanted: Energy, level: float) -> Energy:
 
 def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
     found = metrics_of(learned)
-    assert found.keys() == {"expr", "classifiers", "asked", "rivals", "grid", "sampling"}
+    assert found.keys() == {"expr", "classifiers", "asked", "rivals", "bounds", "refused", "grid", "sampling"}
     columns = {"num", "all_hold", "shape.circle", "colour.red", "valid", "hold_and_valid"}
     assert found["asked"].keys() == columns and found["asked"]["num"] == 6
     assert set(found["rivals"]) == {"without_langevin_steps", "sum_of_energies"}

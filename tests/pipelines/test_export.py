@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 from conftest import seeded
@@ -13,9 +14,10 @@ from torch import Tensor
 
 import energies
 from data import images, video
+from data.probing import probe
 from energies import Average, FunctionEnergy, Hidden
 from pipelines.examples import Examples, to_levels
-from pipelines.measures import recovery, textures
+from pipelines.measures import recovery, synthesis, textures
 from pipelines.modalities import modality_of
 from pipelines.modalities.images import Export as ExportPictures
 from pipelines.modalities.video import Export as ExportClips
@@ -136,6 +138,28 @@ def test_a_single_clip_is_written_without_loss_and_beside_what_was_seen(hide, tm
     assert not (tmp_path / "recovered").exists()
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_single_clip_keeps_its_times_and_its_title(gone, tmp_path, recwarn):
+    x, times = random(1, 3, 6, 8, 10), [0.0, 0.1, 0.2, 0.25, 0.3, 1.3, 1.35]
+    video.write(tmp_path / "untitled.mkv", x[0], 6 / 1.35, times=times)
+    with av.open(str(tmp_path / "untitled.mkv")) as plain, av.open(str(tmp_path / "own.mkv"), "w") as titled:
+        copy = titled.add_stream_from_template(plain.streams.video[0])
+        titled.metadata["title"] = "mine"
+        for packet in plain.demux():
+            packet.stream = copy
+            titled.mux(packet)
+    source = SOURCE | {"name": str(tmp_path / "own.mkv"), "times": times, "whole": True, "fps": 6 / 1.35}
+    data = Examples("video", (3, 6, 8, 10), x, x[:0])
+    values = recovered(made("video", data=data, source=source), x, tmp_path)
+    if gone:
+        (tmp_path / "own.mkv").unlink()
+    exported(values, tmp_path)
+    for name in ("recovered.mp4", "recovered.mkv", "comparison.mp4"):
+        assert video.read_timed(tmp_path / name).times == pytest.approx(times[:6], abs=1e-3)
+    assert (probe(tmp_path / "recovered.mkv").title == "mine") != gone
+    assert sum("without sound, subtitles and title" in str(warning.message) for warning in recwarn) == 2 * gone
+
+
 def test_a_sheet_shows_frames_of_which_something_is_hidden(tmp_path):
     x = random(1, 3, 20, 8, 8)
     mask = torch.zeros(1, 1, 20, 8, 8, dtype=torch.bool)
@@ -186,7 +210,10 @@ def test_a_texture_stands_beside_the_photograph_and_its_size_is_told(pixels, tmp
     values = made("images", data=data, source={"name": "wall.png", "pixels": pixels}, samples=random(1, 1, 37, 64))
     compare = textures.OfTexture(data, Run(tmp_path, tmp_path))
     values["metrics"] = {"num": 1, "validation": 0} | compare.beside(values["samples"], None, seeded())
-    assert set(values["metrics"]) == {"num", "validation", "samples", "real", "tiled_photograph", "random_phase_noise"}
+    assert set(values["metrics"]) == {"num", "validation", *synthesis.FLOORS, "samples", "refused"} - {
+        "noise",
+        "averages",
+    }
     report = exported(values, tmp_path)
     for name in ("texture", "photograph", "tiled_photograph", "random_phase_noise"):
         assert images.read(tmp_path / f"{name}.png").shape[1:] == ((32, 32) if name == "photograph" else (37, 64))

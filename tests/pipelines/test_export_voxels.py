@@ -10,7 +10,7 @@ import pytest
 import torch
 import trimesh
 
-from data import furniture, voxels
+from data import furniture, mesh_files, voxels
 from data.errors import InputError
 from energies import Average, FunctionEnergy, Hidden
 from pipelines.examples import Examples, to_bits
@@ -72,7 +72,7 @@ def test_an_export_with_other_settings_leaves_none_of_the_old_files(tmp_path):
     exported(made(), tmp_path, limit=1, format="glb", millimetres=80)
     files = list((tmp_path / "shapes").glob("*"))
     assert [file.name for file in files] == ["shape_000.glb"]
-    assert 0.04 < trimesh.load(files[0]).extents.max() <= 0.081  # metres
+    assert trimesh.load(files[0]).extents.max() == pytest.approx(0.08, rel=1e-6)  # metres
 
 
 def test_of_a_recovery_the_decided_shapes_are_written_and_the_truth_shown_beside(tmp_path):
@@ -97,6 +97,52 @@ def test_a_part_that_was_seen_is_written_though_it_hangs_in_the_air(is_seen, tmp
     values |= {"targets": solid.to(torch.int8), "samples": solid, "rivals": None}
     found = exported(values, tmp_path, format="npz")["written"][0]
     assert found["voxels"] == 6**3 + 8 * is_seen
+
+
+@pytest.mark.parametrize("smoothing", [0, 10])
+@pytest.mark.parametrize("format", ["stl", "3mf", "ply"])
+def test_millimetres_are_those_of_what_is_solid(format, smoothing, tmp_path):
+    body = torch.full((1, 1, SIDE, SIDE, SIDE), -1.0)
+    body[0, 0, 2:9, 3:8, 4:6] = 1.0
+    body[0, 0, 11, 11, 11] = 1.0  # a speck, which is dropped
+    settings = {"format": format, "smoothing": smoothing, "millimetres": 80.0}
+    exported(made(samples=body), tmp_path, **settings)
+    mesh = mesh_files.read(tmp_path / "shapes" / f"shape_000.{format}")
+    assert np.ptp(mesh.vertices, axis=0).max() == pytest.approx(80, abs=1e-3)
+    full = torch.full_like(body, 1.0)
+    exported(made(samples=full), tmp_path, **settings)
+    assert np.ptp(mesh_files.read(tmp_path / "shapes" / f"shape_000.{format}").vertices, axis=0) == pytest.approx(80)
+
+
+@pytest.mark.parametrize(("format", "up"), [("stl", "z"), ("stl", "y"), ("glb", "y"), ("obj", "z")])
+def test_what_is_recovered_of_a_scan_lies_where_the_scan_does(format, up, tmp_path):
+    scan = trimesh.creation.box(bounds=[(100, 20, -6), (112, 26, -2)])
+    name = {"z": "scan.stl", "y": "scan.obj"}[up]
+    scan.export(tmp_path / name)
+    frame = voxels.frame_of([tmp_path / name], SIDE)
+    x = voxels.read(tmp_path / name, SIDE)[None, None].float() * 2 - 1
+    observation = Hidden(torch.zeros(1, 1, SIDE, SIDE, SIDE, dtype=torch.bool))
+    values = recovered(observation.mask) | {"recovered": x, "measured": x, "samples": x, "targets": x.to(torch.int8)}
+    values |= {"rivals": None, "scan": {"frame": frame, "up": up, "notes": ["scan: not watertight"]}}
+    exported(values, tmp_path, format=format, smoothing=0)
+    mesh = mesh_files.read(tmp_path / "shapes" / f"shape_000.{format}")
+    np.testing.assert_allclose([mesh.vertices.min(0), mesh.vertices.max(0)], scan.bounds, atol=0.03)
+    assert "Warning: scan: not watertight" in (tmp_path / "report.html").read_text()
+
+
+def test_what_is_shown_is_what_is_written(tmp_path):
+    """Without the specks that are dropped, and with the cavities that are filled."""
+    body = torch.full((1, 1, SIDE, SIDE, SIDE), -1.0)
+    body[0, 0, 2:9, 2:9, 2:9], body[0, 0, 5, 5, 5], body[0, 0, 11, 11, 11] = 1.0, -1.0, 1.0
+    clean = torch.full_like(body, -1.0)
+    clean[0, 0, 2:9, 2:9, 2:9] = 1.0
+    pages = []
+    for number, samples in enumerate((body, clean)):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        exported(made(samples=samples), folder, solid=True)
+        pages.append([(folder / name).read_bytes() for name in ("contact_sheet.png", "turntable.gif")])
+    assert pages[0] == pages[1]
 
 
 def test_paths_are_written_step_by_step(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import trimesh
 from conftest import seeded
 from torch.nn import functional as F
 
@@ -16,7 +17,8 @@ from data.errors import InputError
 from energies import Average, Hidden, Noisy
 from pipelines.examples import Examples, to_bits
 from pipelines.modalities.voxels import Hide
-from pipelines.modalities.voxels.hide import box, half, scattered
+from pipelines.modalities.voxels.hide import box as cube
+from pipelines.modalities.voxels.hide import half, scattered
 from pipelines.stage import Run
 
 SIDE = 16
@@ -38,7 +40,7 @@ def hidden(data: Examples, folder: Path, **settings: Any) -> dict[str, Any]:
     [
         (lambda rng: scattered(16, 0.7, rng), 0.7),
         (lambda rng: half(16, rng), 0.5),
-        (lambda rng: box(16, 8, rng), 1 / 8),
+        (lambda rng: cube(16, 8, rng), 1 / 8),
     ],
 )
 def test_masks_hide_their_share(mask, share):
@@ -93,6 +95,56 @@ def test_an_own_shape_and_mask_hide_what_nobody_knows(data, tmp_path):
     assert Hide(shape=own["shape"], mask=own["mask"]).files() == tuple(own.values())
 
 
+def box(folder: Path, name: str, low: tuple[float, ...], high: tuple[float, ...]) -> str:
+    """A mesh file of a box."""
+    mesh = trimesh.creation.box(bounds=[low, high])
+    mesh.export(folder / name)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("name", ["stl", "obj"])
+def test_a_mask_that_is_a_mesh_and_a_region_lie_where_the_scan_does(name, data, tmp_path):
+    shape = box(tmp_path, f"scan.{name}", (100, 20, -5), (116, 36, 3))  # of 16: a voxel a unit
+    mask = box(tmp_path, f"hole.{name}", (108, 20, -5), (116, 36, 3))
+    values = hidden(data, tmp_path, shape=shape, mask=mask)
+    marked, solid = values["observation"].mask[0, 0], values["targets"][0, 0] > 0
+    axis = {"stl": 2, "obj": 1}[name]  # what is z in the file
+    assert solid.sum() == 16 * 16 * 8 and int(solid.any(axis).sum()) == 16 * 16
+    assert torch.equal(marked, solid & (torch.arange(16) >= 8)[:, None, None]) and not values["truth_known"]
+    frame = values["scan"]["frame"]
+    assert frame.centre == pytest.approx((108, 28, -1) if name == "stl" else (108, 1, 28)) and frame.size == SIDE
+    region = hidden(data, tmp_path, shape=shape, region=(108.0, 20.0, -5.0, 116.0, 36.0, 3.0))
+    assert torch.equal(region["observation"].mask, values["observation"].mask) and region["scan"]["frame"] == frame
+
+
+def test_the_frame_holds_what_the_scan_lacks(data, tmp_path):
+    """Of a box the upper half is missing: the mask, or the box of the whole, tells how large it was."""
+    shape = box(tmp_path, "scan.stl", (0, 0, 0), (8, 8, 8))
+    whole = box(tmp_path, "whole.stl", (0, 0, 0), (8, 8, 16))
+    mask = box(tmp_path, "mask.stl", (0, 0, 8), (8, 8, 16))
+    for settings in ({"mask": mask}, {"frame": whole, "mask": mask}, {"region": (0.0, 0.0, 8.0, 8.0, 8.0, 16.0)}):
+        values = hidden(data, tmp_path, shape=shape, **settings)
+        solid, marked = values["targets"][0, 0] > 0, values["observation"].mask[0, 0]
+        assert solid[4:12, 4:12, :8].all() and solid.sum() == 8**3
+        assert marked[4:12, 4:12, 8:].all() and marked.sum() == 8**3
+    assert Hide(shape=shape, frame=whole).files() == (shape, whole)
+
+
+def test_holes_hide_what_no_surface_tells(data, tmp_path):
+    ball = trimesh.creation.icosphere(subdivisions=3)
+    ball.update_faces(ball.triangles_center[:, 2] < 0.6)
+    ball.export(tmp_path / "scan.stl")
+    whole = trimesh.creation.icosphere(subdivisions=3)
+    whole.export(tmp_path / "whole.stl")
+    with pytest.warns(UserWarning, match="not watertight"):
+        values = hidden(data, tmp_path, shape=str(tmp_path / "scan.stl"), frame=str(tmp_path / "whole.stl"), holes=True)
+    marked = values["observation"].mask[0, 0]
+    assert marked[6:10, 6:10, 12:15].all() and not marked[:, :, :4].any()
+    assert not values["truth_known"] and "not watertight" in values["scan"]["notes"][0]
+    with pytest.raises(InputError, match=r"whole\.stl: has no holes"):
+        hidden(data, tmp_path, shape=str(tmp_path / "whole.stl"), holes=True)
+
+
 @pytest.mark.parametrize("size", [SIDE, SIDE // 4])
 def test_an_own_shape_is_seen_by_its_means_or_is_them(size, data, tmp_path):
     solid = torch.as_tensor(np.array(furniture.make("chair", seed=9, index=0, size=size)[0]))
@@ -114,6 +166,12 @@ def test_an_own_shape_is_seen_by_its_means_or_is_them(size, data, tmp_path):
         ({"shape": "coarse.npz"}, "not cubes of size=16"),
         ({"shape": "whole.npz", "mask": "chair.stl"}, "give the mask as a grid"),
         ({"shape": "whole.npz", "mask": "none.npz"}, "none.npz must hide something"),
+        ({"shape": "whole.npz", "mask": "coarse.npz"}, "the mask is of 4x4x4 voxels, the shapes are of 16x16x16"),
+        ({"shape": "whole.npz", "holes": True}, "hide.holes is of meshes; whole.npz is a grid"),
+        ({"shape": "whole.npz", "region": (0.0,) * 3 + (1.0,) * 3}, "hide.region is of meshes"),
+        ({"shape": "chair.stl", "frame": "far.stl"}, r"reaches \d+.\d sides of the frame out of it"),
+        ({"shape": "chair.stl", "frame": "beside.stl"}, "has nothing in the frame"),
+        ({"shape": "chair.stl", "frame": "chair.stl", "region": (90.0,) * 3 + (99.0,) * 3}, "holds no voxel"),
     ],
 )
 def test_what_cannot_be_hidden_is_told_in_one_line(settings, told, data, tmp_path, monkeypatch):
@@ -123,6 +181,8 @@ def test_what_cannot_be_hidden_is_told_in_one_line(settings, told, data, tmp_pat
     np.savez("whole.npz", solid)
     np.savez("none.npz", np.zeros_like(solid))
     voxels.write(torch.from_numpy(solid), "chair.stl")
+    box(tmp_path, "far.stl", (900, 0, 0), (901, 1, 1))
+    box(tmp_path, "beside.stl", (17, 0, 0), (33, 16, 16))
     with pytest.raises(InputError, match=told) as caught:
         hidden(data, tmp_path, **settings)
     assert "\n" not in str(caught.value)
@@ -141,6 +201,11 @@ def test_what_cannot_be_hidden_is_told_in_one_line(settings, told, data, tmp_pat
         ({"box": 3, "mask": "x.npz", "shape": "x.npz"}, "box and mask cannot be combined"),
         ({"mask": "x.npz"}, "mask needs shape"),
         ({"index": 1}, "index needs shape"),
+        ({"frame": "x.stl"}, "frame needs shape"),
+        ({"holes": True}, "holes needs shape"),
+        ({"shape": "x.stl", "holes": True, "half": True}, "half and holes cannot be combined"),
+        ({"shape": "x.stl", "holes": True, "mask": "m.stl"}, "mask and holes cannot be combined"),
+        ({"shape": "x.stl", "region": (0.0, 0.0, 0.0, 1.0, 0.0, 1.0)}, "region must be a corner and the higher one"),
         ({"shape": "nowhere.npz"}, "shape=nowhere.npz: no such file"),
     ],
 )

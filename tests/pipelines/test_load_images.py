@@ -75,7 +75,7 @@ def test_damaged_pictures_stop_or_are_left_out_and_counted(tmp_path):
     for k in range(25):
         images.write(tmp_path / f"{k}.png", torch.full((3, 8, 8), k / 50))
     (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"7.png: damaged or cut short.*skip_damaged=true"):
+    with pytest.raises(InputError, match=r"7.png: damaged or cut short.*load.skip_damaged=true"):
         loaded(tmp_path, images=str(tmp_path))
     with pytest.warns(UserWarning, match=r"1 damaged picture is left out, such as .*7\.png"):
         data = loaded(tmp_path, images=str(tmp_path), skip_damaged=True)

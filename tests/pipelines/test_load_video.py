@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from data import moving, procedural, video
 from data.errors import InputError
@@ -65,6 +66,7 @@ def test_too_short_and_too_small_clips_are_refused(tmp_path):
         ({"start": -1}, "start must be 0 or more"),
         ({"stride": 0}, "stride 1 or more"),
         ({"label": "kind"}, "label=kind is for clips"),
+        ({"fps": 12.0}, "fps=12 is for a folder of frames or of clips; video=procedural is made"),
         ({"clips": "moving", "video": "a.mp4"}, "video=a.mp4 cannot be combined with clips=moving"),
         ({"clips": "moving", "size": 8}, "size of clips must be 12 to 64"),
         ({"clips": "moving", "size": "12x16"}, "size of clips must be 12 to 64"),
@@ -144,3 +146,62 @@ def test_folders_without_enough_clips_are_told(own, tmp_path):
     (tmp_path / "one" / "kind").mkdir(parents=True)
     with pytest.raises(InputError, match="needs two folders or more"):
         given(tmp_path, clips=str(tmp_path / "one"), size=16, frames=4)
+
+
+def test_clips_of_other_rates_are_resampled_to_one_and_told(own, tmp_path):
+    """A shape that moves 1 pixel in 1/12 s moves so still, whatever the rate of its file."""
+    folder = tmp_path / "clips"
+    shutil.copytree(own, folder)
+    ramp = torch.linspace(-1, 1, 18)[None, :, None, None].expand(3, 18, 16, 16)
+    video.write(folder / "along" / "fast.mkv", ramp, 24.0)
+    video.write(
+        folder / "upright" / "uneven.m4v.mkv", ramp[:, :9], 12.0, times=[0, 0.1, *(k / 12 + 0.1 for k in range(1, 9))]
+    )
+    (folder / "@eaDir").mkdir()
+    shutil.copy(folder / "along" / "fast.mkv", folder / "@eaDir" / "fast.mkv")
+    with pytest.warns(UserWarning, match=r"2 of 14 clips are not of 12 frames a second, such as fast.mkv \(24\)"):
+        values = given(tmp_path, clips=str(folder), size=16, frames=4)
+    assert values["source"]["fps"] == pytest.approx(12)
+    x = torch.cat([values["data"].train, values["data"].validation]).float()
+    assert len(x) == 28, "none of a hidden folder"
+    steps = x.diff(dim=2).mean((1, 2, 3, 4))
+    assert int(torch.isclose(steps, torch.tensor(2 * 255 / 17), atol=0.5).sum()) == 2, (
+        "every second frame of the fast one"
+    )
+    with pytest.warns(UserWarning, match="of 14 clips are not of 24 frames a second"):
+        fast = given(tmp_path, clips=str(folder), size=16, frames=4, fps=24.0)
+    assert fast["source"]["fps"] == 24 and len(fast["data"].train) > 2 * len(values["data"].train) - 10
+
+
+def test_every_ending_of_a_video_counts_and_others_are_told(own, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(own, folder)
+    (folder / "along" / "0.mp4").rename(folder / "along" / "0.m4v")
+    (folder / "along" / "notes.txt").write_text("no clip")
+    (folder / "upright" / "link.mp4").symlink_to(own / "upright" / next(iter((own / "upright").iterdir())).name)
+    with pytest.warns(UserWarning, match=r"1 file that is not clips is left out \(1 .txt\)"):
+        data = given(tmp_path, clips=str(folder), size=16, frames=4)["data"]
+    assert len(data.train) + len(data.validation) == 26
+
+
+def test_a_folder_of_numbered_frames_is_one_clip(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(1, 13):
+        Image.new("RGB", (20, 16), (20 * number, 0, 0)).save(folder / f"{number}.png")
+    with pytest.warns(UserWarning, match="its frames are taken to be 25 a second; load.fps tells another rate"):
+        given(tmp_path, video=str(folder), size=16, frames=None)
+    values = given(tmp_path, video=str(folder), size=16, frames=None, start=2, fps=10.0)
+    assert ((values["data"].x()[0, 0, :, 0, 0] + 1) * 127.5).round().tolist() == [20 * k for k in range(3, 13)]
+    assert values["source"]["times"] == pytest.approx([k / 10 for k in range(2, 13)]) and values["source"]["fps"] == 10
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        Load(video=str(folder), fps=0.0)
+
+
+def test_the_source_tells_the_time_of_every_frame(tmp_path):
+    times = [0.0, 0.1, 0.2, 0.25, 0.3, 1.3, 1.35]
+    video.write(tmp_path / "a.mkv", torch.rand(3, 6, 16, 16), 5.0, times=times)
+    source = given(tmp_path, video=str(tmp_path / "a.mkv"), size=16, frames=None)["source"]
+    assert source["times"] == pytest.approx(times, abs=2e-3) and source["whole"]
+    part = given(tmp_path, video=str(tmp_path / "a.mkv"), size=16, frames=4, start=1)["source"]
+    assert part["times"] == pytest.approx(times[1:6], abs=2e-3) and not part["whole"]

@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from data import furniture, near_duplicates
 from data.errors import InputError
 from pipelines.examples import Examples
 from pipelines.modalities.voxels import Load
 from pipelines.stage import Run
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
 
 
 def loaded(folder: Path, **settings) -> Examples:
@@ -65,6 +71,24 @@ def test_furniture_has_a_kind_and_further_attributes(tmp_path):
     assert data.train_labels is not None and torch.equal(data.attributes["kind"]["train"], data.train_labels)
 
 
+def test_a_frame_keeps_meshes_beside_each_other_and_warnings_are_kept_for_the_report(tmp_path):
+    (tmp_path / "shapes").mkdir()
+    trimesh.creation.box(bounds=[(0, 0, 0), (16, 16, 16)]).export(tmp_path / "frame.stl")
+    for k in range(24):
+        low, high = (k % 4, k // 4, 0), (k % 4 + 5, k // 4 + 7, 6 + k % 5)
+        mesh = trimesh.creation.box(bounds=[low, high])
+        mesh.update_faces([k > 0] + [True] * 11)  # the first is open
+        mesh.export(tmp_path / "shapes" / f"{k:02d}.stl")
+    settings = {"voxels": str(tmp_path / "shapes"), "size": 16, "validation": 0.3}
+    with pytest.warns(UserWarning, match="1 of 24 files are open meshes"):
+        values = Load(**settings, frame=str(tmp_path / "frame.stl"))({}, Run(tmp_path, tmp_path))
+    data = values["data"]
+    assert all(x.sum() == (5 * 7) * (6 + k % 5) for x in (data.x() > 0)[:, 0] for k in [int(x.any(0).any(0).sum()) - 6])
+    assert "open meshes, such as 00.stl: not watertight" in values["source"]["notes"][0]
+    files = Load(**settings, frame=str(tmp_path / "frame.stl")).files()
+    assert files == (str(tmp_path / "shapes"), str(tmp_path / "frame.stl"))
+
+
 def test_shapes_without_labels_have_no_classes(tmp_path):
     np.savez(tmp_path / "all.npz", grids=chairs(24))
     data = loaded(tmp_path, voxels=str(tmp_path / "all.npz"))
@@ -97,6 +121,8 @@ def test_what_cannot_be_learned_from_is_told_in_one_line(settings, told, tmp_pat
         ({"validation": 0.0}, "validation must lie"),
         ({"validation": 1.0}, "validation must lie"),
         ({"size": 7}, "size must be 8 to 128"),
+        ({"frame": "x.stl"}, "frame needs size"),
+        ({"size": 16, "frame": "nowhere.stl"}, "frame=nowhere.stl: no such file"),
     ],
 )
 def test_bad_settings_are_refused(settings, told):

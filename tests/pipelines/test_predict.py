@@ -21,6 +21,7 @@ from energies.prediction import PredictiveEnergy, decibels, settled
 from pipelines import checkpoint
 from pipelines.examples import Examples, to_bits, to_levels
 from pipelines.learning import dataset
+from pipelines.learning.prediction import windows
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Transformer
 from pipelines.learning.training import Optimizer
@@ -237,9 +238,6 @@ def test_an_energy_that_does_not_predict_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"learn.energy=transformer"):
         Predict()({"data": pictures(), "energy": EncoderEnergy((1, 8, 8), (4,), (1,))}, here(tmp_path))
     whole = clips()
-    single = Examples("video", whole.shape, whole.train[:1], whole.validation[:0])
-    with pytest.raises(InputError, match="several examples"):
-        Predict().check({"data": single})
     with pytest.raises(InputError, match=r"predict.past=6 leaves nothing"):
         Predict(past=6)({"data": whole, "energy": ENERGIES["video"][0]}, here(tmp_path))
 
@@ -296,6 +294,21 @@ def test_learning_that_goes_on_is_as_if_it_had_not_stopped(name, tmp_path):
     torch.manual_seed(99)
     again = plan(run).train(run)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_one_clip_is_learned_by_its_windows_and_judged_at_its_end(tmp_path):
+    x = torch.arange(40.0).view(1, 1, 40, 1, 1).expand(1, 3, 40, 8, 8) / 40
+    clip = Examples("video", (3, 40, 8, 8), x, x[:0])
+    cut = windows(clip, 6)
+    first = (cut.x()[:, 0, :, 0, 0] * 40).round().int().tolist()
+    assert first[0] == [0, 1, 2, 3, 4, 5] and first[-1][-1] == 29 and len(first) == 25
+    assert (cut.x("validation")[:, 0, 0, 0, 0] * 40).round().int().tolist() == [30]
+    values = {"data": clip} | Learn(energy=SMALL, steps=1, batch=2)({"data": clip}, here(tmp_path))
+    assert values["energy"].fits((3, 12, 8, 8))
+    found = Predict(frames=2, futures=2, shown=1)(values, here(tmp_path))["metrics"]
+    assert found["num"] == 1 and "forecast" in found
+    with pytest.raises(InputError, match="a clip of 20 frames is too short"):
+        Learn(energy=SMALL)({"data": Examples("video", (3, 20, 8, 8), x[:, :, :20], x[:0])}, here(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------- text

@@ -114,7 +114,8 @@ def test_a_texture_is_judged_beside_what_it_has_to_be_better_than(tmp_path):
     data = Examples("images", (3, 64, 64), photograph[None], photograph[None][:0])
     compare = likeness.OfTexture(data, Run(tmp_path, tmp_path))
     found = compare.beside(likeness.tiled(photograph, 128, 96)[None], None, seeded(0))
-    assert list(found) == ["samples", "real", "tiled_photograph", "random_phase_noise"]
+    assert list(found) == ["samples", "real", "tiled_photograph", "random_phase_noise", "refused"]
+    assert found["refused"] is None, "of bricks noise with their spectrum is told"
     assert found["samples"] == compare(likeness.tiled(photograph, 128, 96)[None])
     assert found["samples"]["patches"] < found["real"]["patches"] < found["random_phase_noise"]["patches"]
     assert likeness.side_of(photograph, torch.zeros(3, 20, 90)) == 20 and likeness.side_of(photograph, photograph) == 32

@@ -75,7 +75,7 @@ def solids_of(out: Path) -> torch.Tensor:
 def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     found = metrics_of(recovered)
     assert found["recovery"]["iou"] > found["baselines"]["class_mean"]["iou"] + 0.1
-    assert set(found["baselines"]) == {"class_mean", "nearest_shape", "blurred_visible"}
+    assert set(found["baselines"]) == {"class_mean", "nearest_shape", "blurred_visible", "mirrored"}
     hide, recover = values_of(recovered, "hide"), values_of(recovered, "recover")
     truth, seen = hide["targets"].float(), ~hide["observation"].mask
     assert torch.equal(recover["recovered"][seen], truth[seen])

@@ -14,14 +14,17 @@ from pipelines.stage import Run
 
 COLUMNS = 10  # of a sheet of pictures
 JUDGED = (
-    "Distances to the pictures kept to judge by, in a classifier's features, or in principal components where there "
-    "are no labels: precision is the share of samples among the real ones, recall the reverse."
+    "Distances to the pictures kept to judge by, in the features of a classifier that also learned to tell pictures "
+    "from noise and averages: precision is the share of samples among the real ones, recall the reverse. Real are "
+    "pictures that were learned from, the best that samples can reach; noise and averages of pictures are the worst."
 )
 COMPARED = (
     "Differences to the photograph. Mean and standard deviation: the largest difference of a channel, 0 to 255. "
     "Correlation: of neighbours 1, 2, 4 and 8 pixels apart, across and down. Spectrum: of radially averaged power, in "
-    "dB. Patches: how far a patch of 8x8 pixels is from the nearest one of the photograph, 0 to 255; 0 is a copy. Real "
-    "are the photograph's own halves: no texture need be closer than they are to each other."
+    "dB. Noise with the spectrum of the photograph has these right by itself, and not the next two. Responses: what "
+    "edges and spots respond with, in order, in units of its spread. Patches: how far a patch of 8x8 pixels is from "
+    "the nearest one of the photograph, 0 to 255; 0 is a copy. Real are the photograph's own halves: no texture need "
+    "be closer than they are to each other."
 )
 
 

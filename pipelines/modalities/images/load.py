@@ -86,10 +86,7 @@ class Load:
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if self.photograph is not None:
             return self._photograph(self.photograph, run)
-        made = {"num": self.count, "seed": run.seed} if self.images == "scenes" else {}
-        dataset: Any = images.open_dataset(
-            self.images, self.size, self.channels, self.split, skip_damaged=self.skip_damaged, **made
-        )
+        dataset = self._opened(run)
         if self.held_out:
             dataset = _without(dataset, held_out(self.held_out))
         total = len(dataset)
@@ -105,6 +102,15 @@ class Load:
         run.log(event="loaded", train=len(data.train), validation=num, shape=list(data.shape))
         check_learnable(data, self.images, "pictures")
         return {"data": data, "source": {"name": self.images}}
+
+    def _opened(self, run: Run) -> Any:
+        made = {"num": self.count, "seed": run.seed} if self.images == "scenes" else {}
+        try:
+            return images.open_dataset(
+                self.images, self.size, self.channels, self.split, skip_damaged=self.skip_damaged, **made
+            )
+        except images.Damaged as error:
+            raise InputError(f"{error}; or leave damaged pictures out by load.skip_damaged=true") from error
 
     def _examples(self, dataset: Any, train: Tensor, validation: Tensor) -> Examples:
         """The rows of a data set."""

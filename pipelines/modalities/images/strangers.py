@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data import images, textures
+from data import images, pictures, textures
 from data.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def made(x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
@@ -34,7 +32,7 @@ def read(name: str, shape: Sequence[int], num: int) -> Tensor:
     """Pictures [n, C, H, W] of a source, at most num, as large and as colourful as a shape; of one photograph that is
     larger, windows."""
     channels, height, width = shape
-    if Path(name).is_file() and Path(name).suffix.lower() in SUFFIXES:
+    if Path(name).is_file() and Path(name).suffix.lower() in pictures.SUFFIXES:
         if num == 1:
             return images.read(name, (height, width), channels)[None]
         return windows(images.read(name, channels=channels), height, width, num)

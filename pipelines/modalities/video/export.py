@@ -25,8 +25,8 @@ COMPARED = "Mean absolute differences of neighbouring pixels and of neighbouring
 @dataclass(frozen=True)
 class Export:
     """Write the clips that were recovered, made, composed, or made again as MP4 files, the sheets, the report and the
-    energy into the run's folder. A single recovered clip keeps the times of its frames, its sound, subtitles and title; it
-    is also written without loss, and beside what was seen."""
+    energy into the run's folder. A single recovered clip keeps its frame times, sound, subtitles and title; it is
+    also written without loss, and beside what was seen."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "source", "energy")
     takes: ClassVar[tuple[str, ...]] = products.TAKES

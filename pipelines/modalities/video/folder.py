@@ -45,6 +45,8 @@ def read(folder: Path, size: int, frames: int, cut: video.Cut, crop: bool, fps: 
 
     InputError: no such folder, fewer than two classes, fewer than 20 clips, a video that cannot be read.
     """
+    if folder.is_file():
+        raise InputError(f"load.clips={folder}: is a file; load.video takes one clip")
     if not folder.is_dir():
         raise InputError(f"load.clips={folder}: no such folder")
     found = listing(folder, SUFFIXES, "clips")

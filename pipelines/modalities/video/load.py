@@ -15,7 +15,7 @@ from torch import Tensor
 from data import moving, procedural, video
 from data.errors import InputError
 from data.frames import parse_size
-from pipelines.examples import Examples, to_levels
+from pipelines.examples import Examples, check_learnable, to_levels
 from pipelines.modalities.video import folder
 from pipelines.modalities.video.folder import FEWEST
 from pipelines.stage import Run
@@ -86,6 +86,8 @@ class Load:
             self._check_clips()
         elif self.label is not None:
             raise ValueError(f"label={self.label} is for clips, a folder or moving")
+        elif self.fps is not None and self._kind():
+            raise ValueError(f"fps={self.fps:g} is for a folder of frames or of clips; video={self.video} is made")
 
     def _check_clips(self) -> None:
         if self.video != "procedural":
@@ -127,10 +129,7 @@ class Load:
                 f"at least {SHORTEST} of {SMALLEST}x{SMALLEST} are needed (set load.size and load.frames)"
             )
         x = clip.contiguous()[None]
-        return {
-            "data": Examples("video", tuple(x.shape[1:]), x, x[:0].clone()),
-            "source": source,
-        }
+        return {"data": Examples("video", tuple(x.shape[1:]), x, x[:0].clone()), "source": source}
 
     def _file(self, path: Path, size: int | tuple[int, int] | None) -> tuple[Tensor, dict[str, Any]]:
         """The clip of a video or of a folder of frames, and what belongs to it."""
@@ -192,8 +191,9 @@ class Load:
         shape = tuple(x.shape[1:])
         run.log(event="loaded", **{part: len(rows) for part, rows in parts.items()}, shape=list(shape))
         train, validation = (to_levels(x[parts[part]]) for part in ("train", "validation"))
-        data = Examples("video", shape, train, validation, attributes=attributes)
-        return {"data": self._labelled(data), "source": self._source(name, rate)}
+        data = self._labelled(Examples("video", shape, train, validation, attributes=attributes))
+        check_learnable(data, f"load.clips={name}", "clips")
+        return {"data": data, "source": self._source(name, rate)}
 
     def _labelled(self, data: Examples) -> Examples:
         """With the classes that are asked for. InputError: there are no such labels."""

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from data import video
+from data.containers import SUFFIXES
 from data.errors import InputError
+from data.files import listing
 from energies import Hidden
 from energies.observation import Observation
 from pipelines.examples import Examples
@@ -88,7 +90,7 @@ class Video(Modality):
     def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
         """A video, or the videos of a folder; of each as many clips as it holds."""
         path = Path(name)
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        files = listing(path, SUFFIXES, "clips").files if path.is_dir() else [path]
         found: list[Tensor] = []
         for file in files:
             clip, _ = video.read(file, size=(shape[2], shape[3]), frames=None)

@@ -98,7 +98,7 @@ class Export:
         return int(self.keep) if str(self.keep).isdecimal() else "largest"
 
     def _shown(self, solids: Tensor, values: Mapping[str, Any]) -> Tensor:
-        """The shapes as they are written, bool [n, 1, N, N, N]: without what is dropped; empty where nothing is left."""
+        """The shapes as they are written, bool [n, 1, N, N, N]; empty where nothing is left to write."""
         seen = _seen(values, solids)
         shown = torch.zeros_like(solids)
         for k, solid in enumerate(solids):

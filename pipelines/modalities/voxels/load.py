@@ -13,7 +13,7 @@ from data import near_duplicates, voxels
 from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
-from pipelines.examples import Examples
+from pipelines.examples import Examples, check_learnable
 from pipelines.settings import check_there
 from pipelines.stage import Run
 from pipelines.warned import told
@@ -65,7 +65,8 @@ class Load:
         check_there(frame=self.frame)
 
     def files(self) -> tuple[str, ...]:
-        return (*[self.voxels] * (not self._made()), *[self.frame] * (self.frame is not None))
+        voxels = None if self._made() else self.voxels
+        return tuple(file for file in (voxels, self.frame) if file is not None)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         if not self._made() and not Path(self.voxels).exists():
@@ -93,11 +94,10 @@ class Load:
             validation_labels=None if labels is None else labels[rows["validation"]],
             attributes={"kind" if name == "label" else name: own for name, own in found.items()},
         )  # fmt: skip
+        check_learnable(data, self.voxels, "shapes", FEWEST // 2)
         run.log(event="loaded", train=len(data.train), validation=len(data.validation), side=side)
-        return {
-            "data": data,
-            "source": {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes},
-        }
+        source = {"name": self.voxels, "up": self.up, "pad": self.pad, "frame": frame, "notes": notes}
+        return {"data": data, "source": source}
 
     def _made(self) -> bool:
         return self.voxels.split(":")[0] == "procedural"

@@ -30,12 +30,12 @@ class Own:
         self.hide, self.side, self.pad = hide, side, source["pad"]
         self.asked_up = source["up"]
         self.path = Path(hide.shape)
-        self.is_mesh = self.path.suffix.lower() in voxels.MESHES
+        self.mask = None if hide.mask is None else Path(hide.mask)
         self.up = self.asked_up or voxels.default_up(self.path)
-        if not self.is_mesh and (hide.frame or hide.region or hide.holes):
+        if not _is_mesh(self.path) and (hide.frame or hide.region or hide.holes):
             name = "frame" if hide.frame else "region" if hide.region else "holes"
             raise InputError(f"hide.{name} is of meshes; {self.path} is a grid, which has no units: give hide.mask")
-        self.frame = self._frame(source.get("frame")) if self.is_mesh else None
+        self.frame = self._frame(source.get("frame")) if _is_mesh(self.path) else None
 
     def _frame(self, usual: voxels.Frame | None) -> voxels.Frame:
         hide = self.hide
@@ -43,14 +43,15 @@ class Own:
             return voxels.frame_of([Path(hide.frame)], self.side, self.asked_up)
         if usual is not None:
             return usual
-        meshes = [self.path, *[Path(hide.mask)] * self._mask_is_mesh()]
-        corners = np.array(hide.region).reshape(2, 3) if hide.region else None
-        if corners is not None and self.up == "y":
-            corners = voxels.upright(corners)
-        return voxels.frame_of(meshes, self.side, self.asked_up, corners)
+        meshes = [self.path] if self.mask is None or not _is_mesh(self.mask) else [self.path, self.mask]
+        return voxels.frame_of(meshes, self.side, self.asked_up, self._corners())
 
-    def _mask_is_mesh(self) -> bool:
-        return self.hide.mask is not None and Path(self.hide.mask).suffix.lower() in voxels.MESHES
+    def _corners(self) -> np.ndarray | None:
+        """The two corners [2, 3] of the region, with z up."""
+        if self.hide.region is None:
+            return None
+        corners = np.array(self.hide.region).reshape(2, 3)
+        return voxels.upright(corners) if self.up == "y" else corners
 
     def read(self) -> tuple[Tensor, bool]:
         """The shape [1, 1, N, N, N], and whether it is the truth: a coarse grid is what is seen of it."""
@@ -75,15 +76,15 @@ class Own:
 
     def damage(self) -> Tensor | None:
         """Bool [1, 1, N, N, N], set where the shape is damaged; None: nothing is said of it."""
-        hide = self.hide
-        if hide.mask is not None:
-            return self._mask(Path(hide.mask))[None, None]
-        if hide.holes and self.frame is not None:
+        if self.mask is not None:
+            return self._mask(self.mask)[None, None]
+        if self.hide.holes and self.frame is not None:
             return voxels.unseen(self.path, self.frame, self.asked_up)[None, None]
-        return None if hide.region is None else self._region(hide.region)[None, None]
+        corners = self._corners()
+        return None if corners is None or self.frame is None else self._region(corners, self.frame)[None, None]
 
     def _mask(self, mask: Path) -> Tensor:
-        if self._mask_is_mesh():
+        if _is_mesh(mask):
             if self.frame is None:
                 raise InputError(f"{mask}: is a mesh, and {self.path} a grid without units; give the mask as a grid")
             return voxels.read(mask, self.side, self.asked_up, frame=self.frame)
@@ -93,15 +94,17 @@ class Own:
             raise InputError(f"{mask}: the mask is of {found} voxels, the shapes are of {wanted}; give one of {wanted}")
         return hidden
 
-    def _region(self, corners: tuple[float, ...]) -> Tensor:
+    def _region(self, corners: np.ndarray, frame: voxels.Frame) -> Tensor:
         """The voxels whose centres lie in the box."""
-        assert self.frame is not None
-        places = np.array(corners).reshape(2, 3)
-        points = self.frame.to_grid(voxels.upright(places) if self.up == "y" else places)
-        first = np.clip(np.ceil(points.min(0) - 0.5), 0, self.side).astype(int)
-        last = np.clip(np.ceil(points.max(0) - 0.5), 0, self.side).astype(int)
+        points = np.clip(np.ceil(frame.to_grid(corners) - 0.5), 0, self.side).astype(int)
         hidden = torch.zeros((self.side,) * 3, dtype=torch.bool)
-        hidden[tuple(slice(low, high) for low, high in zip(first.tolist(), last.tolist(), strict=True))] = True
+        hidden[tuple(slice(low, high) for low, high in zip(points.min(0), points.max(0), strict=True))] = True
         if not hidden.any():
-            raise InputError(f"hide.region={' '.join(map(str, corners))} holds no voxel of {self.path}")
+            raise InputError(
+                f"hide.region={list(self.hide.region or ())}: holds no voxel of {self.path}; mind its units"
+            )
         return hidden
+
+
+def _is_mesh(path: Path) -> bool:
+    return path.suffix.lower() in voxels.MESHES

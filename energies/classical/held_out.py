@@ -1,0 +1,65 @@
+"""Masks of seen pixels to hold out, as hard as the real one: near what is hidden neither more nor less is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from energies.classical.flow import Bools, Floats
+from energies.classical.geometry import distance, gap
+
+PROPOSALS = 36
+FEWEST = 64  # pixels of a mask
+THINNED = 0.1  # share of the pixels that a thinned mask keeps
+SCARCE = 0.02  # of likeness that a mask of half as many pixels must win
+
+
+def alike(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
+    """Masks like the real one, moved to another place in the frame.
+
+    A mask that moves keeps its motion, so that it moves against the scene as the real one does. Frames that are hidden
+    whole are moved in time. A proposal may be thinned, or hold out only some frames: of a mask of scattered pixels
+    twice as much would be hidden as in truth. The proposals win whose pixels have the distances to what is seen, in the
+    frame and in time, that the hidden ones have.
+
+    Args:
+        hidden: bool [T, H, W].
+        num: of masks.
+        rng: on the CPU.
+
+    Returns:
+        up to `num` masks bool [T, H, W], the likest first; fewer where fewer proposals leave something both to hold out
+        and to see.
+    """
+    veil = hidden.numpy()
+    wanted = _difficulty(veil, veil)
+    scored: list[tuple[float, int, Bools]] = []
+    for number in range(PROPOSALS):
+        mask = _proposal(veil, number, rng)
+        count = int(mask.sum())
+        if count < FEWEST or (mask | veil).all():
+            continue
+        unlike = float(np.abs(_difficulty(mask, mask | veil) - wanted).sum()) / 2
+        scored.append((unlike + SCARCE * max(0.0, np.log2(veil.sum() / count)), number, mask))
+    return [torch.from_numpy(mask) for _, _, mask in sorted(scored, key=lambda entry: entry[:2])[:num]]
+
+
+def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
+    time, down, right = (int(torch.randint(size, (), generator=rng)) for size in hidden.shape)
+    whole = np.asarray(hidden.all((1, 2)))
+    mask = np.roll(hidden & ~whole[:, None, None], (down, right), (1, 2))
+    mask |= np.roll(whole, time)[:, None, None]
+    if number % 3 == 1:
+        mask &= (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()
+    elif number % 3 == 2:
+        mask &= (torch.rand(len(hidden), 1, 1, generator=rng) < 0.5).numpy()
+    return mask & ~hidden
+
+
+def _difficulty(mask: Bools, hidden: Bools) -> Floats:
+    """Share of the pixels of a mask at each distance to what is seen, in the frame and in time (octaves)."""
+    places = [np.log2(values[mask]) for values in (distance(hidden), gap(hidden))]
+    octaves = np.arange(-0.5, 12)
+    counts = np.histogram2d(*places, bins=[octaves, octaves])[0]
+    return (counts / max(1, int(mask.sum()))).astype(np.float32)

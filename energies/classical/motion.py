@@ -1,0 +1,109 @@
+"""Estimates of what is hidden of a clip, by its motion and without: the candidates that a regression stacks.
+
+found = candidates(x, hidden)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from energies.classical import inpainting, propagation
+from energies.classical.flow import Bools, Floats
+from energies.classical.geometry import distance
+from energies.classical.propagation import Propagated
+from energies.classical.shots import shots
+from energies.classical.smoothing import Smoothing, along_flow, differences, laplacians
+
+STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0)}
+"""Weights of smoothness in the frame against that along time, of membranes and thin plates."""
+
+MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
+"""The same along the flow."""
+
+NUM = 3 + sum(map(len, [*STILL.values(), *MOVING.values()]))
+"""Candidates: the line and the mean in time, those, and the values at the ends of trajectories."""
+
+FEATURES = ("steps", "confidence", "landed", "difference", "distance")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Estimates of N hidden pixels, in the order of `hidden.nonzero()`.
+
+    Attributes:
+        values: [K, N, C] in [-1, 1].
+        features: [N, J], what tells how far to trust which of them: log2 of the steps to the nearest seen pixel along
+            the trajectory, the confidence there, whether both ends were found, log of their difference, log2 of the
+            distance in pixels to what is seen of the frame.
+    """
+
+    values: Tensor
+    features: Tensor
+
+
+def candidates(x: Tensor, hidden: Tensor) -> Candidates:
+    """Estimates of what is hidden.
+
+    Args:
+        x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
+        hidden: bool [1, 1, T, H, W].
+
+    ValueError: nothing is seen of the clip, or of one of its shots.
+    """
+    clip, mask = torch.where(hidden, 0.0, x)[0].float().cpu(), hidden[0, 0].cpu()
+    parts = [_of_shot(clip[:, shot], mask[shot]) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()]
+    if not parts:
+        channels = len(clip)
+        return Candidates(torch.zeros(NUM, 0, channels), torch.zeros(0, len(FEATURES)))
+    return Candidates(torch.cat([part.values for part in parts], 1), torch.cat([part.features for part in parts]))
+
+
+def _of_shot(clip: Tensor, mask: Tensor) -> Candidates:
+    """Candidates of a clip [C, T, H, W] without cuts."""
+    if bool(mask.all()):
+        raise ValueError("all of the clip, or of a shot of it, is hidden: nothing tells what it shows")
+    frames, veil = _frames(clip), mask.numpy()
+    where = np.nonzero(veil)
+    line = _frames(inpainting.temporal_linear(clip, mask))
+    values = [line[where], _frames(inpainting.temporal_mean(clip, mask))[where]]
+    smoothing = Smoothing(frames, veil)
+    smoothing.add("membrane", differences(veil, 1), differences(veil, 2))
+    smoothing.add("plate", laplacians(veil))
+    smoothing.add("time", differences(veil, 0))
+    still = _minima(smoothing, STILL, "time", line[where])
+    start = line.copy()
+    never = veil & veil.all(0)
+    start[never] = still[1][never[where]]  # a membrane rather than the mean of all
+    found = propagation.propagated(start, veil)
+    smoothing.add("flow", *along_flow(veil, found.flow))
+    values += [*still, found.frames[where], *_minima(smoothing, MOVING, "flow", found.frames[where])]
+    return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)))
+
+
+def _frames(clip: Tensor) -> Floats:
+    """[C, T, H, W] -> [T, H, W, C]."""
+    return np.ascontiguousarray(clip.movedim(0, -1).numpy())
+
+
+def _minima(smoothing: Smoothing, weights: dict[str, tuple[float, ...]], along: str, start: Floats) -> list[Floats]:
+    found = []
+    for kind, choices in weights.items():
+        estimate = start
+        for weight in choices:
+            estimate = smoothing.minimum({kind: weight, along: 1.0}, estimate)
+            found.append(estimate)
+    return found
+
+
+def _features(found: Propagated, hidden: Bools) -> Floats:
+    ends = (found.later, found.earlier)
+    steps = np.minimum(*(np.where(end.landed, end.steps, len(hidden)) for end in ends))
+    confidence = np.maximum(*(end.confidence for end in ends))
+    both = ends[0].landed & ends[1].landed
+    difference = np.where(both, np.abs(found.values[0] - found.values[1]).mean(-1), 0.3)
+    columns = [np.log2(steps), confidence, both, np.log(difference + 0.02), np.log2(distance(hidden)[hidden])]
+    return np.stack([np.asarray(column, np.float32) for column in columns], -1)

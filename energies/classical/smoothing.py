@@ -1,0 +1,133 @@
+"""Smooth estimates of hidden values, smooth in the frame and along time or along the optical flow.
+
+Each is the minimum of |A x|^2 over the hidden values, A sparse: differences of neighbours (a membrane), Laplacians
+(a thin plate), and differences between a pixel and where it moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from scipy import sparse
+
+from energies.classical.flow import Bools, Floats, Flow
+from energies.classical.propagation import taps
+
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+SQUARE = np.ones((3, 3), np.uint8)
+STEPS = 150  # of conjugate gradients, at most
+TOLERANCE = 5e-3  # of their residual, against the right hand side
+TRUSTED = 0.5  # pixels of inconsistency that lessen the weight of a difference along the flow by a factor e
+
+
+class Smoothing:
+    """Quadratic terms of one clip, to be weighted and minimised.
+
+    Args:
+        frames: [T, H, W, C]; hidden values are ignored.
+        hidden: bool [T, H, W].
+    """
+
+    def __init__(self, frames: Floats, hidden: Bools) -> None:
+        self.hidden = hidden
+        self._unknown = np.flatnonzero(hidden)
+        self._seen = np.where(hidden[..., None], 0, frames).reshape(-1, frames.shape[-1]).astype(np.float32)
+        self._terms: dict[str, tuple[sparse.csr_array, Floats]] = {}
+
+    def add(self, name: str, *operators: sparse.csr_array) -> None:
+        """The term sum |operator x|^2, operators [rows, T H W]."""
+        matrix, right = sparse.csr_array((len(self._unknown),) * 2, dtype=np.float32), np.float32(0)
+        for operator in operators:
+            unknown = operator[:, self._unknown]
+            matrix = matrix + unknown.T @ unknown
+            right = right - unknown.T @ (operator @ self._seen)
+        self._terms[name] = (sparse.csr_array(matrix), np.asarray(right, np.float32))
+
+    def minimum(self, weights: Mapping[str, float], start: Floats) -> Floats:
+        """Hidden values [N, C] that minimise the weighted sum of terms, by conjugate gradients from `start`.
+
+        The preconditioner is Jacobi's. Values that no term reaches keep their start.
+        """
+        matrix = sum(self._terms[name][0] * np.float32(weight) for name, weight in weights.items())
+        right = sum(self._terms[name][1] * np.float32(weight) for name, weight in weights.items())
+        assert isinstance(matrix, sparse.csr_array) and isinstance(right, np.ndarray)
+        scale = (1 / np.maximum(matrix.diagonal(), 1e-6)).astype(np.float32)[:, None]
+        x = start.astype(np.float32)
+        residual = right - matrix @ x
+        direction = scale * residual
+        power = (residual * direction).sum(0)  # [C]: the channels are separate problems
+        goal = (right * scale * right).sum(0) * TOLERANCE**2
+        for _ in range(STEPS):
+            if (power <= goal).all():
+                break
+            image = matrix @ direction
+            step = power / ((direction * image).sum(0) + 1e-20)
+            x = x + step * direction
+            residual = residual - step * image
+            preconditioned = scale * residual
+            before, power = power, (residual * preconditioned).sum(0)
+            direction = preconditioned + power / (before + 1e-20) * direction
+        return x.clip(-1, 1)
+
+
+def differences(hidden: Bools, axis: int) -> sparse.csr_array:
+    """Differences of neighbours along an axis of [T, H, W], of pairs of which one is hidden."""
+    index = np.arange(hidden.size).reshape(hidden.shape)
+    ahead = np.delete(index, 0, axis).ravel()
+    behind = np.delete(index, -1, axis).ravel()
+    flat = hidden.ravel()
+    needed = flat[ahead] | flat[behind]
+    return _rows([ahead[needed], behind[needed]], [1.0, -1.0], hidden.size)
+
+
+def laplacians(hidden: Bools) -> sparse.csr_array:
+    """The Laplacian in the frame, at hidden pixels and their neighbours; beyond the edge the picture is mirrored."""
+    height, width = hidden.shape[1:]
+    t, y, x = np.nonzero(_dilated(hidden, CROSS))
+    index = np.arange(hidden.size).reshape(hidden.shape)
+    here = index[t, y, x]
+    places, weights = [], []
+    for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        places += [index[t, np.clip(y + down, 0, height - 1), np.clip(x + right, 0, width - 1)], here]
+        weights += [1.0, -1.0]
+    return _rows(places, weights, hidden.size)
+
+
+def along_flow(hidden: Bools, flow: Flow) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Differences between pixels and where the flow takes them, forwards and backwards, weighted by its consistency."""
+    wide = _dilated(hidden, SQUARE)
+    return (
+        _moved(hidden, wide, 1, flow.forward, flow.forward_error),
+        _moved(hidden, wide, -1, flow.backward, flow.backward_error),
+    )
+
+
+def _moved(hidden: Bools, wide: Bools, direction: int, flow: Floats, error: Floats) -> sparse.csr_array:
+    _, height, width = error.shape
+    frame, rows, columns = np.indices(error.shape)
+    frame = np.asarray(frame + (0 if direction > 0 else 1))
+    y, x = rows + flow[..., 1], columns + flow[..., 0]
+    weight = np.exp(-error / (2 * TRUSTED))  # of the difference; squared, of the term
+    below, right = np.clip(np.rint(y), 0, height - 1).astype(int), np.clip(np.rint(x), 0, width - 1).astype(int)
+    needed = hidden[frame, rows, columns] | wide[frame + direction, below, right]
+    needed &= (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1) & (weight > 0.03)
+    places = [np.asarray((frame * height + rows) * width + columns)[needed]]
+    weights = [weight[needed]]
+    for index, share in taps(hidden, frame[needed] + direction, y[needed], x[needed], cubic=True):
+        places.append(index)
+        weights.append(-weights[0] * share)
+    return _rows(places, weights, hidden.size)
+
+
+def _rows(places: list, weights: list, size: int) -> sparse.csr_array:
+    """Rows of a matrix by the columns and the values of their entries, each [rows] or one value for all."""
+    count = len(places[0])
+    values = np.concatenate([np.broadcast_to(np.float32(weight), count) for weight in weights])
+    rows = np.tile(np.arange(count), len(places))
+    return sparse.csr_array((values, (rows, np.concatenate(places))), (count, size))
+
+
+def _dilated(hidden: Bools, element: np.ndarray) -> Bools:
+    return np.stack([cv2.dilate(frame.astype(np.uint8), element) for frame in hidden]).astype(bool)
