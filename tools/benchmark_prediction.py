@@ -4,12 +4,14 @@ of docs/prediction.md.
 python tools/benchmark_prediction.py --seconds 60 --seeds 0 1 2 --data ../shared/data/video --out runs/prediction
 
 Steps are counted out beforehand: as many as fit into the time, by the processor time of a few steps on trial. Every run
-is the command line's own, in a process of its own; finished runs are not done again.
+is the command line's own; finished runs are not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import math
 import sys
@@ -20,12 +22,11 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from command import call
 
 from energies import DenoisingEnergy, EncoderEnergy, Energy, FrameEnergy, TokenEnergy
 from energies.objectives import Batch, OptimisedPrediction, ScoreMatching
 from energies.prediction import decibels
-from pipelines import checkpoint
+from pipelines import checkpoint, run
 from pipelines.modalities.images.learning import ENCODER
 
 WIDTH, DEPTH, HEADS = 64, 2, 4
@@ -113,7 +114,10 @@ def _run(arguments: argparse.Namespace, task: str, method: str, steps: int, seed
     if method == "feed-forward":
         settings.append("learn.energy.transformer.feed_forward=true")
     print(f"{task}, {method}, seed {seed}: {steps} steps", file=sys.stderr, flush=True)
-    call([PIPELINES[task], *settings, f"out={out}"])
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = run.main([PIPELINES[task], *settings, f"out={out}"])
+    if status:
+        raise SystemExit(status)  # it has said why
     return json.loads((out / "metrics.json").read_text()) | {"out": str(out)}
 
 
@@ -123,7 +127,7 @@ def _loaded(arguments: argparse.Namespace, task: str) -> list[str]:
         return [f"load.clips={_clips(arguments)}", "load.size=32", "load.frames=12", "load.validation=0.3",
                 "load.count=null", "predict.past=4", "predict.frames=8", "predict.num=12"]  # fmt: skip
     if task == "text":
-        return ["load.length=48", "predict.num=32", "predict.frames=8", "predict.past=24"]
+        return ["load.length=48", "load.count=4000", "predict.num=32", "predict.frames=8", "predict.past=24"]
     return ["predict.num=64"]
 
 
