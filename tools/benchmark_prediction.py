@@ -33,8 +33,10 @@ WIDTH, DEPTH, HEADS = 64, 2, 4
 SIZES = [f"learn.energy.transformer.{name}={n}" for name, n in (("width", WIDTH), ("depth", DEPTH), ("heads", HEADS))]
 OBJECTIVE = "learn.objective.optimised_prediction"
 SYSTEM_2 = {"more_steps": 1, "step_spread": 0.2, "langevin": 0.1, "every": True, "replay": 0.5}
+FEED_FORWARD, SAME = "feed-forward", "feed-forward, steps as system 1"
 METHODS: dict[str, dict[str, Any]] = {
-    "feed-forward": {"steps": 1, "start": 0.0},
+    FEED_FORWARD: {"steps": 1, "start": 0.0},
+    SAME: {"steps": 1, "start": 0.0},
     "energy, system 1": {"steps": 2},
     "energy, system 2": {"steps": 2, **SYSTEM_2},
 }
@@ -73,7 +75,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def _made(task: str, method: str) -> tuple[Energy, OptimisedPrediction]:
     """An energy and an objective of the sizes of a task, to be timed."""
     objective = OptimisedPrediction(**METHODS[method])
-    told, shape = (method == "feed-forward", objective.steps, objective.start), SHAPES[task]
+    told, shape = (method in (FEED_FORWARD, SAME), objective.steps, objective.start), SHAPES[task]
     if task == "video":
         return FrameEnergy(shape, 8, WIDTH, DEPTH, HEADS, 0.2, *told), objective
     if task == "denoising":
@@ -92,6 +94,7 @@ def _timed(step: Callable[[], torch.Tensor]) -> float:
 
 def _steps(arguments: argparse.Namespace, task: str, method: str) -> int:
     """As many as fit into the time; counted once, so that a later call goes on with the same runs."""
+    method = "energy, system 1" if method == SAME else method
     path = arguments.out / f"steps_{task}_{method.replace(', ', '_').replace(' ', '_')}_{arguments.seconds:g}.json"
     if path.exists():
         return int(json.loads(path.read_text()))
@@ -111,7 +114,7 @@ def _run(arguments: argparse.Namespace, task: str, method: str, steps: int, seed
     settings += [f"learn.learning_rate={RATES[task]}", *_loaded(arguments, task)]
     told = {**METHODS[method]}
     settings += [f"{OBJECTIVE}.{name}={json.dumps(value)}" for name, value in told.items()]
-    if method == "feed-forward":
+    if method in (FEED_FORWARD, SAME):
         settings.append("learn.energy.transformer.feed_forward=true")
     print(f"{task}, {method}, seed {seed}: {steps} steps", file=sys.stderr, flush=True)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -201,7 +204,7 @@ def table(task: str, found: dict[str, list[dict[str, Any]]], steps: dict[str, in
         lines += ["", "| next 8 frames, PSNR in dB | first | eighth | all |", "|---|---|---|---|"]
         for method, runs in found.items():
             names = ["least_energy", "one"]
-            names += [n for n in runs[0]["forecast"] if n not in names] if method == "feed-forward" else []
+            names += [n for n in runs[0]["forecast"] if n not in names] if method == FEED_FORWARD else []
             for name in names:
                 row = [_cell([r["forecast"][name][at] for r in runs]) for at in ("first", "last", "all")]
                 told = name.replace("_", " ") if name not in ("least_energy", "one") else f"{method}, {name}"
