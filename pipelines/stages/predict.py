@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import PredictiveEnergy
+from energies import FrameEnergy, PredictiveEnergy
 from energies.networks.causal import Causal, continued
 from energies.prediction import settled
 from pipelines.examples import Examples
@@ -73,8 +73,9 @@ class Predict:
         energy, modality = values["energy"], modality_of(data.modality)
         if not isinstance(energy, PredictiveEnergy):
             raise InputError("predict needs an energy that predicts: set learn.energy=transformer")
-        if data.single:
-            data = learning.windows(data)
+        if data.single and not isinstance(energy, FrameEnergy):
+            raise InputError(f"predict needs several {modality.noun}, some of them to judge by")
+        data = learning.windows(data) if data.single else data
         energy = energy.cpu().eval()
         x = data.x("validation", slice(self.num))
         found: dict[str, Any] = {

@@ -237,7 +237,10 @@ def test_the_future_of_least_energy_is_taken(tmp_path):
 def test_an_energy_that_does_not_predict_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"learn.energy=transformer"):
         Predict()({"data": pictures(), "energy": EncoderEnergy((1, 8, 8), (4,), (1,))}, here(tmp_path))
-    whole = clips()
+    whole, one = clips(), pictures()
+    single = Examples("images", one.shape, one.train[:1], one.validation[:0])
+    with pytest.raises(InputError, match="several pictures"):
+        Predict()({"data": single, "energy": ENERGIES["images"][0]}, here(tmp_path))
     with pytest.raises(InputError, match=r"predict.past=6 leaves nothing"):
         Predict(past=6)({"data": whole, "energy": ENERGIES["video"][0]}, here(tmp_path))
 
