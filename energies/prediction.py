@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +63,16 @@ class PredictiveEnergy(Energy):
         return z
 
     @abstractmethod
-    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
-        """[B, P] of P candidates at the positions first, first + 1, ..., each given what is known before it."""
+    def read(self, known: Tensor, first: int, num: int) -> Any:
+        """What energies of `num` candidates from position `first` on need of what is known alone: read once, it serves
+        all steps of a descent."""
+
+    @abstractmethod
+    def energies(self, known: Tensor, point: Tensor, first: int = 0, past: Any = None) -> Tensor:
+        """[B, P] of P candidates at the positions first, first + 1, ..., each given what is known before it.
+
+        past: what `read` gave of it; None: it is read now.
+        """
 
     @abstractmethod
     def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
@@ -80,14 +88,14 @@ class PredictiveEnergy(Energy):
 
 
 def slope(
-    energy: PredictiveEnergy, known: Tensor, z: Tensor, first: int = 0, create_graph: bool = False
+    energy: PredictiveEnergy, known: Tensor, z: Tensor, first: int = 0, create_graph: bool = False, past: Any = None
 ) -> tuple[Tensor, Tensor]:
     """Energies [B, P] of candidates and the direction of steepest ascent [*z], of each by itself; of probabilities by
-    mirror descent: dE/dp in place of dE/dz."""
+    mirror descent: dE/dp in place of dE/dz. past: what `read` gave of what is known; None: it is read now."""
     with torch.enable_grad():
         z = z if create_graph and z.requires_grad else z.detach().requires_grad_()
         point = energy.point(z)
-        e = energy.energies(known, point, first)
+        e = energy.energies(known, point, first, past)
         (up,) = torch.autograd.grad(e.sum(), point, create_graph=create_graph)
     return (e, up) if create_graph else (e.detach(), up)
 
@@ -120,8 +128,10 @@ def descend(
     """
     if create_graph:
         z = z.detach().requires_grad_()
+    with torch.set_grad_enabled(create_graph):
+        past = energy.read(known, first, z.shape[2])
     for number in range(steps):
-        e, up = slope(energy, known, z, first, create_graph)
+        e, up = slope(energy, known, z, first, create_graph, past)
         size = energy.step_size if step_size is None else step_size
         z = z - size * up
         if not create_graph:

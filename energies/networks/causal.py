@@ -1,10 +1,10 @@
 """Energies of sequences, all positions in parallel: a frame's patches, or a token, given what comes before.
 
-A transformer reads the true sequence and the candidates at once (Gladstone et al. 2025, section 3.3). True tokens see
-those of their own position and before; the candidate of a position sees true tokens before it, and itself; it enters
-together with the token of the position before, from which an ordinary transformer would tell it. So one pass gives
-e_t(candidate_t | x_1 ... x_{t-1}) for all t, and changing the future changes no earlier energy. For x itself as its
-candidates, E(x) = sum_t e_t is an energy like any other.
+A transformer reads the true sequence, then the candidates (Gladstone et al. 2025, section 3.3). True tokens see those
+of their own position and before: they are read once for all steps of a descent. The candidate of a position sees true
+tokens before it, and itself; it enters together with the token of the position before, from which an ordinary
+transformer would tell it. So one pass gives e_t(candidate_t | x_1 ... x_{t-1}) for all t, and changing the future
+changes no earlier energy. For x itself as its candidates, E(x) = sum_t e_t is an energy like any other.
 
 `feed_forward` leaves out what reads the candidate: e_t = |z_t|^2 / 2 - <z_t, G(x_1 ... x_{t-1})>, whose one step of
 descent is the prediction of an ordinary transformer, learned by mean squares or by cross-entropy: the baseline.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,10 +22,25 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from energies.networks.transformer import Patches, Transformer
+from energies.networks.transformer import Memory, Patches, Transformer
 from energies.prediction import PredictiveEnergy, decibels, settled
 
 TINY = 1e-30  # the least probability whose logarithm is taken
+
+
+@dataclass
+class Past:
+    """What energies of candidates read of the true past.
+
+    Attributes:
+        before: the token of the position before each candidate, [B, P, N, width]; of feed-forward energies G itself.
+        memory: keys and values of all true tokens; None: there are none.
+        times: their positions.
+    """
+
+    before: Tensor
+    memory: Memory | None = None
+    times: int = 0
 
 
 class Causal(PredictiveEnergy):
@@ -62,38 +78,47 @@ class Causal(PredictiveEnergy):
     def wanted(self, x: Tensor, first: int) -> Tensor:
         return x[:, :, first:]
 
-    def field(self, known: Tensor, candidate: Tensor, first: int) -> Tensor:
+    @abstractmethod
+    def known_tokens(self, known: Tensor) -> Tensor:
+        """[B, T, N, elements] of a true sequence [B, *event]."""
+
+    def read(self, known: Tensor, first: int, num: int) -> Past:
+        """ValueError: the sequence is longer than the energy's."""
+        if first + num > self.length:
+            raise ValueError(f"positions must be below {self.length}, got {first + num - 1}")
+        entered = self.enter(self.known_tokens(known[:, :, : first + num - 1]))
+        times = entered.shape[1]
+        tokens = rearrange(entered + self.times[:times] + self.places, "b t n d -> b (t n) d")
+        mask = causal(times, 0, 0, self.tokens).to(tokens.device)
+        if self.feed_forward:
+            h = self.body(tokens, mask) if times else tokens
+            return Past(self.head(_place_before(rearrange(h, "b (t n) d -> b t n d", n=self.tokens), first, num)))
+        return Past(_place_before(entered, first, num), self.body.memory(tokens, mask) if times else None, times)
+
+    def field(self, candidate: Tensor, first: int, past: Past) -> Tensor:
         """G [B, P, N, elements] for P candidates from position `first` on.
 
         Args:
-            known: tokens [B, >= first + P - 1, N, elements] of true positions from 0 on; later ones are not read.
             candidate: tokens [B, P, N, elements].
-
-        ValueError: the sequence is longer than the energy's.
+            first: position of the first.
+            past: what `read` gave for these positions.
         """
-        num = candidate.shape[1]
-        past = known[:, : first + num - 1]
-        if first + num > self.length:
-            raise ValueError(f"positions must be below {self.length}, got {first + num - 1}")
-        entered = self.enter(past)
-        true = entered + self.times[: past.shape[1]] + self.places
         if self.enter_candidate is None:
-            h = self._read(rearrange(true, "b t n d -> b (t n) d"), causal(past.shape[1], 0, 0, self.tokens))
-            h = rearrange(h, "b (t n) d -> b t n d", n=self.tokens)
-            h = F.pad(h, (0, 0, 0, 0, 1, 0))  # before the first there is nothing
-            return self.head(h[:, first : first + num])
-        last = F.pad(entered, (0, 0, 0, 0, 1, 0))[:, first : first + num]  # the position before, as feed-forward has it
-        own = self.enter_candidate(candidate) + last + self.times[first : first + num] + self.places
-        every = rearrange(torch.cat([true, own], 1), "b t n d -> b (t n) d")
-        h = self._read(every, causal(past.shape[1], num, first, self.tokens))
-        return self.head(rearrange(h, "b (t n) d -> b t n d", n=self.tokens)[:, past.shape[1] :])
-
-    def _read(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return self.body(tokens, mask.to(tokens.device)) if tokens.shape[1] else tokens
+            return past.before
+        num = candidate.shape[1]
+        own = self.enter_candidate(candidate) + past.before + self.times[first : first + num] + self.places
+        mask = causal(past.times, num, first, self.tokens)[past.times * self.tokens :].to(own.device)
+        h = self.body(rearrange(own, "b t n d -> b (t n) d"), mask, memory=past.memory)
+        return self.head(rearrange(h, "b (t n) d -> b t n d", n=self.tokens))
 
     @abstractmethod
     def decided(self, known: Tensor, z: Tensor, first: int, rng: torch.Generator) -> Tensor:
         """x [B, C, P, ...] to go on with for candidates z, where something is to be drawn by rng."""
+
+
+def _place_before(tokens: Tensor, first: int, num: int) -> Tensor:
+    """[B, num, N, d]: of tokens [B, T, N, d] those before the positions first, first + 1, ...; before 0 there is 0."""
+    return F.pad(tokens, (0, 0, 0, 0, 1, 0))[:, first : first + num]
 
 
 def causal(length: int, candidates: int, first: int, tokens: int) -> Tensor:
@@ -145,9 +170,10 @@ class FrameEnergy(Causal):
         start = torch.zeros_like(known[:, :, :1]) if known.shape[2] else known.new_zeros(*known.shape[:2], 1, 1, 1)
         return torch.cat([start, known], 2)[:, :, first : first + num]
 
-    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
-        u = self._tokens(point)
-        return (u.square() / 2 - u * self.field(self._tokens(known), u, first)).sum((2, 3))
+    def energies(self, known: Tensor, point: Tensor, first: int = 0, past: Past | None = None) -> Tensor:
+        u = self.known_tokens(point)
+        past = past or self.read(known, first, point.shape[2])
+        return (u.square() / 2 - u * self.field(u, first, past)).sum((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.energies(x, self.coordinates(x, x)).sum(1)
@@ -169,10 +195,9 @@ class FrameEnergy(Causal):
     def quality(self, errors: Tensor) -> float:
         return decibels(errors.mean() * self.spread**2)
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        """[B, T, N, elements] of x [B, C, T, H, W]."""
-        cut = self.patches(rearrange(x, "b c t h w -> (b t) c h w"))
-        return rearrange(cut, "(b t) n d -> b t n d", b=len(x))
+    def known_tokens(self, known: Tensor) -> Tensor:
+        cut = self.patches(rearrange(known, "b c t h w -> (b t) c h w"))
+        return rearrange(cut, "(b t) n d -> b t n d", b=len(known))
 
 
 class TokenEnergy(Causal):
@@ -203,9 +228,13 @@ class TokenEnergy(Causal):
     def point(self, z: Tensor) -> Tensor:
         return z.softmax(1)
 
-    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
-        p, past = _rows(point), _rows(_law(known))
-        return (p * p.clamp(min=TINY).log() - p * self.field(past, p, first)).sum((2, 3))
+    def known_tokens(self, known: Tensor) -> Tensor:
+        return _rows(_law(known))
+
+    def energies(self, known: Tensor, point: Tensor, first: int = 0, past: Past | None = None) -> Tensor:
+        p = _rows(point)
+        past = past or self.read(known, first, point.shape[2])
+        return (p * p.clamp(min=TINY).log() - p * self.field(p, first, past)).sum((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.energies(x, _law(x)).sum(1)

@@ -79,12 +79,17 @@ class DenoisingEnergy(PredictiveEnergy):
     def wanted(self, x: Tensor, first: int) -> Tensor:
         return x
 
-    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
-        u = self.patches(point)
+    def read(self, known: Tensor, first: int, num: int) -> Tensor:
+        """Tokens of what is known; of a feed-forward energy G itself."""
         tokens = self.enter(self.patches(known)) + self.places
+        return self.head(self.body(tokens)) if self.enter_candidate is None else tokens
+
+    def energies(self, known: Tensor, point: Tensor, first: int = 0, past: Tensor | None = None) -> Tensor:
+        u = self.patches(point)
+        field = self.read(known, first, 1) if past is None else past
         if self.enter_candidate is not None:
-            tokens = tokens + self.enter_candidate(u)
-        return (u.square() / 2 - u * self.head(self.body(tokens))).flatten(1).sum(1, keepdim=True)
+            field = self.head(self.body(field + self.enter_candidate(u)))
+        return (u.square() / 2 - u * field).flatten(1).sum(1, keepdim=True)
 
     def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
         return known + self.spread * z

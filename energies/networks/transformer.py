@@ -24,6 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from energies.family import Family
 from energies.networks.encoder import EMBEDDED, FREQUENCIES
 
+Memory = list[tuple[Tensor, Tensor]]
+"""Keys and values [B, heads, M, width / heads] of tokens in every block."""
+
 
 class Patches:
     """Cuts x [B, C, *size] into patches [B, N, C * elements], and joins them again.
@@ -68,11 +71,28 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, heads, embedded) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """mask: bool [N, N], whether a token (row) sees another (column); None: every token sees all."""
-        for block in self.blocks:
-            tokens = block(tokens, mask, condition)
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, condition: Tensor | None = None, memory: Memory | None = None
+    ) -> Tensor:
+        """Tokens [B, N, width], of which each sees those of the memory, M, and those of its own.
+
+        Args:
+            tokens: [B, N, width].
+            mask: bool [N, M + N], whether a token (row) sees another (column); None: every token sees all.
+            condition: [B or 1, embedded].
+            memory: what `memory` gave of M other tokens; None: there are none.
+        """
+        for number, block in enumerate(self.blocks):
+            tokens, _ = block(tokens, mask, condition, None if memory is None else memory[number])
         return self.norm(tokens)
+
+    def memory(self, tokens: Tensor, mask: Tensor | None = None) -> Memory:
+        """What others may see of tokens [B, M, width] that see none of these: their keys and values in every block."""
+        found = []
+        for block in self.blocks:
+            tokens, told = block(tokens, mask, None, None)
+            found.append(told)
+        return found
 
 
 class _Block(nn.Module):
@@ -88,17 +108,21 @@ class _Block(nn.Module):
             nn.init.zeros_(self.modulate.weight)
             nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, h: Tensor, mask: Tensor | None, condition: Tensor | None) -> Tensor:
+    def forward(
+        self, h: Tensor, mask: Tensor | None, condition: Tensor | None, memory: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Tokens after the block, and their keys and values."""
         shifts: Sequence[Tensor | float] = (0.0,) * 4
         if self.modulate is not None and condition is not None:
             shifts = self.modulate(condition)[:, None].chunk(4, 2)
-        a, b = self.before(h) * (1 + shifts[0]) + shifts[1], h
+        a = self.before(h) * (1 + shifts[0]) + shifts[1]
         q, k, v = rearrange(self.ask(a), "b n (three heads d) -> three b heads n d", three=3, heads=self.heads)
+        keys, values = (k, v) if memory is None else (torch.cat(pair, 2) for pair in zip(memory, (k, v), strict=True))
         with sdpa_kernel(SDPBackend.MATH):  # the only one with a second derivative
-            seen = F.scaled_dot_product_attention(q, k, v, mask)
-        h = b + self.tell(rearrange(seen, "b heads n d -> b n (heads d)"))
+            seen = F.scaled_dot_product_attention(q, keys, values, mask)
+        h = h + self.tell(rearrange(seen, "b heads n d -> b n (heads d)"))
         m = self.between(h) * (1 + shifts[2]) + shifts[3]
-        return h + self.narrow(F.silu(self.widen(m)))
+        return h + self.narrow(F.silu(self.widen(m))), (k, v)
 
 
 class TransformerEnergy(Family):

@@ -152,7 +152,7 @@ def test_the_least_energy_of_symbols_is_minus_the_logarithm_of_the_sum():
     energy, x, z = symbols(feed_forward=True), text(3), normal(3, 5, 5, seed=2)
     (one, _), (two, e) = descend(energy, x, z, 2, first=1, step_size=1.0)
     torch.testing.assert_close(one.softmax(1), two.softmax(1))
-    past = energy.field(_rows(x), _rows(x[:, :, 1:]), 1)[:, :, 0]
+    past = energy.field(_rows(x[:, :, 1:]), 1, energy.read(x, 1, 5))[:, :, 0]
     torch.testing.assert_close(one.softmax(1), past.softmax(2).transpose(1, 2))
     torch.testing.assert_close(e, -past.logsumexp(2))
     assert (energy.energies(x, z.softmax(1), 1) > e).all()
@@ -250,7 +250,7 @@ def test_a_feed_forward_energy_learns_by_mean_squares_and_by_cross_entropy():
     ((z, _),) = descend(energy, x, torch.zeros(3, 2, 3, 4, 4), 1, first=1, step_size=1.0)
     torch.testing.assert_close(loss, (z - energy.coordinates(x, x[:, :, 1:], 1)).square().mean())
     loss, _ = objective(words, Batch(text(3)), seeded(0))
-    logits = words.field(_rows(text(3)), _rows(text(3)[:, :, 1:]), 1)[:, :, 0]
+    logits = words.field(_rows(text(3)[:, :, 1:]), 1, words.read(text(3), 1, 5))[:, :, 0]
     expected = torch.nn.functional.cross_entropy(logits.transpose(1, 2), text(3)[:, :, 1:].argmax(1))
     torch.testing.assert_close(loss, expected)
 

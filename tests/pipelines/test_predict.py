@@ -92,7 +92,7 @@ def test_non_local_means_take_noise_away(channels):
 
 
 class Known(PredictiveEnergy):
-    """E = |z - x|^2 / 2 of one number: the energy is half the squared error."""
+    """E = |z - x|^2 / 2 of each number [B, P, 1]: the energy is half the squared error."""
 
     def __init__(self) -> None:
         super().__init__(2, 1.0)
@@ -100,7 +100,7 @@ class Known(PredictiveEnergy):
             self.log_step.fill_(-0.6931472)  # half the way a step
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.square().sum(1)
+        return x.square().sum((1, 2))
 
     def seen(self, x: Tensor, level: float, noise: Any) -> Tensor:
         return x
@@ -108,14 +108,17 @@ class Known(PredictiveEnergy):
     def wanted(self, x: Tensor, first: int) -> Tensor:
         return x
 
-    def energies(self, known: Tensor, point: Tensor, first: int = 0) -> Tensor:
-        return (point - known).square() / 2
+    def read(self, known: Tensor, first: int, num: int) -> None:
+        return None
+
+    def energies(self, known: Tensor, point: Tensor, first: int = 0, past: None = None) -> Tensor:
+        return (point - known)[..., 0].square() / 2
 
     def estimate(self, known: Tensor, z: Tensor, first: int = 0) -> Tensor:
         return z
 
     def errors(self, known: Tensor, z: Tensor, x: Tensor, first: int = 0) -> Tensor:
-        return (z - x).square()
+        return (z - x)[..., 0].square()
 
     def quality(self, errors: Tensor) -> float:
         return decibels(errors.mean())
@@ -123,7 +126,7 @@ class Known(PredictiveEnergy):
 
 def test_the_thinking_curve_is_the_quality_after_each_step():
     """Half the way a step: the error falls to a quarter, 6.02 dB, and the energy with it."""
-    energy, x = Known(), torch.randn(40, 3, generator=seeded())
+    energy, x = Known(), torch.randn(40, 3, 1, generator=seeded())
     points = prediction.curve(energy, prediction.trial(energy, x, 0.0, seeded(1)), 4, seeded(2))
     assert points["steps"] == [1, 2, 3, 4]
     assert np.diff(points["quality"]) == pytest.approx([6.0206] * 3, abs=1e-3)
@@ -131,7 +134,7 @@ def test_the_thinking_curve_is_the_quality_after_each_step():
 
 
 def test_an_energy_that_is_the_error_judges_without_fault():
-    energy, x = Known(), torch.randn(40, 3, generator=seeded())
+    energy, x = Known(), torch.randn(40, 3, 1, generator=seeded())
     found = prediction.judged(energy, prediction.trial(energy, x, 0.0, seeded(1)), 5, seeded(2))
     assert found["rank_correlation"] == pytest.approx(1) and found["rank_correlation_within"] == pytest.approx(1)
     one, least, best = (found[name] for name in ("one", "least_energy", "least_error"))
