@@ -12,7 +12,7 @@ import torch
 
 from data import text
 from data.errors import InputError
-from pipelines.examples import Examples
+from pipelines.examples import Examples, check_learnable
 from pipelines.stage import Run
 
 FEWEST = 20  # pieces that anything can be learned from
@@ -64,15 +64,19 @@ class Load:
         run.log(event="loaded", train=len(parts[0]), validation=len(parts[1]), shape=[text.SYMBOLS, self.length])
         train, validation = (torch.from_numpy(_packed(part)) for part in parts)
         data = Examples("text", (text.SYMBOLS, self.length), train, validation)
+        check_learnable(data, f"load.text={self.text}", "pieces")
         return {"data": data, "source": {"name": self.text}}
 
     def _aside(self, origin: np.ndarray) -> np.ndarray:
-        """bool [n]: what is to judge by. Always the same split, a file on one side."""
-        files, num = np.unique(origin), max(1, math.floor(len(origin) * self.validation))
+        """bool [n]: what is to judge by. Always the same split, a file on one side; the smallest one, where those that
+        are drawn hold more than the share."""
+        files, sizes = np.unique(origin, return_counts=True)
+        num = max(1, math.floor(len(origin) * self.validation))
         if len(files) == 1:
             return np.arange(len(origin)) >= len(origin) - num
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0)).numpy()
-        return np.isin(origin, files[order[: max(1, math.floor(len(files) * self.validation))]])
+        within = np.cumsum(sizes[order]) <= num
+        return np.isin(origin, files[order[within]] if within.any() else files[sizes.argmin()])
 
     def _taken(self, pieces: np.ndarray, part: int) -> np.ndarray:
         """At random, as many as count says, or of those to judge by as many as their share of it."""
