@@ -38,7 +38,7 @@ def pictures_of(folder: Path) -> list[Path]:
 
 
 def one(path: Path, alpha: bool = False) -> np.ndarray:
-    """Bytes [H, W, 3] of a picture file, over white as `data.pictures` has it; with `alpha` [H, W, 4], all of it 255."""
+    """Bytes [H, W, 3] of a picture file, over white as in `data.pictures`; with `alpha` [H, W, 4], all of it 255."""
     levels = np.rint(pictures.levels(path)).clip(0, 255).astype(np.uint8)
     check_picture(path, levels.shape[1], levels.shape[0])
     rgb = np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels

@@ -9,12 +9,11 @@ from math import ceil
 
 import numpy as np
 
-from data import winding
+from data import closing, winding
 
 STEP = 0.5  # between samples of a surface, in voxels: no face-to-face path slips through between them
 FINER = 3  # voxels are divided by so many a side to tell how much of them is inside
 FINEST = 64  # voxels a side up to which winding numbers are taken where voxels are divided, else at their centres
-INSIDE = 0.5 + 1e-4  # winding numbers of what is inside; both sides of a flat sheet reach 1/2 and nothing more
 UNSEEN = 0.1  # winding numbers up to so far from 0 and 1 tell outside and inside
 CHUNK = 2**21  # samples at a time
 FLAT = 0.01  # fields nearer to the surface than this are pushed off it: no triangle shrinks to a point
@@ -41,7 +40,8 @@ class Mesh:
         codes = ends[:, 0] * len(self.vertices) + ends[:, 1]
         codes, counts = np.unique(codes, return_counts=True)
         back = codes % len(self.vertices) * len(self.vertices) + codes // len(self.vertices)
-        return int(counts.sum() - np.count_nonzero((counts == 1) & np.isin(codes, back[counts == 1])))
+        place = np.minimum(np.searchsorted(codes, back), max(len(codes) - 1, 0))  # isin would hash a million of them
+        return int(counts.sum() - np.count_nonzero((counts == 1) & (codes[place] == back) & (counts[place] == 1)))
 
     def welded(self) -> "Mesh":
         """Vertices at the same place become one (files split them at seams), slivers without area go."""
@@ -102,7 +102,7 @@ def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
     places the mesh, and what lies out of it is cut off. ValueError where that is more than a side of the frame. Set
     are the voxels that are at least half inside it, and those of parts that are thinner than that, so none is lost.
     Inside is what cannot be reached from outside by faces of voxels: cavities are filled. Where a mesh is open, inside
-    is also what its winding number tells: holes are closed by its level 1/2.
+    is also what its winding number tells: holes are closed by its level 1/2 (`data.closing`).
     """
     frame = Frame.around(mesh.vertices, grid) if isinstance(grid, int) else grid
     over = frame.overhang(mesh.vertices)
@@ -110,14 +110,16 @@ def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
         solid, note = voxelize(mesh, frame.widened(over))
         return solid[(slice(over, -over),) * 3], note
     size = frame.size
-    welded = mesh.welded().turned()
+    welded = mesh.welded()
+    welded = welded.turned() if welded.open_edges() else welded
     num_open = welded.open_edges()
     triangles = frame.to_grid(mesh.vertices)[mesh.faces]
     walls = _rasterize(triangles, size)
     finer = FINER if size <= FINEST else 1
     inside = np.zeros((finer * size,) * 3, bool)
     if num_open:
-        inside = winding.winding_numbers(finer * frame.to_grid(welded.vertices)[welded.faces], finer * size) > INSIDE
+        outward = finer * frame.to_grid(welded.vertices)[welded.faces]
+        inside = closing.inside(winding.winding_numbers(outward, finer * size), outward)
     solid = fill(walls | inside[(slice(finer // 2, None, finer),) * 3])
     inner = solid & ~walls
     # Finer, where holes are wider in voxels: what is inside on the coarse grid stays inside.

@@ -54,14 +54,18 @@ class Clock:
         self._decoding_order = container.format.name == "avi"  # it tells no other time
         self._shift: float | None = None  # from the file's clock to ours
         self._last: float | None = None
-        self._end, self._left, self._num = 0.0, 0, 0
+        self._end, self._own_end, self._shown_end = 0.0, 0.0, 0.0  # of all packets, of the stream's, of its frames
+        self._left, self._num = 0, 0
         self._gaps: list[float] = []
 
     def packet(self, packet: Any) -> None:
         """Take note of a packet of any stream."""
         moment = packet.pts if packet.pts is not None else packet.dts
         if packet.size and moment is not None and packet.time_base is not None:
-            self._end = max(self._end, float((moment + (packet.duration or 0)) * packet.time_base))
+            end = float((moment + (packet.duration or 0)) * packet.time_base)
+            self._end = max(self._end, end)
+            if packet.stream is self._stream:
+                self._own_end = max(self._own_end, end)
         self._left += bool(self.broken and packet.size and packet.stream is self._stream)
 
     def time(self, frame: VideoFrame) -> tuple[float, float | None]:
@@ -85,7 +89,9 @@ class Clock:
         if last is not None:
             self._gaps.append(self._last - last)
             del self._gaps[:-1000]
-        return self._last, float(frame.duration * base) if frame.duration and base is not None else None
+        duration = float(frame.duration * base) if frame.duration and base is not None else None
+        self._shown_end = self._last + max(duration or 0.0, self._usual)
+        return self._last, duration
 
     def check(self, path: Path) -> None:
         """Damaged if the file is shorter than it says, by more than its longest pause, or stops at damage."""
@@ -111,13 +117,14 @@ class Clock:
         if not self._told():
             return 0.0
         start = (self._container.start_time or 0) / av.time_base
-        missing = (self._duration() or 0.0) - max(self._end, self._end - start)
-        if self._stream.duration is not None and self._last is not None:
-            own = declared_duration(self._container, self._stream) or 0.0
-            missing = max(missing, own - self._last - self._usual)
-        elif self.broken:  # decoding stopped, reading went on
-            missing = max(missing, self._end - start - (self._last or 0.0) - self._usual)
-        return missing
+        own = declared_duration(self._container, self._stream) if self._stream.duration is not None else None
+        if own is not None:
+            read = 0.0 if self.broken else self._own_end - (self._shift or 0.0)
+            return own - max(self._shown_end, read)
+        duration = self._duration() or 0.0
+        if self.broken:  # decoding stopped, reading went on
+            return max(duration, self._end - start) - self._shown_end
+        return duration - max(self._end, self._end - start)
 
 
 def lasting(shown: Iterator[Shown]) -> Iterator[tuple[Shown, float]]:

@@ -8,7 +8,7 @@ import torch
 
 from energies.algebra import AnyOf, WeightedSum, any_of
 from energies.analytic import Funnel, Gaussian, Ising, Mixture, StudentT
-from energies.boltzmann import DBM, RBM
+from energies.boltzmann import DBM, RBM, Helmholtz
 from energies.bounded import Bounded
 from energies.conditional import AmortisedPosterior, ConditionalEnergy
 from energies.conditioned import Conditioned
@@ -58,6 +58,7 @@ __all__ = [
     "Gaussian",
     "GenerativeConvNet",
     "Grey",
+    "Helmholtz",
     "Hidden",
     "Invariant",
     "Ising",

@@ -32,7 +32,8 @@ class Examples:
     Attributes:
         modality: images, video or voxels.
         shape: of one x, [C, *size].
-        train: to learn from: levels uint8 [n, *shape], packed bits uint8 [n, bytes] of grids, or float [n, *shape].
+        train: to learn from (nothing, [1, 0], of a clip too large to be held): levels uint8 [n, *shape],
+            packed bits uint8 [n, bytes] of grids, or float [n, *shape].
         validation: to judge by, likewise.
         classes: names of the labels.
         train_labels: [n]; -1 where it is not known; None: there are none.
@@ -57,6 +58,12 @@ class Examples:
     def x(self, part: Part = "train", rows: Tensor | slice | None = None) -> Tensor:
         """x of some rows of a part, float [k, *shape] on the CPU; None: all."""
         stored = self.train if part == "train" else self.validation
+        if stored.shape == (1, 0):
+            sides = "x".join(map(str, reversed(self.shape[1:])))
+            raise InputError(
+                f"a clip of {sides} (width, height, frames) is only recovered, window by window: for anything else it "
+                "is too large; make it smaller by load.size, or take part of it by load.start and load.frames"
+            )
         return decoded(stored if rows is None else stored[rows], self.shape)
 
     def labels(self, part: Part = "train") -> Tensor | None:

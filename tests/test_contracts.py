@@ -308,6 +308,7 @@ def test_it_tells_of_which_x_it_is(name: str) -> None:
             "rbm",
             "rbm gaussian",
             "dbm",
+            "helmholtz",
             "rbm units",
             "subspace",
             "frames",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.boltzmann.joint import Joint
 from energies.boltzmann.latent import Visible
-from energies.boltzmann.layers import Units
+from energies.boltzmann.layers import Layers, Units
 from energies.boltzmann.machine import Machine
 from energies.boltzmann.rbm import RBM
 from energies.samplers.state import Rng
@@ -42,13 +42,13 @@ class DBM(Machine):
 
     def features(self, x: Tensor) -> Tensor:
         """Means [B, H_1 + H_2 + ...] of all hidden units given x, by mean field."""
-        means = self.layers().mean_field(self.units_of(self.rounded(x)), ROUNDS)
+        means = self.layers().mean_field(self.observed(x), ROUNDS)
         return torch.cat(means.layers[1:], 1)
 
     @torch.no_grad()
-    def expected(self, x: Tensor, rng: Rng) -> Units:
+    def expected(self, x: Tensor, rng: Rng, layers: Layers) -> Units:
         """Means of all units given x [B, *event], by mean field."""
-        return self.layers().mean_field(self.units_of(self.rounded(x)), ROUNDS)
+        return layers.mean_field(self.observed(x), ROUNDS)
 
     def joint(self) -> Joint:
         """The energy of all units together, whose blocks a Gibbs sampler draws in turns."""

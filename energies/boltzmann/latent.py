@@ -71,9 +71,13 @@ class Latent(Family):
             return (2 * v - 1).view(-1, *self.event_shape)
         return self.middle + self.unit * v.view(-1, *self.event_shape)
 
+    def observed(self, x: Tensor) -> Tensor:
+        """Visible units of x [B, *event], rounded where it has two values: [B, V]."""
+        return (x.flatten(1) > 0).to(x.dtype) if self.visible == "binary" else self.units_of(x)
+
     def rounded(self, x: Tensor) -> Tensor:
         """x [B, *event] with elements of its two values, where it has two; levels of grey are cut in the middle."""
-        return torch.where(x > 0, 1.0, -1.0).to(x.dtype) if self.visible == "binary" else x
+        return 2 * (x > 0).to(x.dtype) - 1 if self.visible == "binary" else x
 
     def posterior(self, observation: Observation, y: Measurement) -> Conditioned:
         """The energy of x given y. What is seen exactly of binary elements is rounded to their two values."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -100,7 +100,18 @@ class Layers:
         if layer == 1 and self.labels is not None:
             assert units.label is not None
             total = total + _product(units.label, self.labels.weight)
-        return self.beta * total + self.bias(layer)
+        return total + self.biases[layer] if self.plain else self.beta * total + self.bias(layer)
+
+    def cast(self) -> Layers:
+        """The machine with weights in the number format of products here, so that they are cast once."""
+        if not torch.is_autocast_enabled(device := self.weights[0].device.type):
+            return self
+        return replace(self, weights=tuple(w.to(torch.get_autocast_dtype(device)) for w in self.weights))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the machine itself, at an inverse temperature of 1."""
+        return isinstance(self.beta, float) and self.beta == 1
 
     def _felt(self, layer: int, inputs: Tensor) -> Tensor:
         return inputs if self.copies is None or self.copies[layer] == 1 else self.copies[layer] * inputs
@@ -177,7 +188,7 @@ class Layers:
         """Odd layers drawn given even ones and the label."""
         s = list(units.layers)
         for layer in range(1, len(s), 2):
-            s[layer] = _bernoulli(self.inputs(layer, units).sigmoid(), rng)
+            s[layer] = bernoulli(self.inputs(layer, units).sigmoid(), rng)
         return Units(tuple(s), units.label)
 
     def odd_means(self, units: Units) -> Units:
@@ -191,7 +202,7 @@ class Layers:
         s = list(units.layers)
         for layer in range(0, len(s), 2):
             inputs = self.inputs(layer, units)
-            s[layer] = _bernoulli(inputs.sigmoid(), rng) if layer else self._visible(inputs, rng, clamp)
+            s[layer] = bernoulli(inputs.sigmoid(), rng) if layer else draw_visible(inputs, self.gaussian, rng, clamp)
         label = units.label
         if self.labels is not None:
             label = one_of(self.label_inputs(units), rng) if clamp is None or clamp.label is None else clamp.label
@@ -201,19 +212,6 @@ class Layers:
     def sweep(self, units: Units, rng: Rng, clamp: Clamp | None = None) -> Units:
         """All units drawn once: odd layers given even ones, then even ones; it leaves exp(-E) invariant."""
         return self.draw_even(self.draw_odd(units, rng), rng, clamp)
-
-    def _visible(self, inputs: Tensor, rng: Rng, clamp: Clamp | None) -> Tensor:
-        if clamp is not None and clamp.precision is not None and clamp.measured is not None:
-            if self.gaussian:
-                spread = (1 + clamp.precision).rsqrt()
-                v = (inputs + clamp.precision * clamp.measured) * spread**2 + normal(inputs, rng) * spread
-            else:  # log N(y; 1, .) - log N(y; 0, .)
-                v = _bernoulli((inputs + clamp.precision * (clamp.measured - 0.5)).sigmoid(), rng)
-        else:
-            v = inputs + normal(inputs, rng) if self.gaussian else _bernoulli(inputs.sigmoid(), rng)
-        if clamp is None or clamp.hidden is None or clamp.seen is None:
-            return v
-        return torch.where(clamp.hidden, v, clamp.seen)
 
     def base_log_z(self) -> float:
         """log Z at beta = 0, exactly."""
@@ -226,15 +224,15 @@ class Layers:
         """Exact samples at beta = 0."""
         base = self.biases[0] * 0 if self.base is None else self.base
         inputs = base.expand(num, -1)
-        v = inputs + normal(inputs, rng) if self.gaussian else _bernoulli(inputs.sigmoid(), rng)
-        hidden = [_bernoulli((bias * 0).sigmoid().expand(num, -1), rng) for bias in self.biases[1:]]
+        v = inputs + normal(inputs, rng) if self.gaussian else bernoulli(inputs.sigmoid(), rng)
+        hidden = [bernoulli((bias * 0).sigmoid().expand(num, -1), rng) for bias in self.biases[1:]]
         label = None if self.labels is None else one_of((self.labels.bias * 0).expand(num, -1), rng)
         return Units((v, *hidden), label)
 
 
 def _product(s: Tensor, weight: Tensor) -> Tensor:
     """s W in the number format of s, also where matrix products are computed in a shorter one."""
-    return (s @ weight).to(s.dtype)
+    return (s.to(weight.dtype) @ weight).to(s.dtype)
 
 
 def _entropy(mean: Tensor) -> Tensor:
@@ -251,8 +249,24 @@ def _row(beta: float | Tensor) -> float | Tensor:
     return beta[:, 0] if isinstance(beta, Tensor) else beta
 
 
-def _bernoulli(chance: Tensor, rng: Rng) -> Tensor:
+def bernoulli(chance: Tensor, rng: Rng) -> Tensor:
+    """Units of 0 and 1 with these chances."""
     return (uniform(chance, rng) < chance).to(chance.dtype)
+
+
+def draw_visible(inputs: Tensor, gaussian: bool, rng: Rng, clamp: Clamp | None) -> Tensor:
+    """Visible units [B, V] given their log-odds, or means, and what is known of them."""
+    if clamp is not None and clamp.precision is not None and clamp.measured is not None:
+        if gaussian:
+            spread = (1 + clamp.precision).rsqrt()
+            v = (inputs + clamp.precision * clamp.measured) * spread**2 + normal(inputs, rng) * spread
+        else:  # log N(y; 1, .) - log N(y; 0, .)
+            v = bernoulli((inputs + clamp.precision * (clamp.measured - 0.5)).sigmoid(), rng)
+    else:
+        v = inputs + normal(inputs, rng) if gaussian else bernoulli(inputs.sigmoid(), rng)
+    if clamp is None or clamp.hidden is None or clamp.seen is None:
+        return v
+    return torch.where(clamp.hidden, v, clamp.seen)
 
 
 def one_of(logits: Tensor, rng: Rng) -> Tensor:

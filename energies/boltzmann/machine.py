@@ -103,7 +103,7 @@ class Machine(Latent):
             self.middle.copy_(x.mean(0))
             self.unit.copy_(x.std(0).clamp(min=EDGE))
             return
-        chance = self.units_of(self.rounded(x)).mean(0).clamp(EDGE, 1 - EDGE)
+        chance = self.observed(x).mean(0).clamp(EDGE, 1 - EDGE)
         self.get_buffer("offset_0").copy_(chance)
         self.biases[0].copy_(chance.logit())
         self.base.copy_(chance.logit())
@@ -184,27 +184,29 @@ class Machine(Latent):
         change = [a - b for a, b in zip(low, high, strict=True)]
         found = {f"biases.{layer}": -part for layer, part in enumerate(change)}
         for layer in range(len(self.weights)):
-            pairs = _pairs(data.layers[layer], data.layers[layer + 1], chains.layers[layer], chains.layers[layer + 1])
-            found[f"weights.{layer}"] = -_centred(pairs, change[layer], change[layer + 1], o[layer], o[layer + 1])
+            two = slice(layer, layer + 2)
+            found[f"weights.{layer}"] = _slope(data.layers[two], chains.layers[two], change[two], o[two])
         if self.num_classes:
             assert data.label is not None and chains.label is not None
             labels = data.label.mean(0) - chains.label.mean(0)
-            pairs = _pairs(data.label, data.layers[1], chains.label, chains.layers[1])
+            ends, others = (data.label, data.layers[1]), (chains.label, chains.layers[1])
             found["label_bias"] = -labels
-            found["label_weight"] = -_centred(pairs, labels, change[1], self.label_offset, o[1])
+            found["label_weight"] = _slope(ends, others, [labels, change[1]], [self.label_offset, o[1]])
         return found
 
     @abstractmethod
-    def expected(self, x: Tensor, rng: Rng) -> Units:
-        """Means of all units given x [B, *event] and the bound labels, without a gradient; other labels are drawn."""
+    def expected(self, x: Tensor, rng: Rng, layers: Layers) -> Units:
+        """Means of all units given x [B, *event] and the bound labels, without a gradient; other labels are drawn.
+
+        layers: what `layers` gives.
+        """
 
     # ----------------------------------------------------------------------------------------- chains
 
     @torch.no_grad()
     def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
         """Hidden units at random where they hang on others that are not known yet, then drawn once."""
-        v = self.units_of(self.rounded(x))
-        layers = self.layers()
+        v, layers = self.observed(x), self.layers()
         hidden = [(uniform(v.new_empty(len(v), n), rng) < 0.5).to(v.dtype) for n in self.sizes[1:]]
         label = None
         if self.num_classes:
@@ -224,11 +226,17 @@ class Machine(Latent):
         return self.x_of(state.layers[0])
 
 
-def _pairs(low: Tensor, high: Tensor, low_chain: Tensor, high_chain: Tensor) -> Tensor:
-    """mean of low high^T over data, less that over chains."""
-    return ((low.mT @ high) / len(low)).to(low.dtype) - ((low_chain.mT @ high_chain) / len(low_chain)).to(low.dtype)
+def _slope(
+    data: Sequence[Tensor], chains: Sequence[Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor]
+) -> Tensor:
+    """Minus the mean of (low - o) (high - o)^T over data, less that over chains, [n_low, n_high], by one product.
 
-
-def _centred(pairs: Tensor, low: Tensor, high: Tensor, low_offset: Tensor, high_offset: Tensor) -> Tensor:
-    """The same difference of (low - offset) (high - offset)^T, of differences of the means `low` and `high`."""
-    return pairs - torch.outer(low_offset, high) - torch.outer(low, high_offset)
+    Args:
+        data, chains: units of two layers, [B, n] each.
+        change: of their means, from chains to data.
+        offsets: o of both.
+    """
+    low = torch.cat([data[0], chains[0]])
+    high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1])])
+    found = (low.mT @ high).to(low.dtype)
+    return found.addr_(offsets[0], change[1]).addr_(change[0], offsets[1])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energies.boltzmann.joint import Joint
 from energies.boltzmann.latent import Visible
-from energies.boltzmann.layers import Units, one_of
+from energies.boltzmann.layers import Layers, Units, one_of
 from energies.boltzmann.machine import Machine
 from energies.samplers.state import Rng
 
@@ -51,7 +51,7 @@ class RBM(Machine):
 
     def features(self, x: Tensor) -> Tensor:
         """Chances [B, H] of the hidden units given x, whatever its label."""
-        layers, v = self.layers(), self.units_of(self.rounded(x))
+        layers, v = self.layers(), self.observed(x)
         if not self.num_classes:
             return layers.inputs(1, Units((v, v))).sigmoid()
         chance = (-layers.class_energies(v)).softmax(1)
@@ -60,9 +60,9 @@ class RBM(Machine):
         return sum((chance[:, k, None] * h for k, h in enumerate(given)), v.new_zeros(()))
 
     @torch.no_grad()
-    def expected(self, x: Tensor, rng: Rng) -> Units:
+    def expected(self, x: Tensor, rng: Rng, layers: Layers) -> Units:
         """Means of all units given x [B, *event] and the bound labels; a label that is not known is drawn first."""
-        layers, v, label = self.layers(), self.units_of(self.rounded(x)), None
+        v, label = self.observed(x), None
         if self.num_classes:
             label = one_of(-layers.class_energies(v), rng)
             if self.label is not None:

@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 LUMA = (0.299, 0.587, 0.114)
 ENLARGED = 160  # pixels: frames whose shorter side is below this are doubled, for dense inverse search halves them
 GLOBAL = 0.6  # share of the matches that a homography must explain, to be taken for the motion of the camera
-MATCHES = 2000  # at most, for a homography
+MATCHES = 500  # at most, for a homography
 SETTLED = 4  # iterations of the flow at a frame between two
 LOST = 3.0  # pixels of inconsistency where no flow is known
 CONSISTENT = 0.5  # pixels forward and backward flow may differ in a match
@@ -140,8 +140,13 @@ def completed(flow: Floats, hidden: Bools, matched: Bools) -> Floats:
 
     matched: bool [N, H, W], pixels whose flow is trusted to tell the motion of the camera.
     """
-    camera = np.stack([_homography(a, where) for a, where in zip(flow, matched, strict=True)])
-    return camera + filled_in(flow - camera, hidden)
+    wanted = hidden.any((1, 2))
+    if not wanted.any():
+        return flow
+    camera = np.stack([_homography(a, where) for a, where in zip(flow[wanted], matched[wanted], strict=True)])
+    flow = flow.copy()
+    flow[wanted] = camera + filled_in(flow[wanted] - camera, hidden[wanted])
+    return flow
 
 
 def _homography(flow: Floats, matched: Bools) -> Floats:
@@ -151,7 +156,7 @@ def _homography(flow: Floats, matched: Bools) -> Floats:
     if len(places) < 20:
         return np.zeros_like(flow)
     x, y = places.astype(int).T
-    matrix, inliers = cv2.findHomography(places, places + flow[y, x], cv2.RANSAC, 0.5)
+    matrix, inliers = cv2.findHomography(places, places + flow[y, x], cv2.RANSAC, 0.5, maxIters=200)
     if matrix is None or inliers.mean() < GLOBAL:
         return np.zeros_like(flow)
     grid = np.stack(np.meshgrid(np.arange(flow.shape[1]), np.arange(flow.shape[0])), -1).astype(np.float32)

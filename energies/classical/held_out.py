@@ -10,6 +10,9 @@ from energies.classical.flow import Bools, Floats
 from energies.classical.geometry import distance, gap
 
 PROPOSALS = 36
+COPIES = 4  # of the real mask in one, at most
+MOST_HIDDEN = 0.3  # share of all pixels, with several copies
+TOLERANCE = 0.03  # by which a further copy may make a mask less like the real one
 FEWEST = 64  # pixels of a mask
 THINNED = 0.1  # share of the pixels that a thinned mask keeps
 SCARCE = 0.02  # of likeness that a mask of half as many pixels must win
@@ -21,7 +24,8 @@ def alike(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
     A mask that moves keeps its motion, so that it moves against the scene as the real one does. Frames that are hidden
     whole are moved in time. A proposal may be thinned, or hold out only some frames: of a mask of scattered pixels
     twice as much would be hidden as in truth. The proposals win whose pixels have the distances to what is seen, in the
-    frame and in time, that the hidden ones have.
+    frame and in time, that the hidden ones have. Several are united where little is hidden: what a single place says
+    of others is little.
 
     Args:
         hidden: bool [T, H, W].
@@ -37,12 +41,25 @@ def alike(hidden: Tensor, num: int, rng: torch.Generator) -> list[Tensor]:
     scored: list[tuple[float, int, Bools]] = []
     for number in range(PROPOSALS):
         mask = _proposal(veil, number, rng)
-        count = int(mask.sum())
-        if count < FEWEST or (mask | veil).all():
-            continue
-        unlike = float(np.abs(_difficulty(mask, mask | veil) - wanted).sum()) / 2
-        scored.append((unlike + SCARCE * max(0.0, np.log2(veil.sum() / count)), number, mask))
-    return [torch.from_numpy(mask) for _, _, mask in sorted(scored, key=lambda entry: entry[:2])[:num]]
+        if mask.sum() >= FEWEST and not (mask | veil).all():
+            scored.append((_unlike(mask, veil, wanted), number, mask))
+    scored.sort(key=lambda entry: entry[:2])
+    masks = [(unlike, mask) for unlike, _, mask in scored[:num]]
+    for _, _, more in scored[num:]:
+        for place, (unlike, mask) in enumerate(masks):
+            both = mask | more
+            if (both | veil).mean() > max(MOST_HIDDEN, 1.1 * veil.mean()) or both.sum() > COPIES * veil.sum():
+                continue
+            if _unlike(both, veil, wanted) <= unlike + TOLERANCE:
+                masks[place] = (unlike, both)
+                break
+    return [torch.from_numpy(mask) for _, mask in masks]
+
+
+def _unlike(mask: Bools, hidden: Bools, wanted: Floats) -> float:
+    """Share of the held-out pixels that are at other distances than wanted; few pixels count against a mask."""
+    scarce = max(0.0, float(np.log2(hidden.sum() / mask.sum())))
+    return float(np.abs(_difficulty(mask, mask | hidden) - wanted).sum()) / 2 + SCARCE * scarce
 
 
 def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
@@ -50,9 +67,9 @@ def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
     whole = np.asarray(hidden.all((1, 2)))
     mask = np.roll(hidden & ~whole[:, None, None], (down, right), (1, 2))
     mask |= np.roll(whole, time)[:, None, None]
-    if number % 3 == 1:
+    if number % 4 == 1:
         mask &= (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()
-    elif number % 3 == 2:
+    elif number % 4 == 2:
         mask &= (torch.rand(len(hidden), 1, 1, generator=rng) < 0.5).numpy()
     return mask & ~hidden
 

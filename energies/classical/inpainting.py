@@ -6,9 +6,14 @@ ignored, seen ones returned as they are, and all results lie within the range of
 
 from __future__ import annotations
 
+from typing import Literal
+
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
+REACH = 3  # pixels around a hidden one that inpainting of a frame looks at
 SPACE_TIME = (-3, -2, -1)
 
 
@@ -48,6 +53,19 @@ def temporal_mean(clip: Tensor, hidden: Tensor) -> Tensor:
     seen = (~hidden).float()
     mean = (clip * seen).sum(1, keepdim=True) / seen.sum(0).clamp(min=1)
     return torch.where(hidden, _never_seen(clip, hidden, mean.expand_as(clip)), clip)
+
+
+def by_frame(clip: Tensor, hidden: Tensor, method: Literal["telea", "navier_stokes"]) -> Tensor:
+    """Each frame by itself, with OpenCV: by fast marching (Telea 2004), or along isophotes, as fluids flow (Bertalmio
+    et al. 2001). Frames that are hidden whole are their nearest."""
+    flag = cv2.INPAINT_TELEA if method == "telea" else cv2.INPAINT_NS
+    out = nearest_frame(clip, hidden)
+    for t in (hidden.flatten(1).any(1) & ~hidden.flatten(1).all(1)).nonzero().flatten().tolist():
+        mask = hidden[t].numpy().astype(np.uint8)
+        for picture in out[:, t].numpy():
+            # Telea's method of OpenCV is wrong on a scale of units, also of float.
+            picture[:] = np.asarray(cv2.inpaint(127.5 * picture, mask, REACH, flag)) / 127.5
+    return torch.where(hidden, out.clamp(-1, 1), clip)
 
 
 def _never_seen(clip: Tensor, hidden: Tensor, estimate: Tensor) -> Tensor:

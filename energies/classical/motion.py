@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energies.classical import inpainting, propagation
+from energies.classical import inpainting, propagation, self_similarity
 from energies.classical.flow import Bools, Floats
 from energies.classical.geometry import distance
 from energies.classical.propagation import Propagated
@@ -24,8 +24,14 @@ STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0)}
 MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
 """The same along the flow."""
 
-NUM = 3 + sum(map(len, [*STILL.values(), *MOVING.values()]))
-"""Candidates: the line and the mean in time, those, and the values at the ends of trajectories."""
+ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
+"""Weights of total variation in the frame against that along time, and against that along the flow."""
+
+NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
+"""Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
+
+FINE = 2.0
+"""Pixels to what is seen of the frame, in the median, up to which damage is thin."""
 
 FEATURES = ("steps", "confidence", "landed", "difference", "distance")
 
@@ -45,43 +51,75 @@ class Candidates:
     features: Tensor
 
 
-def candidates(x: Tensor, hidden: Tensor) -> Candidates:
+def is_thin(hidden: Tensor) -> bool:
+    """Whether damage, bool [T, H, W], is of scattered pixels or scratches, beside which much is seen."""
+    return bool(hidden.any()) and float(np.median(distance(hidden.numpy())[hidden.numpy()])) <= FINE
+
+
+def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     """Estimates of what is hidden.
 
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
+        thin: whether two more are worth their time, of what recurs in the clip and of its covariances: where damage is.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """
     clip, mask = torch.where(hidden, 0.0, x)[0].float().cpu(), hidden[0, 0].cpu()
-    parts = [_of_shot(clip[:, shot], mask[shot]) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()]
+    parts = [
+        _of_shot(clip[:, shot], mask[shot], thin) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()
+    ]
     if not parts:
         channels = len(clip)
-        return Candidates(torch.zeros(NUM, 0, channels), torch.zeros(0, len(FEATURES)))
+        return Candidates(torch.zeros(NUM + 2 * thin, 0, channels), torch.zeros(0, len(FEATURES)))
     return Candidates(torch.cat([part.values for part in parts], 1), torch.cat([part.features for part in parts]))
 
 
-def _of_shot(clip: Tensor, mask: Tensor) -> Candidates:
+def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     """Candidates of a clip [C, T, H, W] without cuts."""
     if bool(mask.all()):
         raise ValueError("all of the clip, or of a shot of it, is hidden: nothing tells what it shows")
     frames, veil = _frames(clip), mask.numpy()
     where = np.nonzero(veil)
     line = _frames(inpainting.temporal_linear(clip, mask))
-    values = [line[where], _frames(inpainting.temporal_mean(clip, mask))[where]]
+    spatial = (inpainting.by_frame(clip, mask, method) for method in ("telea", "navier_stokes"))
+    plain = (inpainting.temporal_mean(clip, mask), *spatial)
+    values = [line[where], *(_frames(estimate)[where] for estimate in plain)]
     smoothing = Smoothing(frames, veil)
     smoothing.add("membrane", differences(veil, 1), differences(veil, 2))
     smoothing.add("plate", laplacians(veil))
     smoothing.add("time", differences(veil, 0))
     still = _minima(smoothing, STILL, "time", line[where])
+    still += [smoothing.robust({"membrane": weight, "time": 1.0}, still[1]) for weight in ROBUST["time"]]
     start = line.copy()
     never = veil & veil.all(0)
     start[never] = still[1][never[where]]  # a membrane rather than the mean of all
     found = propagation.propagated(start, veil)
     smoothing.add("flow", *along_flow(veil, found.flow))
-    values += [*still, found.frames[where], *_minima(smoothing, MOVING, "flow", found.frames[where])]
+    along = found.frames[where]
+    values += [*still, along, *_minima(smoothing, MOVING, "flow", along)]
+    values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
+    if thin:
+        values += _of_the_clip_itself(clip, mask, np.stack(values))
     return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)))
+
+
+def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floats]:
+    """From what recurs in a clip, given the mean of other estimates [K, N, C], and from its covariances."""
+    estimate, scale = clip.clone(), torch.full_like(clip[0], 1e-3)
+    middle = torch.from_numpy(np.median(values, 0))
+    estimate[:, mask] = middle.T
+    scale[mask] = torch.from_numpy(values.std(0).mean(-1)).clamp(min=1e-3)
+    seen = (~mask).to(clip.dtype)
+    mean = (clip * seen).sum((1, 2, 3), keepdim=True) / seen.sum().clamp(min=1)
+    times = seen.sum(0)
+    centre = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
+    found = (
+        self_similarity.nonlocal_means(estimate, mask, scale, radius=1, width=1.0),
+        self_similarity.kriging(clip, mask, centre),
+    )
+    return [np.ascontiguousarray(one[:, mask].T.numpy()) for one in found]
 
 
 def _frames(clip: Tensor) -> Floats:

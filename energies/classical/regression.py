@@ -1,8 +1,8 @@
 """Stacking by regression: the weights of estimates by their errors on held-out pixels, and by what is known of a pixel.
 
-The estimate is m + sum_k w_k (e_k - m) with m the mean of the candidates e_k and w_k linear in the features of the
+The estimate is m + sum_k w_k (e_k - m) with m a vote of the candidates e_k and w_k linear in the features of the
 pixel (feature-weighted linear stacking, Sill et al. 2009). Ridge regression finds it: the errors of the
-candidates and the correlations of these errors decide.
+candidates and the correlations of these errors decide; how strong the ridge, each held-out mask by the others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from energies.classical.motion import Candidates
 
-RIDGE = 0.01  # on the weights that are the same for all pixels, against the mean power of the candidates about m
-FEATURES_RIDGE = 0.1  # on the change of the weights with the features
+RIDGES = ((0.01, 0.1), (0.03, 0.3), (0.1, 1.0), (0.3, 3.0), (1.0, 10.0))
+"""Strengths to choose from, on the weights that are the same for all pixels and on their change with the features,
+against the mean power of the candidates about m."""
+
+VOTE = -4
 EVEN = 0.25  # power of the candidates' variance by which pixels are weighted down: 0 counts errors, .5 relative ones
 FLOOR = 0.1  # share of the median variance below which no pixel gains weight
 BOUND = 3.0  # of standardised features
@@ -28,12 +31,14 @@ class Stack:
     """A regression of estimates.
 
     Attributes:
+        votes: [K], shares of the candidates in m: their mean squared errors to the power of VOTE.
         weights: [1 + J, K], the constant ones first.
         centre, scale: [J], of the features.
         edges: [LEVELS - 1], quantiles of the spread of the candidates.
         errors: [LEVELS], root mean square error between these.
     """
 
+    votes: Tensor
     weights: Tensor
     centre: Tensor
     scale: Tensor
@@ -42,7 +47,7 @@ class Stack:
 
     def estimate(self, found: Candidates) -> Tensor:
         """Stacked values [N, C] in [-1, 1]."""
-        mean, apart = _about_mean(found)
+        mean, apart = _about_vote(found, self.votes)
         weights = self._known(found) @ self.weights  # [N, K]
         return (mean + torch.einsum("knc,nk->nc", apart, weights)).clamp(-1, 1)
 
@@ -58,25 +63,44 @@ def fit(trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:
     """Regress truths [N, C] on the estimates of held-out pixels. Every trial weighs the same."""
     features = torch.cat([trial.features for trial in trials])
     centre, scale = features.mean(0), features.std(0, correction=0) + 1e-3
-    num, known = len(trials[0].values), 1 + features.shape[1]
-    square, cross = torch.zeros(2, num * known, num * known, dtype=torch.double).unbind()
-    cross = cross[0].clone()
-    for trial, truth in zip(trials, truths, strict=True):
-        mean, apart = _about_mean(trial)
-        variance = apart.square().mean((0, 2))
-        trust = (variance + FLOOR * variance.median() + 1e-5) ** -EVEN  # [N]
-        told = _known(trial, centre, scale)
-        design = torch.einsum("nj,knc->jknc", told * trust.sqrt()[:, None], apart).flatten(0, 1).flatten(1)
-        wanted = ((truth - mean) * trust.sqrt()[:, None]).flatten()
-        level = float(wanted.double().square().sum()) + 1e-12
-        square += (design @ design.T).double() / level
-        cross += (design @ wanted).double() / level
-    power = square.diagonal()[:num].mean()
-    ridge = torch.full((known, num), FEATURES_RIDGE, dtype=torch.double)
-    ridge[0] = RIDGE
-    weights = torch.linalg.solve(square + torch.diag(ridge.flatten() * power + 1e-9), cross)
-    stack = Stack(weights.view(known, num).float(), centre, scale, torch.zeros(0), torch.zeros(1))
+    votes = _votes(trials, truths)
+    parts = [_normal(trial, truth, votes, centre, scale) for trial, truth in zip(trials, truths, strict=True)]
+    squares, crosses = (torch.stack(part) for part in zip(*parts, strict=True))
+    num = len(trials[0].values)
+    ridge = RIDGES[1] if len(parts) == 1 else min(RIDGES, key=lambda choice: _left_out(squares, crosses, num, choice))
+    weights = _solved(squares.sum(0), crosses.sum(0), num, ridge)
+    stack = Stack(votes, weights.view(-1, num).float(), centre, scale, torch.zeros(0), torch.zeros(1))
     return _with_errors(stack, trials, truths)
+
+
+def _normal(trial: Candidates, truth: Tensor, votes: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Normal equations of one trial, [P, P] and [P] with P = (1 + J) K; the power of what is wanted is 1."""
+    mean, apart = _about_vote(trial, votes)
+    variance = apart.square().mean((0, 2))
+    trust = (variance + FLOOR * variance.median() + 1e-5) ** (-EVEN / 2)  # [N]
+    told = _known(trial, centre, scale) * trust[:, None]
+    design = torch.einsum("nj,knc->jknc", told, apart).flatten(2).flatten(0, 1)  # [P, N C]
+    wanted = ((truth - mean) * trust[:, None]).flatten()
+    level = float(wanted.double().square().sum()) + 1e-12
+    return (design @ design.T).double() / level, (design @ wanted).double() / level
+
+
+def _solved(square: Tensor, cross: Tensor, num: int, ridge: tuple[float, float]) -> Tensor:
+    strength = torch.full((len(cross),), ridge[1], dtype=torch.double)
+    strength[:num] = ridge[0]
+    power = square.diagonal()[:num].mean()
+    return torch.linalg.solve(square + torch.diag(strength * power + 1e-9), cross)
+
+
+def _left_out(squares: Tensor, crosses: Tensor, num: int, ridge: tuple[float, float]) -> float:
+    """Mean log error of every trial by the weights of all others."""
+    total = 0.0
+    for k in range(len(squares)):
+        others = [j for j in range(len(squares)) if j != k]
+        weights = _solved(squares[others].sum(0), crosses[others].sum(0), num, ridge)
+        error = 1 - 2 * weights @ crosses[k] + weights @ squares[k] @ weights
+        total += float(error.clamp(min=1e-6).log()) / len(squares)
+    return total
 
 
 def _with_errors(stack: Stack, trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:
@@ -88,12 +112,21 @@ def _with_errors(stack: Stack, trials: Sequence[Candidates], truths: Sequence[Te
     level = torch.bucketize(spread, edges)
     total = torch.zeros(LEVELS).index_add(0, level, wrong) + wrong.mean()
     count = torch.bincount(level, minlength=LEVELS) + 1
-    return Stack(stack.weights, stack.centre, stack.scale, edges, (total / count).sqrt())
+    return Stack(stack.votes, stack.weights, stack.centre, stack.scale, edges, (total / count).sqrt())
 
 
-def _about_mean(found: Candidates) -> tuple[Tensor, Tensor]:
-    mean = found.values.mean(0)
+def _about_vote(found: Candidates, votes: Tensor) -> tuple[Tensor, Tensor]:
+    mean = torch.einsum("k,knc->nc", votes, found.values)
     return mean, found.values - mean
+
+
+def _votes(trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Tensor:
+    errors = torch.zeros(len(trials[0].values))
+    for trial, truth in zip(trials, truths, strict=True):
+        error = (trial.values - truth).square().mean((1, 2)) + 1e-6
+        errors += error / error.min()
+    votes = errors**VOTE
+    return votes / votes.sum()
 
 
 def _spread(found: Candidates) -> Tensor:

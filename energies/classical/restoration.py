@@ -38,7 +38,7 @@ class Restored:
     found: Candidates
 
 
-def restore(x: Tensor, hidden: Tensor, rng: torch.Generator, num: int = 2) -> Restored:
+def restore(x: Tensor, hidden: Tensor, rng: torch.Generator, num: int = 4) -> Restored:
     """Estimate the hidden part of a window.
 
     Args:

@@ -15,7 +15,7 @@ UNLIKE = 0.12  # mean absolute difference, in units of x, that a cut leaves at l
 SUDDEN = 3.0  # how many times that of the pairs of frames around it
 COLOURS = 0.3  # share of the pixels whose grey level a cut changes at least, by the histograms
 BINS = 16
-AROUND = 3  # pairs before and after
+AROUND = 8  # pairs before and after
 
 
 def shots(frames: Floats, hidden: Bools) -> list[slice]:

@@ -1,12 +1,14 @@
 """Smooth estimates of hidden values, smooth in the frame and along time or along the optical flow.
 
 Each is the minimum of |A x|^2 over the hidden values, A sparse: differences of neighbours (a membrane), Laplacians
-(a thin plate), and differences between a pixel and where it moves.
+(a thin plate), and differences between a pixel and where it moves. The robust ones minimise the sum of the absolute
+values of these (total variation), which leaves edges sharp and lets the flow be wrong where it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,6 +21,8 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SQUARE = np.ones((3, 3), np.uint8)
 STEPS = 150  # of conjugate gradients, at most
 TOLERANCE = 5e-3  # of their residual, against the right hand side
+REWEIGHTED = 4  # solutions of least squares, for absolute values
+ROUNDED = 0.02  # units of x below which an absolute value is a square
 TRUSTED = 0.5  # pixels of inconsistency that lessen the weight of a difference along the flow by a factor e
 
 
@@ -34,42 +38,66 @@ class Smoothing:
         self.hidden = hidden
         self._unknown = np.flatnonzero(hidden)
         self._seen = np.where(hidden[..., None], 0, frames).reshape(-1, frames.shape[-1]).astype(np.float32)
+        self._operators: dict[str, tuple[sparse.csr_array, Floats]] = {}
         self._terms: dict[str, tuple[sparse.csr_array, Floats]] = {}
 
     def add(self, name: str, *operators: sparse.csr_array) -> None:
         """The term sum |operator x|^2, operators [rows, T H W]."""
-        matrix, right = sparse.csr_array((len(self._unknown),) * 2, dtype=np.float32), np.float32(0)
-        for operator in operators:
-            unknown = operator[:, self._unknown]
-            matrix = matrix + unknown.T @ unknown
-            right = right - unknown.T @ (operator @ self._seen)
-        self._terms[name] = (sparse.csr_array(matrix), np.asarray(right, np.float32))
+        rows = sparse.csr_array(sparse.vstack(operators))
+        unknown, right = sparse.csr_array(rows[:, self._unknown]), np.asarray(-(rows @ self._seen))
+        self._operators[name] = (unknown, right)
+        self._terms[name] = (sparse.csr_array(unknown.T @ unknown), np.asarray(unknown.T @ right))
 
     def minimum(self, weights: Mapping[str, float], start: Floats) -> Floats:
-        """Hidden values [N, C] that minimise the weighted sum of terms, by conjugate gradients from `start`.
-
-        The preconditioner is Jacobi's. Values that no term reaches keep their start.
-        """
+        """Hidden values [N, C] that minimise the weighted sum of terms, from `start` on. Values that no term reaches
+        keep their start."""
         matrix = sum(self._terms[name][0] * np.float32(weight) for name, weight in weights.items())
         right = sum(self._terms[name][1] * np.float32(weight) for name, weight in weights.items())
         assert isinstance(matrix, sparse.csr_array) and isinstance(right, np.ndarray)
-        scale = (1 / np.maximum(matrix.diagonal(), 1e-6)).astype(np.float32)[:, None]
+        return _solved(matrix.dot, np.asarray(matrix.diagonal(), np.float32), right, start).clip(-1, 1)
+
+    def robust(self, weights: Mapping[str, float], start: Floats) -> Floats:
+        """Hidden values [N, C] that minimise the weighted sum of |row of the operator x|, the colours of a row jointly.
+
+        By iteratively reweighted least squares from `start`.
+        """
+        parts = [(*self._operators[name], np.float32(weight)) for name, weight in weights.items()]
+        operator = sparse.csr_array(sparse.vstack([part for part, _, _ in parts]))
+        right = np.concatenate([part for _, part, _ in parts])
+        strength = np.concatenate([np.full(len(part), weight) for _, part, weight in parts])
+        squared, transposed = sparse.csr_array(operator.power(2).T), sparse.csr_array(operator.T)
         x = start.astype(np.float32)
-        residual = right - matrix @ x
-        direction = scale * residual
-        power = (residual * direction).sum(0)  # [C]: the channels are separate problems
-        goal = (right * scale * right).sum(0) * TOLERANCE**2
-        for _ in range(STEPS):
-            if (power <= goal).all():
-                break
-            image = matrix @ direction
-            step = power / ((direction * image).sum(0) + 1e-20)
-            x = x + step * direction
-            residual = residual - step * image
-            preconditioned = scale * residual
-            before, power = power, (residual * preconditioned).sum(0)
-            direction = preconditioned + power / (before + 1e-20) * direction
+        for _ in range(REWEIGHTED):
+            size = np.sqrt(np.square(operator @ x - right).sum(-1) + ROUNDED**2)
+            weight = (strength / size).astype(np.float32)
+            product = partial(_normal, operator, transposed, weight)
+            x = _solved(product, np.asarray(squared @ weight), transposed @ (weight[:, None] * right), x)
         return x.clip(-1, 1)
+
+
+def _normal(operator: sparse.csr_array, transposed: sparse.csr_array, weight: Floats, x: Floats) -> Floats:
+    return transposed @ (weight[:, None] * (operator @ x))
+
+
+def _solved(product: Callable[[Floats], Floats], diagonal: Floats, right: Floats, start: Floats) -> Floats:
+    """x [N, C] of product(x) = right, by conjugate gradients that Jacobi preconditions."""
+    scale: Floats = np.asarray(1 / np.maximum(diagonal, 1e-6), np.float32)[:, None]
+    x = start.astype(np.float32)
+    residual = right - product(x)
+    direction = scale * residual
+    power = np.asarray((residual * direction).sum(0))  # [C]: the channels are separate problems
+    goal = (right * scale * right).sum(0) * TOLERANCE**2
+    for _ in range(STEPS):
+        if (power <= goal).all():
+            break
+        image = product(np.asarray(direction, np.float32))
+        step = power / ((direction * image).sum(0) + 1e-20)
+        x = x + step * direction
+        residual = residual - step * image
+        preconditioned = np.asarray(scale * residual)
+        before, power = power, (residual * preconditioned).sum(0)
+        direction = np.asarray(preconditioned + power / (before + 1e-20) * direction)
+    return x
 
 
 def differences(hidden: Bools, axis: int) -> sparse.csr_array:

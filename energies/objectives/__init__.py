@@ -12,6 +12,7 @@ from energies.objectives.optimised_prediction import OptimisedPrediction
 from energies.objectives.recovery_likelihood import RecoveryLikelihood
 from energies.objectives.refining import Denoising
 from energies.objectives.score_matching import ScoreMatching
+from energies.objectives.wake_sleep import WakeSleep
 
 __all__ = [
     "Batch",
@@ -25,4 +26,5 @@ __all__ = [
     "RecoveryLikelihood",
     "References",
     "ScoreMatching",
+    "WakeSleep",
 ]

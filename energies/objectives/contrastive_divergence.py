@@ -93,11 +93,12 @@ class ContrastiveDivergence:
             raise TypeError(f"{type(energy).__name__} is no Boltzmann machine: learn it by another objective")
         share = batch.share
         with torch.no_grad():
-            data, metrics = labelled(energy, batch.label).expected(batch.x, share.stream(rng)), {}
+            layers, metrics = energy.layers().cast(), dict[str, float]()
+            data = labelled(energy, batch.label).expected(batch.x, share.stream(rng), layers)
             if batch.chains is None:
-                chains = self._from_data(energy, data, share.stream(rng))
+                chains = self._from_data(layers, data, share.stream(rng))
             else:
-                chains, metrics = self._moved(energy, batch, rng)  # all of them, the same on every process
+                chains, metrics = self._moved(energy, layers, batch, rng)  # all of them, the same on every process
             slopes = energy.contrast(data, chains)
             means = [share.add(s.mean(0) * share.weight) for s in data.layers[1:]]
             energy.recentre(means, self.recentre * (1 - batch.progress))
@@ -105,7 +106,7 @@ class ContrastiveDivergence:
             if self.chains != "trajectory" and num <= len(energy.memory) and batch.progress >= num / (self.kept + 1):
                 energy.remember(batch.progress)
         parameters = dict(energy.named_parameters())
-        terms = [(parameters[name] * slope).sum() for name, slope in slopes.items()]
+        terms = [parameters[name].flatten().dot(slope.flatten()) for name, slope in slopes.items()]
         loss = torch.stack(terms).sum()
         metrics["energy_gap"] = float(loss.detach()) / data.layers[0].shape[1]
         if self.decay:
@@ -113,16 +114,18 @@ class ContrastiveDivergence:
             loss = loss + self.decay * torch.stack(weights).sum()
         return loss, metrics
 
-    def _from_data(self, machine: Machine, data: Units, rng: Rng) -> Units:
-        layers, units = machine.layers(), data
+    def _from_data(self, layers: Layers, data: Units, rng: Rng) -> Units:
+        units = data
         for _ in range(self.steps):
             units = layers.sweep(units, rng)
         return layers.odd_means(units)
 
-    def _moved(self, machine: Machine, batch: Batch, rng: torch.Generator) -> tuple[Units, Metrics]:
+    def _moved(
+        self, machine: Machine, layers: Layers, batch: Batch, rng: torch.Generator
+    ) -> tuple[Units, Metrics]:  # fmt: skip
         """Chains of the machine, moved on and put back, and how often they exchanged places."""
         assert batch.chains is not None
-        layers, buffer = machine.layers(), batch.chains
+        buffer = batch.chains
         rungs = self._ladder(machine, layers)
         states = unpacked(buffer.x, machine.sizes, machine.num_classes, len(rungs))
         shares: list[Tensor] = []

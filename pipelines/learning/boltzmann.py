@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from energies import DBM, RBM
+from energies import DBM, RBM, Helmholtz
 from energies.boltzmann import Machine, copies_of
 from energies.objectives import Batch, ContrastiveDivergence
 from pipelines.examples import Examples
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import Boltzmann
+from pipelines.learning.settings import Boltzmann, HelmholtzMachine
 from pipelines.learning.training import train
 from pipelines.stage import Run
 
@@ -32,6 +32,14 @@ def machine(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -
         made: Machine = RBM(shape, settings.hidden[0], settings.visible, num_classes, objective.places())
     else:
         made = DBM(shape, settings.hidden, settings.visible, objective.places())
+    made.centre(x)
+    return made
+
+
+def helmholtz(settings: HelmholtzMachine, shape: Sequence[int], x: Tensor) -> Helmholtz:
+    """A Helmholtz machine before it has learned; likewise."""
+    assert settings.hidden is not None and settings.visible is not None
+    made = Helmholtz(shape, settings.hidden, settings.visible)
     made.centre(x)
     return made
 

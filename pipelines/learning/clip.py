@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import ClipReference, ConditionalEnergy, Context, Energy, GenerativeConvNet
+from energies import Energy, GenerativeConvNet
 from energies.buffer import ReplayBuffer
-from energies.classical.stacking import Estimates, Example, estimates, held_out_masks
+from energies.classical.stacking import Estimates, estimates, held_out_masks
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
 from pipelines.learning import crops
-from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import Amortised, ConvNet, Encoder
+from pipelines.learning.settings import ConvNet, Encoder
 from pipelines.learning.single import of_size
 from pipelines.learning.training import Learning
 from pipelines.sampling.gate import Gate
@@ -60,13 +59,11 @@ def learn(
         run: gives randomness and processes.
     """
     found = run.on_main(lambda: _estimates(damaged, held_out, run))
-    *examples, judge = found.examples
+    judge = found.examples[-1]
     context, shrinkage = found.learned, found.shrinkage
     if recipe is None:
         assert ready is not None
         energy = ready
-    elif isinstance(recipe.energy, Amortised):
-        energy = amortised(damaged, context, examples, judge, recipe, run).train(run)
     elif isinstance(recipe.energy, Encoder):  # where the judge's truth is, and what is hidden, its estimate is learned
         energy = of_size(crops.learn(judge.context.estimate[0], recipe, run), damaged.hidden.shape)
     else:  # its reference changes nothing in the initial estimate
@@ -86,38 +83,6 @@ def _estimates(damaged: Damaged, held_out: int, run: Run) -> Estimates:
     except ValueError as error:
         raise InputError(str(error)) from error
     return estimates(damaged.clip, damaged.hidden, masks)
-
-
-def amortised(
-    damaged: Damaged, context: Context, examples: list[Example], judge: Example, recipe: Recipe, run: Run
-) -> Learning[ConditionalEnergy]:
-    """How an energy that is told of the clip is learned by what is held out for it."""
-    settings, clip = recipe.energy, damaged.clip[None]
-    assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
-    # The judge's truth is never learned from; masks of whole frames may fall on the same ones as the judge's.
-    targets = [example.held_out & ~judge.held_out for example in examples]
-    lessons = [(example, target) for example, target in zip(examples, targets, strict=True) if target.any()]
-    if not lessons:
-        raise InputError("too little is seen to learn from one part of it and judge by another; hide less")
-    reference = ClipReference.of(context)
-    energy = ConditionalEnergy(reference, len(damaged.clip), settings.widths, settings.depths, recipe.stride)
-    device, batch = run.accelerator.device, recipe.batch
-
-    def crop(rng: torch.Generator) -> list[Tensor]:
-        """Context, truth and where it is known, of a crop that may be mirrored."""
-        example, target = lessons[int(torch.randint(len(lessons), (), generator=rng, device=rng.device))]
-        where = window(target, recipe.sides(target.shape[2:]), rng)
-        flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
-        return [part[(..., *where)].flip(flips) for part in (*example.context.tensors(), clip, target)]
-
-    def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
-        parts = zip(*(crop(rng) for _ in range(batch)), strict=True)
-        estimate, scale, hidden, others, x, known = (
-            (part[0] if batch == 1 else torch.cat(part)).to(device) for part in parts
-        )
-        return energy.told(Context(estimate, scale, hidden, others)), Batch(x, known)
-
-    return Learning(energy, recipe.objective, draw, recipe.training, {})
 
 
 def published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> Learning[GenerativeConvNet]:

@@ -26,7 +26,7 @@ from pipelines.examples import Examples, Part, block_means
 from pipelines.learning import boltzmann, prediction
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, Residual, Transformer
+from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual, Transformer
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
@@ -69,7 +69,7 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
-    vary = varied if isinstance(recipe.energy, Encoder | Boltzmann) else lambda x, rng: x
+    vary = varied if isinstance(recipe.energy, Encoder | Boltzmann | HelmholtzMachine) else lambda x, rng: x
     batch = recipe.batch
 
     def drawn(num: int, weights: Tensor | None, rng: torch.Generator) -> Tensor:
@@ -103,6 +103,8 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
     if isinstance(settings, Residual):
         assert settings.width is not None
         return ResidualEnergy(shape, settings.width, num_classes)
+    if isinstance(settings, HelmholtzMachine):
+        return boltzmann.helmholtz(settings, shape, x)
     if isinstance(settings, Boltzmann):
         return boltzmann.machine(recipe, shape, num_classes, x)
     if isinstance(settings, Transformer):

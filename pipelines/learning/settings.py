@@ -13,6 +13,7 @@ from energies.objectives import (
     OptimisedPrediction,
     RecoveryLikelihood,
     ScoreMatching,
+    WakeSleep,
 )
 from pipelines.learning.training import Optimizer
 from pipelines.settings import check_network
@@ -20,7 +21,7 @@ from pipelines.trees import snake
 
 Objective = (
     ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising | ContrastiveDivergence
-    | OptimisedPrediction
+    | WakeSleep | OptimisedPrediction
 )  # fmt: skip
 
 
@@ -148,7 +149,23 @@ class Transformer:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
 
 
-Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | Transformer
+@dataclass(frozen=True)
+class HelmholtzMachine:
+    """A Helmholtz machine (energies/boltzmann/helmholtz.py): layers of units that make x, and others that recognise
+    what made it. Its samples are exact, and its chances of x need no constant."""
+
+    hidden: tuple[int, ...] | None = None
+    """Units of the hidden layers, from x on. null: as suits the data."""
+
+    visible: Literal["binary", "gaussian"] | None = None
+    """Units that x consists of. null: binary."""
+
+    def __post_init__(self) -> None:
+        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
+            raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+
+
+Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | HelmholtzMachine | Transformer
 
 SUITS: dict[type, tuple[type, ...]] = {
     Encoder: (ScoreMatching, RecoveryLikelihood, EnergyMatching, MaximumLikelihood),
@@ -156,6 +173,7 @@ SUITS: dict[type, tuple[type, ...]] = {
     Residual: (MaximumLikelihood,),
     ConvNet: (MaximumLikelihood,),
     Boltzmann: (ContrastiveDivergence,),
+    HelmholtzMachine: (WakeSleep,),
     Transformer: (OptimisedPrediction, ScoreMatching),
 }
 """Objectives that an energy may be learned by."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from energies import ConditionalEnergy, Context, DataReference, Energy, Family, LocalReference
 from energies.classical import stacking
-from energies.classical.stacking import Example
+from energies.classical.motion import Candidates, candidates
 from energies.objectives import Batch, MaximumLikelihood
 from energies.references import DataEstimator
 from energies.references.probabilistic_pca import ProbabilisticPCA
@@ -27,12 +27,18 @@ from pipelines.learning.training import Learning
 from pipelines.modalities.base import Modality
 from pipelines.sampling.masked import of_details
 from pipelines.stage import Run
+from pipelines.windows import restoration
+from pipelines.windows.damage import Box, Damage
+from pipelines.windows.plan import Plan
+from pipelines.windows.restoration import Lesson
 
 SIDE = 384  # rows of the matrix whose eigenvectors are timed
 SOME = 64  # examples that are looked at
 TOLD = 16  # rows whose context is timed
 CONTEXTS = 17  # clips that a gate holds
 STACKED = 400  # clips that classical estimates take the memory of
+WINDOWED = 40  # windows that their estimates take the memory of
+LARGER_PART = (8, 48, 48)  # the same where they look at motion
 PART = (5, 20, 20)  # frames and pixels of a clip whose classical estimates are timed
 
 
@@ -69,24 +75,39 @@ def of_single(x: Tensor, recipe: Recipe, run: Run) -> Cost:
 def of_damaged(damaged: Damaged, recipe: Recipe, held_out: int, run: Run) -> Cost:
     """Of one damaged clip: the classical estimates, and what is learned beside them."""
     x, hidden = damaged.clip, damaged.hidden
-    noise = torch.ones_like(x[None, :1])
-    others = x[None, None].expand(1, len(stacking.SHOWN), *x.shape)
-    context = Context(x[None], noise, hidden[None, None], others)
     if isinstance(recipe.energy, Amortised):
-        example = Example(context, ~hidden[None, None])
-        judge = Example(context, torch.zeros_like(hidden)[None, None])
-        plan: Learning[Any] = clip.amortised(damaged, context, [example], judge, recipe, run)
-    elif isinstance(recipe.energy, Encoder):
-        plan = crops.plan(x, recipe, run)
-    else:
-        plan = clip.published(damaged, x[None], recipe, run)
+        return _of_windows(x, hidden, recipe, held_out, run)
+    plan: Learning[Any] = (
+        crops.plan(x, recipe, run)
+        if isinstance(recipe.energy, Encoder)
+        else clip.published(damaged, x[None], recipe, run)
+    )
     found = _learning(plan, recipe, x.shape, run)
-    clips = CONTEXTS + (len(stacking.SHOWN) + 1) * isinstance(recipe.energy, Amortised)
     return replace(
         found,
-        seconds=found.seconds + (held_out + 2) * _of_estimates(damaged),
+        seconds=found.seconds + (held_out + 2) * _of_estimates(x, hidden, _interpolated, PART),
         memory=found.memory + STACKED * 4 * x.numel(),
-        disk=found.disk + clips * 4 * x.numel(),
+        disk=found.disk + CONTEXTS * 4 * x.numel(),
+    )
+
+
+def _of_windows(x: Tensor, hidden: Tensor, recipe: Recipe, held_out: int, run: Run) -> Cost:
+    """Of what is learned from pieces of a clip, and of the estimates of all its windows."""
+    others = x[None, None].expand(1, len(restoration.SHOWN), *x.shape)
+    context = Context(x[None], torch.ones_like(x[None, :1]), hidden[None, None], others)
+    box = Box(0, x.shape[1], 0, x.shape[2], 0, x.shape[3])
+    lesson = Lesson(box, x, hidden, ~hidden, Candidates(torch.zeros(0), torch.zeros(0)))
+    judge = replace(lesson, held_out=torch.zeros_like(hidden))
+    found = _learning(restoration.learning([lesson], [judge], [context], recipe, run), recipe, x.shape, run)
+    damage = Damage.whole(hidden)
+    pieces = sum(box.volume for box in restoration.chosen(damage, restoration.PIECES))
+    pixels = (held_out + 1) * pieces + sum(box.volume for box in Plan().windows(damage))
+    window = min(x.numel(), 3 * Plan().most)
+    return replace(
+        found,
+        seconds=found.seconds + pixels / hidden.numel() * _of_estimates(x, hidden, _moved, LARGER_PART),
+        memory=found.memory + WINDOWED * 4 * window,
+        disk=found.disk + 8 * int(hidden.sum()),
     )
 
 
@@ -180,21 +201,24 @@ def _small(recipe: Recipe, shape: Sequence[int]) -> Recipe:
     return replace(recipe, batch=batch, objective=objective, chains=min(recipe.chains, 2 * batch))
 
 
-def _of_estimates(damaged: Damaged) -> float:
+def _of_estimates(
+    x: Tensor, hidden: Tensor, estimated: Callable[[Tensor, Tensor], None], sides: tuple[int, int, int]
+) -> float:
     """Seconds of the classical estimates of a clip, by those of a part of it with as much hidden."""
-    x, hidden = damaged.clip, damaged.hidden
-    low = [max(0, (size - side) // 2) for size, side in zip(hidden.shape, PART, strict=True)]
-    where = tuple(slice(first, first + side) for first, side in zip(low, PART, strict=True))
+    low = [max(0, (size - side) // 2) for size, side in zip(hidden.shape, sides, strict=True)]
+    where = tuple(slice(first, first + side) for first, side in zip(low, sides, strict=True))
     part, mask = x[(slice(None), *where)].contiguous(), hidden[where].contiguous()
     if not mask.any() or mask.all():
         mask = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)) < hidden.float().mean()
-    noise = torch.ones_like(part[None, :1])
-    context = Context(part[None], noise, mask[None, None], part[None, None][:, :0])
-
-    def estimated() -> int:
-        stacking.candidates(part, mask)
-        stacking.self_similar(part, mask, context)
-        return 1
-
-    seconds, _ = timed(estimated, x.device)
+    seconds, _ = timed(lambda: estimated(part, mask) or 1, x.device)
     return seconds * hidden.numel() / mask.numel()
+
+
+def _interpolated(part: Tensor, mask: Tensor) -> None:
+    stacking.candidates(part, mask)
+    context = Context(part[None], torch.ones_like(part[None, :1]), mask[None, None], part[None, None][:, :0])
+    stacking.self_similar(part, mask, context)
+
+
+def _moved(part: Tensor, mask: Tensor) -> None:
+    candidates(part[None], mask[None, None])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from energies import Energy
 from energies.annealed_importance import Bracket, annealed, annealed_log_z, enumerated
-from energies.boltzmann import Layers, Machine
+from energies.boltzmann import Helmholtz, Layers, Machine
 from energies.boltzmann.dbm import ROUNDS
 from energies.boltzmann.trajectory import ladder_log_z
 from energies.gaussian_importance import Base, gaussian_log_z
@@ -20,6 +20,8 @@ from pipelines.stage import Run
 
 NARROW = 1.0  # nats: wider brackets of log Z do not speak of one value
 SHADES = 127.5  # levels of grey in a unit of x
+PARTICLES = 500  # samples of a recognition network that a likelihood is estimated by
+FEW = 8  # x whose energies are taken at once, each with so many particles
 TOGETHER = 256  # x whose energies are taken at once
 
 
@@ -51,6 +53,20 @@ def of_machine(machine: Machine, parts: Mapping[str, Tensor], how: Annealing, ru
         found["curve"] = _curve(machine, rounded, bracket, how, run)
         found["ladder"] = _ladder(machine, how, run)
     return found
+
+
+def of_helmholtz(machine: Helmholtz, parts: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Likewise of a Helmholtz machine, whose log Z is 0: from below alone, by samples of its recognition network."""
+    machine = machine.with_particles(PARTICLES)
+    means = {name: mean_energy(machine, machine.rounded(x.to(machine.unit)), FEW) for name, x in parts.items()}
+    sizes = {name: x[0].numel() for name, x in parts.items()}
+    return {
+        "by": "importance sampling",
+        "particles": PARTICLES,
+        "closed": True,
+        "nats": {name: [-mean, None] for name, mean in means.items()},
+        "bits": {name: [None, mean / math.log(2) / sizes[name]] for name, mean in means.items()},
+    }
 
 
 def of_energy(
@@ -115,9 +131,9 @@ def _finite(value: Any) -> Any:
 
 
 @torch.no_grad()
-def mean_energy(energy: Energy, x: Tensor) -> float:
+def mean_energy(energy: Energy, x: Tensor, together: int = TOGETHER) -> float:
     """Mean of E(x) over x [n, *event]."""
-    return float(torch.cat([energy(part) for part in x.split(TOGETHER)]).double().mean())
+    return float(torch.cat([energy(part) for part in x.split(together)]).double().mean())
 
 
 @torch.no_grad()

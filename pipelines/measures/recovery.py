@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
@@ -12,6 +13,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.words import counted
 from energies import Hidden, Observation
+from pipelines.examples import Examples
 from pipelines.measures import held_out, tables
 from pipelines.measures.baselines import name_of
 from pipelines.measures.likeness import likeness, warning_of
@@ -20,6 +22,8 @@ from pipelines.results import log_of
 from pipelines.sampling.gate import Gate
 from pipelines.sampling.posterior import WAYS
 from pipelines.stage import Run
+from pipelines.windows import scoring
+from pipelines.windows.restoration import Restoration
 
 BAND = 0.9  # probability of the band that is held to the truth
 
@@ -42,8 +46,11 @@ def evaluate(
         baselines: whether simple methods stand beside, or the names of some.
         run: gives randomness.
     """
+    if values.get("damage") is not None:
+        found = scoring.evaluated(values) | {"total_seconds": round(_seconds(run), 3)}
+        return found, summary(found, modality), None
     observation, y, ways = values["observation"], values["measured"], values["ways"]
-    gate: Gate | None = values.get("gate")
+    gate: Gate | Restoration | None = values.get("gate")
     rivals, seconds = _rivals(values, modality, baselines, run)
     found: dict[str, Any] = {
         "observation": name_of(observation),
@@ -55,8 +62,8 @@ def evaluate(
         "total_seconds": round(_seconds(run), 3),
     }
     if gate is not None:
-        found |= {"stacking": gate.stacking, "shrinkage": gate.shrinkage}
-    found["ways"] = {name: {k: v for k, v in way.items() if k != "mean"} for name, way in ways.items()}
+        found["shrinkage"] = gate.shrinkage
+    found["ways"] = {name: _numbers(way) for name, way in ways.items()}
     best = next(iter(rivals), None)
     if values["truth_known"]:
         found |= _scores(values, modality, rivals, seconds)
@@ -184,21 +191,30 @@ def _scores(
     found: dict[str, Any] = {"recovery": score(decided(values["recovered"]))}
     first = samples[:: values["sampling"]["chains"]]
     found["one_sample"] = score(first) | {"num": len(first)} if len(first) else None
-    found["ways"] = {
-        name: {k: v for k, v in way.items() if k != "mean"} | score(decided(way["mean"]))
-        for name, way in values["ways"].items()
-    }
+    found["ways"] = {name: _numbers(way) | score(decided(way["mean"])) for name, way in values["ways"].items()}
     key, name = gain_key(modality), modality.score_name
     if rivals:
         found["baselines"] = {name: score(x) | {"seconds": seconds[name]} for name, x in rivals.items()}
         best = max(rivals, key=lambda rival: found["baselines"][rival][name])
         found |= {"best_baseline": best, key: found["recovery"][name] - found["baselines"][best][name]}
-    if values.get("gate") is not None:
-        found["initial_estimate"] = score(values["gate"].estimate)
+    initial = _initial_estimate(values)
+    if initial is not None:
+        found["initial_estimate"] = score(initial)
         found[f"initial_estimate_{key}"] = found["recovery"][name] - found["initial_estimate"][name]
     if values.get("spread") is not None:
         found["coverage_90"] = coverage(values["recovered"], values["spread"], truth, where)
     return found
+
+
+def _initial_estimate(values: Mapping[str, Any]) -> Tensor | None:
+    """Of one damaged clip, by classical methods alone."""
+    gate = values.get("gate")
+    return gate.estimate if isinstance(gate, Gate) else next(iter(values["ways"].values())).get("estimate")
+
+
+def _numbers(way: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a way, without its tensors."""
+    return {name: value for name, value in way.items() if not isinstance(value, Tensor)}
 
 
 def _rivals(
@@ -234,14 +250,15 @@ def _on_held_out(
 ) -> dict[str, Any] | None:
     """What seen elements that were held out say, where the truth of the others is unknown: what `recover` found, or
     simple methods of these names beside what passed a gate; None: nothing could be held out."""
-    gate: Gate | None = values.get("gate")
+    gate: Gate | Restoration | None = values.get("gate")
     if gate is None:
         return values.get("held_out")
     observation, y = values["observation"], values["measured"]
     assert isinstance(observation, Hidden)
-    less = Hidden(observation.mask | gate.held_out)
-    methods = held_out.methods_of(less, less.observe(y), values["data"], modality, run)
-    rivals = {name: modality.score(methods[name](), y, gate.held_out) for name in names}
+    parts = list(gate.judged_parts(observation.mask.expand_as(y[:, :1]), y))
+    rivals = {
+        name: _pooled([_by_simple(name, *part, values["data"], modality, run) for part in parts]) for name in names
+    }
     ours, key = next(iter(values["ways"].values()))["held_out"], modality.score_name
     found: dict[str, Any] = {"elements": ours["pixels"], "energy": {key: ours["recovery"]}, "rivals": rivals}
     found |= {"initial_estimate": {key: ours["initial_estimate"]}, "result": "energy"}
@@ -249,6 +266,27 @@ def _on_held_out(
         best = max(rivals, key=lambda name: rivals[name][key])
         found |= {"best": best, "gain": ours["recovery"] - rivals[best][key]}
     return found
+
+
+def _by_simple(
+    name: str, hidden: Tensor, part: Tensor, aside: Tensor, data: Examples, modality: Modality, run: Run
+) -> tuple[int, dict[str, float]]:
+    """How many elements of a part are held out, and how good a simple method is there."""
+    less = Hidden(hidden | aside)
+    made = held_out.methods_of(less, less.observe(part), data, modality, run)[name]()
+    return int(aside.sum()), modality.score(made, part, aside)
+
+
+def _pooled(scores: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Means over parts by their elements; PSNR from the mean squared error."""
+    total = sum(num for num, _ in scores)
+
+    def mean(kind: str) -> float:
+        if kind == "psnr":
+            return -10 * math.log10(sum(num * 10 ** (-score[kind] / 10) for num, score in scores) / total)
+        return sum(num * score[kind] for num, score in scores) / total
+
+    return {kind: mean(kind) for kind in scores[0][1]}
 
 
 def _hidden_share(observation: Observation) -> float | None:

@@ -186,11 +186,11 @@ class OfClips:
 
 
 def check(data: Examples) -> None:
-    """InputError: there are too few examples to judge by."""
-    if not data.single and (len(data.train) < LEAST or len(data.validation) < FEWEST):
+    """InputError: there are too few examples to learn a judge from: it would take noise for data."""
+    if not data.single and len(data.train) < LEAST:
         raise InputError(
-            f"evaluate needs {LEAST} examples to learn from and {FEWEST} to judge by; set load.validation or "
-            f"load.count (there are {len(data.train)} and {len(data.validation)})"
+            f"evaluate needs {LEAST} examples to learn from, to judge by them; there are {len(data.train)}: set "
+            "load.count or load.validation"
         )
 
 

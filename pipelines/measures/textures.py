@@ -119,13 +119,14 @@ def compare(x: Tensor, truth: Tensor, side: int, rng: torch.Generator) -> dict[s
     """
     ours, theirs = describe(x), describe(truth)
     gaps = [ours[way][lag] - theirs[way][lag] for way in ("horizontal", "vertical") for lag in ours[way]]
+    scales = zip(_responses(x), _responses(truth), strict=False)  # those that both are large enough for
     decibels = [_decibels(power) for _, power in (ring_power(x, side), ring_power(truth, side))]
     return {
         "mean": max(abs(a - b) for a, b in zip(ours["mean"], theirs["mean"], strict=True)),
         "std": max(abs(a - b) for a, b in zip(ours["std"], theirs["std"], strict=True)),
         "correlation": _rms(gaps),
         "spectrum_db": _rms([a - b for a, b in zip(*decibels, strict=True)]),
-        "responses": _rms([gap for a, b in zip(_responses(x), _responses(truth), strict=True) for gap in _apart(a, b)]),
+        "responses": _rms([gap for a, b in scales for gap in _apart(a, b)]),
         "patches": _to_nearest_patch(x, truth, rng),
     }
 

@@ -28,8 +28,8 @@ BEST: dict[str, Best] = {
 }  # fmt: skip
 TAKES = (
     "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "held_out",
-    "sampling", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise", "rivals", "shown",
-    "grid", "verdicts", "prediction", "metrics", "summary",
+    "sampling", "damage", "footage", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise",
+    "rivals", "shown", "grid", "verdicts", "prediction", "metrics", "summary",
 )  # fmt: skip
 """Values that an export writes and reports, where they are there."""
 FEW = 200  # x to judge by
@@ -173,11 +173,14 @@ def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str
 
 
 def _gate(report: Report, held_out: Mapping[str, Any], way: Mapping[str, Any]) -> None:
+    reference = ""
+    if "shrinkage_of_context" in way:
+        share = f"{way['shrinkage_of_context']:.0%}"
+        reference = f"{share} of what the energy's reference changes in the initial estimate, and "
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: initial estimate {held_out['initial_estimate']:.2f} dB, "
-        f"recovery {held_out['recovery']:.2f} dB. The validation gate took {way['shrinkage_of_context']:.0%} of what "
-        f"the energy's reference changes in the initial estimate, and {way['shrinkage']:.0%} of what its network "
-        "changes in that."
+        f"recovery {held_out['recovery']:.2f} dB. The validation gate took {reference}{way['shrinkage']:.0%} of what "
+        "its network changes in that."
     )
 
 

@@ -64,6 +64,11 @@ class Gate:
     shrinkage: float
     stacking: Stacking
 
+    def judged_parts(self, hidden: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of a clip x [1, C, T, H, W] and its mask [1, 1, T, H, W], the parts that judged, and what was held out: here
+        one, all of it."""
+        return [(hidden, x, self.held_out)]
+
 
 @dataclass(frozen=True)
 class Gated:
@@ -86,7 +91,7 @@ class Gated:
 
 
 @dataclass(frozen=True)
-class _Posterior:
+class Posterior:
     """What an energy makes of a clip: mean [C, T, H, W], samples [chains, C, T, H, W], and seconds of the mean."""
 
     mean: Tensor
@@ -122,8 +127,8 @@ def gated(
     seen, hidden = y[0], gate.context.hidden[0, 0]
     context, judge = gate.context, gate.judged
     held_out, first, estimate = gate.held_out[0, 0], gate.first[0], gate.estimate[0]
-    judged = _posterior(energy, judge, y, chains, how, run, f"{purpose}guard", Monitor())
-    whole = _posterior(energy, context, y, chains, how, run, f"{purpose}recover", monitor)
+    judged = sampled(energy, judge, y, chains, how, run, f"{purpose}guard", Monitor())
+    whole = sampled(energy, context, y, chains, how, run, f"{purpose}recover", monitor)
     # The context has earned its share; now what the network adds to that.
     passed = first + gate.shrinkage * (judge.estimate[0] - first)
     share = shrinkage([seen - passed], [judged.mean - judge.estimate[0]], [held_out])
@@ -174,9 +179,9 @@ def stretch(mean: Tensor, spread: Tensor, truth: Tensor, held_out: Tensor) -> fl
     return float(ratio.kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
-def _posterior(
+def sampled(
     energy: Energy, context: Context, y: Tensor, chains: int, how: Sampling, run: Run, purpose: str, monitor: Monitor
-) -> _Posterior:
+) -> Posterior:
     """Mean and samples, on the CPU, the same on every process.
 
     The energy of this clip is told the context, also one that hides more of it; any other is conditioned on what is
@@ -210,7 +215,7 @@ def _posterior(
     else:
         mean = samples.mean(0)
     way = "amortised" if isinstance(given, AmortisedPosterior) else "conditioned"
-    return _Posterior(mean, samples, way, time.monotonic() - begin)
+    return Posterior(mean, samples, way, time.monotonic() - begin)
 
 
 def _amortised(given: AmortisedPosterior, run: Run) -> Tensor:

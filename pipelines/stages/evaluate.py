@@ -24,6 +24,7 @@ class Evaluate:
     needs: ClassVar[tuple[str, ...]] = ("data",)
     takes: ClassVar[tuple[str, ...]] = (
         "source", "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate",
+        "damage", "footage",
         "held_out", "sampling", "energy", "generator", "guidance", "sample_labels", "composition", "selection",
     )  # fmt: skip
     gives: ClassVar[tuple[str, ...]] = ("metrics", "summary", "rivals", "shown", "grid", "verdicts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from energies.boltzmann import GibbsChain, Latent
 from energies.family import is_noisy
 from energies.generators import Generator
 from energies.networks.convnet import PRESETS
-from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching
+from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching, WakeSleep
 from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
@@ -25,6 +26,7 @@ from pipelines.learning.settings import (
     Boltzmann,
     ConvNet,
     Encoder,
+    HelmholtzMachine,
     Network,
     Objective,
     Residual,
@@ -38,6 +40,8 @@ from pipelines.modalities import modality_of
 from pipelines.results import pretrained, weights_of
 from pipelines.sampling.generation import CONDITIONAL
 from pipelines.stage import Run
+from pipelines.windows import restoration
+from pipelines.windows.damage import Damage
 
 Task = Literal["pixels", "voxels", "box", "half", "frames", "average", "grey", "blur", "noise"]
 SMALLEST = 4  # elements a side of an energy, at least
@@ -50,7 +54,7 @@ class Learn:
     part is seen, only that part is learned from."""
 
     needs: ClassVar[tuple[str, ...]] = ("data",)
-    takes: ClassVar[tuple[str, ...]] = ("measured", "observation")
+    takes: ClassVar[tuple[str, ...]] = ("measured", "observation", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "gate")
     distributed: ClassVar[bool] = True
 
@@ -61,13 +65,13 @@ class Learn:
 
     energy: Network | None = None
     """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
-    conv_net, published ones; boltzmann, of x of two values; transformer, which predicts. null: encoder, of shapes and
-    single clips amortised."""
+    conv_net, published ones; boltzmann and helmholtz_machine, of x of two values; transformer, which predicts. null:
+    encoder, of shapes and single clips amortised."""
 
     objective: Objective | None = None
     """How it learns. encoder: score_matching, recovery_likelihood, energy_matching or maximum_likelihood; amortised:
-    denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence; transformer:
-    optimised_prediction or score_matching. null: as suits the energy."""
+    denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence; helmholtz_machine:
+    wake_sleep; transformer: optimised_prediction or score_matching. null: as suits the energy."""
 
     steps: int | None = None
     """Optimizer steps. null: as suits the energy."""
@@ -118,7 +122,7 @@ class Learn:
         if self.energy is not None and self.objective is not None:
             check_objective(self.energy, self.objective)
         if self.conditional and isinstance(self.energy, ConvNet | Amortised):
-            raise ValueError("conditional is for the energies encoder, residual and boltzmann")
+            raise ValueError("conditional is for the energies encoder and residual, and for boltzmann")
         if self.references < 0 or (self.references and not isinstance(self.objective, ScoreMatching | None)):
             raise ValueError(
                 f"references must not be negative, and are for the objective score_matching; got {self.references}"
@@ -141,7 +145,7 @@ class Learn:
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
         if self.pretrained is None:
-            of_units = isinstance(self._planned(values).energy, Boltzmann)
+            of_units = isinstance(self._planned(values).energy, Boltzmann | HelmholtzMachine)
         else:
             of_units = isinstance(self._ready(data, _way(values)), Latent)
         if of_units and "observation" in values:
@@ -157,6 +161,8 @@ class Learn:
         else:
             recipe = self._planned(values)
             found = self._cost_of_learning(values, way, recipe, run)
+        if not found.known:
+            return found
         generator = self._generator(found.known["energy"], recipe, way, recipes)
         return replace(found, known={**found.known, "generator": generator})
 
@@ -170,6 +176,8 @@ class Learn:
 
     def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
         data: Examples = values["data"]
+        if way == "damaged" and values.get("damage") is not None:
+            return Cost()
         if way == "damaged":
             return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
         if way == "single":
@@ -187,9 +195,20 @@ class Learn:
         way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
         ready = None if self.pretrained is None else self._ready(data, way)
         recipe = self._planned(values) if ready is None else None
-        if way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
+        if values.get("damage") is not None:
+            assert recipe is not None
+            energy, gate = restoration.learn(values["footage"].frames, values["damage"], recipe, self.held_out, run)
+        elif way in recipes.ways and way == "damaged" and (recipe or isinstance(values["observation"], Hidden)):
             damaged = Damaged.of(values["measured"], values["observation"])
-            energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
+            if recipe is not None and isinstance(recipe.energy, Amortised):
+                frames = partial(damaged.clip.unbind, 1)
+                hidden = damaged.hidden
+                learned, gate = restoration.learn(frames, Damage.whole(hidden), recipe, self.held_out, run)
+                energy = learned
+                if hidden.numel() <= restoration.WHOLE:
+                    energy = run.on_main(lambda: restoration.of_clip(learned, gate, damaged.clip, hidden))
+            else:
+                energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
         elif recipe is not None:
             energy = self._learned(values, way, recipe, run)
         else:
@@ -218,8 +237,10 @@ class Learn:
             self._by_class(data, recipe)
         elif way == "single":
             crops.check(data.shape, recipe, one)
-        else:
+        elif values.get("damage") is None:
             Damaged.of(values["measured"], values["observation"])
+        elif not isinstance(recipe.energy, Amortised):
+            raise InputError("learn.energy: of so large a clip it is amortised; or set load.size or load.frames")
         return recipe
 
     def _check_used(self, recipe: Recipe, way: Way, source: str) -> None:
@@ -241,7 +262,7 @@ class Learn:
         """Whether labels are learned. InputError: there are none, or none of a class."""
         noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
-            raise InputError("learn.conditional is for the energies encoder, residual and boltzmann")
+            raise InputError("learn.conditional is for the energies encoder and residual, and for boltzmann")
         if isinstance(recipe.energy, Boltzmann) and recipe.energy.hidden and len(recipe.energy.hidden) > 1:
             if self.conditional:
                 raise InputError(
@@ -264,6 +285,10 @@ class Learn:
         """The energy that was learned before. InputError: it is not one of what is loaded."""
         assert self.pretrained is not None
         folder, modality = Path(self.pretrained), modality_of(data.modality)
+        if way == "damaged" and data.train.shape == (1, 0):
+            raise InputError(
+                "learn.pretrained: of so large a clip the energy is learned; or set load.size, load.frames"
+            )
         if way != "data":
             energy = pretrained_single(folder, data.shape, modality.noun.removesuffix("s"))
             return of_size(energy, data.shape[1:]) if way == "damaged" or is_scene(energy) else energy
@@ -309,7 +334,7 @@ class Learn:
             return CONDITIONAL
         objective = self.objective if recipe is None else recipe.objective
         if isinstance(energy, Latent):
-            own = objective.generator() if isinstance(objective, ContrastiveDivergence) else None
+            own = objective.generator() if isinstance(objective, ContrastiveDivergence | WakeSleep) else None
             return own or GibbsChain(SWEEPS)
         noisy = is_noisy(energy)
         if objective is not None and not isinstance(objective, Denoising):

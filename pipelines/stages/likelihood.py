@@ -11,7 +11,7 @@ from torch import Tensor
 from data import images
 from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Energy
-from energies.boltzmann import GibbsChain, Latent, Machine
+from energies.boltzmann import GibbsChain, Helmholtz, Machine
 from energies.family import is_noisy
 from energies.samplers.state import normal
 from pipelines.examples import Examples
@@ -81,8 +81,6 @@ class Likelihood:
         """InputError: it has no likelihood of x alone."""
         if isinstance(energy, ConditionalEnergy):
             raise InputError("likelihood: an amortised energy is of x given what is seen; take learn.energy=encoder")
-        if isinstance(energy, Latent) and not isinstance(energy, Machine):
-            return
         if self.level is not None and not is_noisy(energy):
             raise InputError("likelihood.level is for energies of many noise levels; leave it out")
 
@@ -98,6 +96,8 @@ class Likelihood:
         how = Annealing(self.runs or runs, self.steps or steps, self.settle, self.leapfrog)
         if isinstance(energy, Machine):
             found = likelihood.of_machine(energy, parts, how, run)
+        elif isinstance(energy, Helmholtz):
+            found = likelihood.of_helmholtz(energy, parts)
         else:
             generator, noise = values.get("generator"), 0.0
             if is_noisy(energy):
@@ -107,7 +107,7 @@ class Likelihood:
             found = likelihood.of_energy(energy, parts, data.x("train", slice(5000)), bound, noise, how, run)
         lines = _lines(found, modality.noun)
         self._report(report, found, lines, run)
-        if is_machine:
+        if isinstance(values["energy"], Machine | Helmholtz):
             self._drawn(report, values["energy"], data, run)
         details(report, run, None)
         report.write(run.root / "likelihood.html")
@@ -132,11 +132,11 @@ class Likelihood:
             }
             report.curves(curves, "likelihood as it was learned", "share of the steps", "nats")
 
-    def _drawn(self, report: Report, machine: Machine, data: Examples, run: Run) -> None:
+    def _drawn(self, report: Report, machine: Machine | Helmholtz, data: Examples, run: Run) -> None:
         """The weights of some hidden units, and chains from noise and from data beside each other."""
         modality, sweeps = modality_of(data.modality), GibbsChain(self.sweeps)
         with torch.no_grad():
-            weights = machine.weights[0].T[:FILTERS]
+            weights = (machine.down[0] if isinstance(machine, Helmholtz) else machine.weights[0].T)[:FILTERS]
             shown = (weights / weights.abs().amax(1, keepdim=True).clamp(min=1e-9)).view(-1, *machine.event_shape)
             filters = modality.grid(shown.cpu(), 10)
         known = machine.rounded(data.x("validation", slice(SHOWN)).to(machine.unit))
@@ -168,21 +168,11 @@ def _at_size_of(energy: Energy, data: Examples) -> Examples:
 
 def _lines(found: dict[str, Any], noun: str) -> list[str]:
     """The numbers in words."""
-    z = found["log_z"]
-    if found["by"] == "enumeration":
-        how = "log Z is exact, by enumeration"
-    else:
-        ends = [
-            f"{z[end]:.2f} +- {z[f'{end}_error']:.2f}" if z[end] is not None else "unknown" for end in ("low", "high")
-        ]
-        how = f"log Z lies between {ends[0]} (forward) and {ends[1]} (reverse annealing)"
-    lines = [how if found["closed"] else f"{how}: too wide to say"]
+    lines = [_of_log_z(found)]
     for name, nats in found["nats"].items():
-        if found["closed"] and None not in nats:
+        if found["closed"] and nats[0] is not None:
             bits = found["bits"][name]
-            lines.append(
-                f"{name} {noun}: {nats[0]:.2f} to {nats[1]:.2f} nats, {bits[0]:.4f} to {bits[1]:.4f} bits an element"
-            )
+            lines.append(f"{name} {noun}: {_between(nats, 2)} nats, {_between(bits, 4)} bits an element")
     if found.get("noise"):
         lines.append(f"of {noun} with noise of level {found['noise']}")
     if "ladder" in found:
@@ -192,3 +182,24 @@ def _lines(found: dict[str, Any], noun: str) -> list[str]:
             f"{ladder['least_exchanged']:.0%} of the time or more"
         )
     return lines
+
+
+def _of_log_z(found: dict[str, Any]) -> str:
+    if found["by"] == "enumeration":
+        return "log Z is exact, by enumeration"
+    if found["by"] == "importance sampling":
+        return f"log Z is 0; chances of x are bounds from below, by {found['particles']} samples each"
+    z = found["log_z"]
+    ends = [f"{z[end]:.2f} +- {z[f'{end}_error']:.2f}" if z[end] is not None else "unknown" for end in ("low", "high")]
+    told = f"log Z lies between {ends[0]} (forward) and {ends[1]} (reverse annealing)"
+    return told if found["closed"] else f"{told}: too wide to say"
+
+
+def _between(ends: list[float | None], digits: int) -> str:
+    """Both ends, or the one that is known."""
+    low, high = ends
+    if high is None:
+        return f"at least {low:.{digits}f}"
+    if low is None:
+        return f"at most {high:.{digits}f}"
+    return f"{low:.{digits}f} to {high:.{digits}f}"

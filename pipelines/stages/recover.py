@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from data.errors import InputError
@@ -26,7 +28,7 @@ from pipelines.measures import held_out
 from pipelines.modalities import modality_of
 from pipelines.results import pretrained, weights_of
 from pipelines.sampling.chains import findings
-from pipelines.sampling.gate import Gate, Gated, gated, of_damaged
+from pipelines.sampling.gate import Gate, Gated, gated, of_damaged, sampled
 from pipelines.sampling.generation import CONDITIONAL
 from pipelines.sampling.masked import of_two_values
 from pipelines.sampling.posterior import (
@@ -42,6 +44,9 @@ from pipelines.sampling.posterior import (
 )
 from pipelines.settings import check_sampler, check_there
 from pipelines.stage import Run
+from pipelines.windows.damage import Damage
+from pipelines.windows.plan import Plan
+from pipelines.windows.restoration import Restoration, context_of, restore, restored_whole
 
 CHAINS = 4  # of a clip that passes a gate, where nothing is said
 
@@ -57,7 +62,7 @@ class Recover:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("data", "measured", "observation", "energy", "generator")
-    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known")
+    takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling", "held_out")
     distributed: ClassVar[bool] = True
 
@@ -65,7 +70,8 @@ class Recover:
     """How many x, from the first, samples are drawn of as well; 0: of none."""
 
     chains: int | None = None
-    """Samples of each of these; null: 4 of one damaged clip, whose spread is its uncertainty, else 1."""
+    """Samples of each of these; null: 1; of one damaged clip none where the energy is amortised, whose uncertainty is
+    known without, else 4, whose spread it is."""
 
     mean: MomentMatching = MomentMatching()
     """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
@@ -112,7 +118,7 @@ class Recover:
             self._prior(values["data"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not {"energy", "generator", "measured", "observation"} <= values.keys():
+        if not {"energy", "generator", "measured", "observation"} <= values.keys() or values["measured"] is None:
             return Cost()  # what is seen is not known yet
         data: Examples = values["data"]
         energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
@@ -145,7 +151,9 @@ class Recover:
         energy = values["energy"].to(run.accelerator.device).eval()
         if other is not None:
             other = other.to(run.accelerator.device).eval()
-        recovered = self._each if values.get("gate") is None else self._by_gate
+        if values.get("damage") is not None:
+            return self._of_footage(energy, values, run)
+        recovered = {Gate: self._by_gate, Restoration: self._by_windows}.get(type(values.get("gate")), self._each)
         return recovered(energy, values["generator"], other, values, run)
 
     def _each(
@@ -244,6 +252,63 @@ class Recover:
             "sampling": findings(monitor) | {"chains": chains},
             "held_out": None,
         }
+
+    def _by_windows(
+        self, energy: Energy, generator: Generator, other: Energy | None, values: dict[str, Any], run: Run
+    ) -> dict[str, Any]:
+        """Of one damaged clip, whose estimates are stacked window by window."""
+        assert isinstance(energy, ConditionalEnergy)
+        gate: Restoration = values["gate"]
+        y, begin = values["measured"][0].float(), time.monotonic()
+        hidden = values["observation"].noiseless.mask.expand(1, 1, *y.shape[1:])[0, 0]
+        damage = Damage.whole(hidden)
+        if of_damaged(energy) and energy.reference.takes(values["observation"].noiseless):
+            found = restored_whole(energy, gate, hidden, run)
+        else:
+            found = restore(energy, gate, partial(y.unbind, 1), damage, Plan(), run)
+
+        def pasted(values: Tensor, rest: Tensor) -> Tensor:
+            made = rest.clone()
+            made[:, hidden] = values
+            return made[None]
+
+        way = {"mean": pasted(found.mean, y), "seconds": round(time.monotonic() - begin, 3)} | gate.told()
+        way["estimate"] = pasted(found.estimate, y)
+        ways = {"amortised": way}
+        monitor, chains = Monitor(bounds=(-1, 1)), self.chains or 0
+        samples = way["mean"][:0]
+        if chains:
+            how = self._how(self.generator or posterior_schedule(generator))
+            context = context_of(gate, torch.where(hidden, 0.0, y), hidden)
+            samples = sampled(energy, context, y[None], chains, how, run, "recover", monitor).samples
+            samples = torch.where(hidden, samples + (way["mean"] - samples.mean(0)), y).clamp(-1, 1)
+        if other is not None:
+            given = Seen(values["observation"], y[None], 1, values["data"].shape)
+            how = self._how(posterior_schedule(_suited(other, values["data"], "damaged")))
+            second = expected(other, given, how, run, ())
+            ways[second.way if second.way not in ways else "prior"] = _way(second)
+        return {
+            "recovered": way["mean"],
+            "samples": samples,
+            "spread": pasted(found.spread, torch.zeros_like(y[:1])).expand(1, *y.shape).clone(),
+            "ways": ways,
+            "sampling": findings(monitor) | {"chains": max(1, chains)},
+            "held_out": None,
+        }
+
+    def _of_footage(self, energy: Energy, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        """Of a clip that is read frame by frame: values of what is hidden of it, [C, N]."""
+        assert isinstance(energy, ConditionalEnergy)
+        if self.chains or self.prior:
+            raise InputError("recover: a clip that large is neither sampled nor shown a prior; set load.size")
+        gate, begin = values["gate"], time.monotonic()
+        found = restore(energy, gate, values["footage"].frames, values["damage"], Plan(), run)
+        way = {"mean": found.mean.half(), "seconds": round(time.monotonic() - begin, 3)} | gate.told()
+        return {
+            "recovered": way["mean"], "samples": found.mean[:0], "spread": found.spread.half(),
+            "ways": {"amortised": way | {"estimate": found.estimate.half()}},
+            "sampling": findings(Monitor()) | {"chains": 1}, "held_out": None,
+        }  # fmt: skip
 
     def _how(self, generator: Generator) -> Sampling:
         masked = self.masked if self.generator is None else None

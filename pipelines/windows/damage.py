@@ -37,6 +37,11 @@ class Box(NamedTuple):
         return frames * rows * columns
 
     @property
+    def where(self) -> tuple[slice, slice, slice]:
+        """Frames, rows and columns of a clip."""
+        return slice(self.t0, self.t1), slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    @property
     def place(self) -> tuple[slice, slice]:
         """Rows and columns of a frame."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)

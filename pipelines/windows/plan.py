@@ -166,10 +166,14 @@ class Joined:
 
     def add(self, window: Box, x: Tensor) -> None:
         """A window's values [C, t, h, w]."""
+        self.add_hidden(window, x[:, self.damage.masks(window)])
+
+    def add_hidden(self, window: Box, values: Tensor) -> None:
+        """A window's values [C, n] of what is hidden there."""
         mask, numbers = self.damage.masks(window), self.damage.numbers(window)
         margins = (self.plan.frames, self.plan.pixels, self.plan.pixels)
         weight = joint(window, self.damage.size, margins)[mask]
-        self.total[:, numbers] += x[:, mask] * weight
+        self.total[:, numbers] += values * weight
         self.weight[numbers] += weight
 
     @property

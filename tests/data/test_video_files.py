@@ -175,6 +175,15 @@ def test_pauses_are_no_damage_and_a_cut_file_is(tmp_path):
     assert len(video.read_timed(short, cut=video.Cut(10)).times) == 10, "enough is left"
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_last_frame_that_stays_is_no_damage(tmp_path, ending):
+    clip = video.from_uint8(np.stack(scenes(10)))
+    times = [*(k / 25 for k in range(10)), 6.0]
+    video.write(tmp_path / f"a.{ending}", clip, 25, times=times)
+    again = video.read_timed(tmp_path / f"a.{ending}")
+    assert again.clip.shape[1] == 10 and again.whole and again.end == pytest.approx(6, abs=0.05)
+
+
 def test_pictures_are_counted_before_a_file_of_long_pauses_is_refused(tmp_path, monkeypatch):
     moments = [*range(0, 165, 33), *range(1000, 11_000, 1000)]  # its header tells 25 Hz, so about 270 pictures
     path = encoded(tmp_path / "a.mkv", scenes(15), "ffv1", "bgr0", moments=moments, base=Fraction(1, 1000))

@@ -53,6 +53,14 @@ def test_holes_cost_a_solid_at_most_a_fiftieth_of_its_volume(name):
     assert abs(solid.sum() / whole.sum() - 1) < 0.02
 
 
+def test_a_large_hole_is_closed_as_the_surface_bends_and_flatly_in_a_flat_one():
+    for name, radius, most in (("ball", 0.25, 0.005), ("torus", 0.15, 0.01), ("box", 0.25, 0.015)):
+        shape = SHAPES[name]
+        frame = meshes.Frame.around(np.array(shape.vertices), 24)
+        whole, solid = meshes.voxelize(of(shape), frame)[0], meshes.voxelize(punched(shape, 1, radius), frame)[0]
+        assert abs(solid.sum() / whole.sum() - 1) < most, name
+
+
 def test_a_closed_mesh_has_whole_winding_numbers_as_deep_as_its_shells():
     shells = CREATE.icosphere(subdivisions=2, radius=12) + CREATE.icosphere(subdivisions=2, radius=6)
     numbers = winding.winding_numbers(np.array(shells.triangles) + 16, 32)

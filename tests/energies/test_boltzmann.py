@@ -236,7 +236,7 @@ def test_a_label_that_is_not_known_is_summed_out() -> None:
     machine = rbm(classes=3)
     x = torch.randn(4, 5, generator=seeded(3)).sign().repeat(2000, 1)
     label = torch.tensor([1, -1, 2, -1]).repeat(2000)
-    units = machine.given(label).expected(x, seeded(1))
+    units = machine.given(label).expected(x, seeded(1), machine.layers())
     assert units.label is not None
     assert torch.equal(units.label[0::4], torch.eye(3)[torch.ones(2000, dtype=torch.long)])
     drawn, chance = units.label[1::4].mean(0), machine.logits(x[1:2]).softmax(1)[0]

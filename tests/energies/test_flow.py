@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from conftest import seeded
 from torch import Tensor
 
-from energies.classical import flow, held_out, motion, propagation, restoration, smoothing
+from energies.classical import flow, held_out, inpainting, motion, propagation, restoration, smoothing
 from energies.classical.flow import Flow
 from energies.classical.geometry import distance, gap
 from energies.classical.shots import shots
@@ -98,6 +99,16 @@ def test_a_ramp_is_the_smoothest_clip_between_its_ends() -> None:
     truth = frames(ramp)[hidden]
     for name in ("membrane", "plate"):
         assert np.abs(problem.minimum({name: 1.0}, np.zeros_like(truth)) - truth).max() < 0.02
+
+
+@pytest.mark.parametrize("method", ["telea", "navier_stokes"])
+def test_a_ramp_is_inpainted_frame_by_frame(method: Literal["telea", "navier_stokes"]) -> None:
+    ramp = torch.linspace(-0.5, 0.5, 24).expand(2, 3, 24, 24).clone()
+    hidden = torch.zeros(3, 24, 24, dtype=torch.bool)
+    hidden[:2, 6:12, 8:14] = True
+    found = inpainting.by_frame(torch.where(hidden, 0.0, ramp), hidden, method)
+    assert (found - ramp).abs().max() < 0.06
+    assert torch.equal(found[:, ~hidden], ramp[:, ~hidden])
 
 
 def test_smoothness_along_the_flow_keeps_a_moved_pattern() -> None:

@@ -90,7 +90,10 @@ def test_baselines_of_a_clip_keep_what_is_seen_and_a_clip_that_stands_still(name
         found = baselines.estimate(name, torch.where(hidden, 0.0, x), hidden, seeded(0))
         assert torch.equal(found[:, ~hidden], x[:, ~hidden])
     still = baselines.estimate(name, torch.where(hidden, 0.0, clip), hidden, seeded(0))
-    assert (still - clip).abs().mean() < (0.02 if name in ("biharmonic", "total_variation") else 1e-6)
+    near = {"temporal_linear": 1e-6, "nearest_frame": 1e-6, "low_rank": 0.03, "telea": 0.03, "navier_stokes": 0.03}.get(
+        name, 0.02
+    )
+    assert (still - clip).abs().mean() < near
     if name == "temporal_linear":
         torch.testing.assert_close(found, moving, atol=1e-6, rtol=0)
 

@@ -253,7 +253,7 @@ def blobs(num: int) -> tuple[Tensor, Tensor]:
 
 def test_too_few_examples_are_told_before_anything_is_sampled() -> None:
     few = data_of("images", num=12)
-    with pytest.raises(InputError, match="10 examples to learn from and 4 to judge by"):
+    with pytest.raises(InputError, match="needs 10 examples to learn from, to judge by them; there are 9"):
         Evaluate().check({"data": few, "energy": encoder(few)})
     Evaluate().check({"data": few, "energy": encoder(few), "observation": Average((2, 2))})
 

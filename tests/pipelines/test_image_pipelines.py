@@ -182,7 +182,7 @@ def test_a_damaged_picture_of_ones_own_is_mended_and_not_scored(known, tmp_path,
     mask = -torch.ones(1, 8, 8)
     mask[:, 2:5, 3:7] = 1
     images.write(tmp_path / "mask.png", mask)
-    own = [f"hide.image={tmp_path / 'own.png'}", f"hide.mask={tmp_path / 'mask.png'}"]
+    own = [f"hide.image={tmp_path / 'own.png'}", f"hide.mask={tmp_path / 'mask.png'}", "hide.dilate=0"]
     values = recovered(tmp_path / "run", *own, *known)
     picture, hidden = images.read(tmp_path / "own.png", channels=1), mask > 0
     for x in (values["recovered"], values["samples"]):

@@ -35,7 +35,7 @@ def own(tmp_path_factory) -> Path:
 # -------------------------------------------------------------------------------------- one clip
 
 
-@pytest.mark.parametrize(("name", "kind"), [("procedural", "cloth"), ("procedural:waves", "waves")])
+@pytest.mark.parametrize(("name", "kind"), [("procedural", "journey"), ("procedural:waves", "waves")])
 def test_a_made_clip_starts_and_strides_as_a_file_does(name, kind, tmp_path):
     values = given(tmp_path, 5, video=name, size="12x16", frames=5, start=2, stride=3)
     whole = procedural.video(kind, frames=15, size=(12, 16), seed=5)
@@ -70,10 +70,10 @@ def test_too_short_and_too_small_clips_are_refused(tmp_path):
         ({"clips": "moving", "video": "a.mp4"}, "video=a.mp4 cannot be combined with clips=moving"),
         ({"clips": "moving", "size": 8}, "size of clips must be 12 to 64"),
         ({"clips": "moving", "size": "12x16"}, "size of clips must be 12 to 64"),
-        ({"clips": "moving", "frames": None}, "frames=null is for one video"),
+        ({"clips": "moving", "size": 16}, "frames=null is for one video"),
         ({"clips": "moving", "count": 19}, "count must be 20 or more"),
         ({"clips": "moving", "validation": 1.0}, "validation must lie"),
-        ({"clips": "moving", "stride": 2}, "start and stride are for files"),
+        ({"clips": "moving", "stride": 2, "size": 16}, "start and stride are for files"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

@@ -86,6 +86,8 @@ def test_a_texture_is_like_itself_and_unlike_noise():
     photograph = texture("bricks", 64)
     same = likeness.compare(photograph, photograph, 32, seeded(0))
     assert max(same.values()) < 0.05  # distances by matrix products leave a rest
+    wide = likeness.compare(likeness.tiled(photograph, 200, 200), photograph, 32, seeded(0))
+    assert wide["responses"] < 0.1, "of the scales that both have"
     noise = likeness.random_phase(photograph, 96, 80, seeded(0))
     other = likeness.compare(noise, photograph, 32, seeded(0))
     floor = likeness.between_halves(photograph, 32, seeded(0))

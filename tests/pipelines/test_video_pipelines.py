@@ -80,7 +80,7 @@ def test_recovery_beats_the_nearest_frame_and_tells_so(whole):
 def test_what_is_seen_is_never_changed(whole):
     _, _, values = whole
     hidden, clip = unseen(values), values["targets"][0]
-    results = [values["recovered"], values["gate"].estimate, values["samples"], values["rivals"]["x"]]
+    results = [values["recovered"], values["ways"]["amortised"]["estimate"], values["samples"], values["rivals"]["x"]]
     for result in torch.cat(results):
         assert torch.equal(result[~hidden], clip[~hidden])
         assert result.isfinite().all() and result.abs().max() <= 1.5
@@ -323,7 +323,7 @@ INPUTS: dict[str, tuple[Callable[[Path], None] | None, tuple[str, ...], tuple[st
     "missing file": (None, ("load.video=none.mp4",), ("none.mp4", "no such file")),
     "0 bytes": (empty, ("load.video=clip.mp4",), ("clip.mp4", "empty")),
     "text": (text, ("load.video=clip.mp4",), ("clip.mp4",)),
-    "shorter than asked": (short, ("load.video=clip.mp4",), ("clip.mp4", "5")),
+    "shorter than asked": (short, ("load.video=clip.mp4", "load.frames=32"), ("clip.mp4", "5")),
     "too short": (short, ("load.video=clip.mp4", "load.frames=null", "load.start=3"), ("clip.mp4", "2 frames")),
     "mask that hides nothing": (black, (*TINY, "hide.mask=mask.png"), ("mask.png", "hides nothing")),
     "mask that is text": (text, (*TINY, "hide.mask=clip.mp4"), ("clip.mp4",)),

@@ -9,13 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energies.classical import inpainting
+from energies.classical import inpainting, propagation
 from energies.classical.stacking import held_out_masks
 
-Baseline = Literal["temporal_linear", "nearest_frame", "biharmonic", "total_variation"]
+Baseline = Literal[
+    "temporal_linear", "nearest_frame", "biharmonic", "total_variation", "telea", "navier_stokes", "low_rank", "flow"
+]
 
 TV_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Weights of the temporal differences that total variation is tuned over."""
+
+RANK_STEPS = 40
+"""Of low-rank completion; its penalty grows by a tenth in each."""
 
 
 def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generator) -> Tensor:
@@ -27,6 +32,10 @@ def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generat
         "temporal_linear": inpainting.temporal_linear,
         "nearest_frame": inpainting.nearest_frame,
         "biharmonic": biharmonic,
+        "telea": lambda clip, mask: inpainting.by_frame(clip, mask, "telea"),
+        "navier_stokes": lambda clip, mask: inpainting.by_frame(clip, mask, "navier_stokes"),
+        "low_rank": low_rank,
+        "flow": along_flow,
         "total_variation": lambda clip, mask: total_variation(clip, mask, held_out_masks(hidden, 1, rng)),
     }
     return methods[name](damaged, hidden)
@@ -57,3 +66,32 @@ def total_variation(clip: Tensor, hidden: Tensor, held_out: Sequence[Tensor]) ->
         return sum(float((solve(hidden | mask, weight) - clip)[:, mask].square().sum()) for mask in held_out)
 
     return solve(hidden, min(TV_WEIGHTS, key=error))
+
+
+def low_rank(clip: Tensor, hidden: Tensor) -> Tensor:
+    """The clip of least nuclear norms of its unfoldings along time, height and width: HaLRTC (Liu et al. 2013)."""
+    x = inpainting.temporal_linear(clip, hidden)
+    multipliers = torch.zeros(3, *clip.shape)
+    for step in range(RANK_STEPS):
+        penalty = 0.01 * 1.1**step
+        parts = []
+        for axis, multiplier in enumerate(multipliers, 1):
+            moved = (x + multiplier / penalty).movedim(axis, 0)
+            matrix = moved.flatten(1)
+            # Singular values by the small square, matrix @ matrix.T: an unfolding is wide.
+            powers, vectors = torch.linalg.eigh(matrix @ matrix.T)
+            sizes = powers.clamp(min=1e-12).sqrt()
+            kept = (1 - 1 / (3 * penalty * sizes)).clamp(min=0)
+            parts.append(((vectors * kept) @ (vectors.T @ matrix)).view(moved.shape).movedim(0, axis))
+        found = torch.stack(parts)
+        x = torch.where(hidden, (found - multipliers / penalty).mean(0), clip)
+        multipliers = multipliers - penalty * (found - x)
+    return torch.where(hidden, x.clamp(-1, 1), clip)
+
+
+def along_flow(clip: Tensor, hidden: Tensor) -> Tensor:
+    """Seen values carried along the optical flow from both sides; what no trajectory finds, by Telea's method."""
+    spatial = inpainting.by_frame(clip, hidden, "telea")
+    start = torch.where(hidden.all(0), spatial, inpainting.temporal_linear(clip, hidden))
+    found = propagation.propagated(np.ascontiguousarray(start.movedim(0, -1).numpy()), hidden.numpy())
+    return torch.where(hidden, torch.from_numpy(found.frames).movedim(-1, 0), clip)

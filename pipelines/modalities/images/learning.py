@@ -9,9 +9,18 @@ from energies.objectives import (
     OptimisedPrediction,
     RecoveryLikelihood,
     ScoreMatching,
+    WakeSleep,
 )
 from pipelines.learning.recipe import Recipe, Recipes
-from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, Residual, Transformer
+from pipelines.learning.settings import (
+    Amortised,
+    Boltzmann,
+    ConvNet,
+    Encoder,
+    HelmholtzMachine,
+    Residual,
+    Transformer,
+)
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
@@ -41,6 +50,7 @@ RECIPES = Recipes(
             Recipe(TRANSFORMER, OptimisedPrediction(), 2000, 0.001, 32, ADAM, chains=1024),
             Recipe(TRANSFORMER, ScoreMatching(), 2000, 0.001, 64, ADAM),
             Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 10_000, 0.002, 128, GIBBS, chains=128),
+            Recipe(HelmholtzMachine((200, 200, 10), "binary"), WakeSleep(), 10000, 0.002, 128, GIBBS),
         ],
         "single": [
             Recipe(

@@ -8,16 +8,21 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from data import images, video
+from data.encoding import writing
 from data.frames import from_uint8
 from energies import Hidden
+from pipelines.examples import to_levels
 from pipelines.measures import metrics
 from pipelines.modalities.video.modality import MODALITY
 from pipelines.report import Report, pictures, products
 from pipelines.results import save_energy
 from pipelines.stage import Run
+from pipelines.windows.film import levels
 
+WIDE = 480  # pixels of a frame on the sheet of a large clip
 COLUMNS = 2  # strips of frames beside each other
 COMPARED = "Mean absolute differences of neighbouring pixels and of neighbouring frames, 0-255."
 
@@ -50,7 +55,8 @@ class Export:
         report = Report(products.title(values, MODALITY))
         rest = values
         if "recovered" in values and values["data"].single:
-            self._recovered(report, values, run)
+            restored = self._recovered if values.get("damage") is None else self._of_footage
+            restored(report, values, run)
             rest = {name: value for name, value in values.items() if name != "recovered"}
         products.write(report, rest, MODALITY, run, self.limit, self.shown, COLUMNS)
         if products.title(values, MODALITY).startswith("Synthesis"):
@@ -79,6 +85,36 @@ class Export:
         report.video(root / "comparison.mp4", ", ".join(panels))
         report.image(sheet, f"{', '.join(rows)}: frames of which something is hidden")
 
+    def _of_footage(self, report: Report, values: dict[str, Any], run: Run) -> None:
+        """Of a clip that is read frame by frame: it is written so, too. What was not hidden is as it was decoded."""
+        products.recovery(report, values, MODALITY)
+        footage, damage, root = values["footage"], values["damage"], run.root
+        rate, origin = footage.fps if footage.even else None, _belonging(values["source"])[1]
+        found = damage.frames
+        shown = {int(found[i]) for i in torch.linspace(0, len(found) - 1, self.frames).round().long()}
+        rows: dict[str, list[Tensor]] = {
+            "input" if not values["truth_known"] else "truth": [],
+            "seen": [],
+            "recovered": [],
+        }
+        with (
+            writing(root / "recovered.mp4", rate=rate, origin=origin) as small,
+            writing(root / "recovered.mkv", rate=rate, origin=origin) as whole,
+        ):
+            for t, frame in enumerate(run.progress(footage.timed(), footage.shape[1], "writing")):
+                picture = footage.fitted(frame.picture)
+                picture = picture if picture.dtype == torch.uint8 else to_levels(picture)
+                done = damage.pasted(picture, t, to_levels(values["recovered"].float()))
+                for writer in (small, whole):
+                    writer.add(done.permute(1, 2, 0).contiguous().numpy(), frame.time, frame.duration)
+                if t in shown:
+                    seen = torch.where(damage.mask(t), picture.float().mean().byte(), picture)
+                    for row, own in zip(rows.values(), (picture, seen, done), strict=True):
+                        row.append(_thumbnail(own))
+        sheet = pictures.contact_sheet({name: torch.stack(row, 1) for name, row in rows.items()}, frames=len(shown))
+        images.write(root / "contact_sheet.png", sheet)
+        report.image(sheet, f"{', '.join(rows)}: frames of which something is hidden")
+
     def _telling(self, values: dict[str, Any]) -> list[int]:
         """Frames of which something is hidden, spread evenly."""
         observation, num = values["observation"], values["targets"].shape[2]
@@ -105,6 +141,13 @@ class Export:
             for axis in ("spatial", "temporal"):
                 curves = {name: metrics.spectrum(clip)[axis] for name, clip in rows.items()}
                 report.curves(curves, f"{axis} spectrum", "frequency, cycles a step", "power", log=True)
+
+
+def _thumbnail(picture: Tensor) -> Tensor:
+    """A frame of levels [3, H, W] in [-1, 1], WIDE pixels wide at most."""
+    x = levels(picture)
+    scale = WIDE / x.shape[2]
+    return F.interpolate(x[None], scale_factor=scale, mode="area")[0] if scale < 1 else x
 
 
 def _belonging(source: dict[str, Any]) -> tuple[list[float] | None, video.Origin | None]:

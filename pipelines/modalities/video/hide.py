@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ from energies.observation import Observation
 from pipelines.modalities import own_masks, views
 from pipelines.settings import check_there
 from pipelines.stage import Run
+from pipelines.windows.damage import Damage
+from pipelines.windows.footage import Footage
 
 MOTION = 1 / 8  # of its longer side, how far a moving region goes in a frame
 MASKS = ("pixels", "frames", "region", "every", "box")
@@ -32,7 +34,8 @@ class Hide:
     of them, pixels=0.5."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "source")
-    gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known")
+    takes: ClassVar[tuple[str, ...]] = ("footage",)
+    gives: ClassVar[tuple[str, ...]] = ("targets", "measured", "observation", "truth_known", "damage")
 
     mask: str | None = None
     """A video, a picture, or a folder of numbered pictures, white where the clip is damaged: what is not black is
@@ -108,6 +111,8 @@ class Hide:
             raise InputError(found)
         if self.mask is not None and not data.single:
             raise InputError("hide.mask is for one clip, load.video; of clips hide pixels, frames or a box")
+        if values.get("footage") is not None:
+            return self._of_footage(values["footage"], values["source"], run)
         targets = data.x("train") if data.single else data.x("validation", slice(self.num))
         rng = run.generator("hide")
         observation = self._observation(targets, data.single, values["source"], rng, run)
@@ -116,7 +121,32 @@ class Hide:
             "measured": observation.sample(targets, rng),
             "observation": observation,
             "truth_known": self.mask is None,
+            "damage": None,
         }
+
+    def _of_footage(self, footage: Footage, source: dict[str, Any], run: Run) -> dict[str, Any]:
+        """Of a clip that is read frame by frame: pixels are hidden, and what is seen of it stays in its file."""
+        others = [*self._given((*OTHERS, "noise")), *["grey"] * self.grey]
+        if others:
+            raise InputError(
+                f"hide.{others[0]}: {footage.shape[1]} frames of {footage.shape[3]}x{footage.shape[2]} pixels are too "
+                "many for it; set load.size or load.frames"
+            )
+        size = footage.shape[1:]
+        if self.mask is None:
+            hidden = masks.dilated(self._made(torch.Size(size), run.generator("hide")), self.dilate or 0)
+            damage = Damage.whole(hidden)
+        else:
+            wide = own_masks.DILATE if self.dilate is None else self.dilate
+            film = self._film(self.mask, size, source)
+            damage = Damage.of(size, ((t, masks.dilated(mask, wide)) for t, mask in enumerate(film)))
+            masks.tell_share(self.mask, damage.share, "clip")
+        if not damage.num:
+            raise InputError(f"{self.mask or 'hide'} hides nothing of these {size[0]} frames{self._elsewhere()}")
+        run.log(event="hidden", mask=self.mask, dilated=round(damage.share, 5))
+        return {
+            "targets": None, "measured": None, "observation": None, "truth_known": self.mask is None, "damage": damage,
+        }  # fmt: skip
 
     def _observation(
         self, targets: Tensor, single: bool, source: dict[str, Any], rng: torch.Generator, run: Run
@@ -137,16 +167,19 @@ class Hide:
 
     def _read(self, path: str, size: Sequence[int], source: dict[str, Any]) -> Tensor:
         """The person's own mask of a clip of a size [T, H, W]: bool [T, H, W]."""
+        return torch.stack(list(self._film(path, size, source)))
+
+    def _film(self, path: str, size: Sequence[int], source: dict[str, Any]) -> Iterator[Tensor]:
+        """The same frame by frame, bool [H, W]."""
         start, stride, num = source["start"], source["stride"], size[0]
         indices = [start + k * stride for k in range(num)]
         of, times = [(size[1], size[2])], [index / (source["fps"] * stride) for index in indices]
         if "times" in source:  # it comes from a file
             found = probe(Path(source["name"]))
             of, times = [found.size, found.stored], source["times"][:num]
-        film = masks.film(
+        return masks.film(
             path, times, of=of, size=(size[1], size[2]), indices=indices, crop=source["crop"], invert=self.invert
         )
-        return torch.stack(list(film))
 
     def _check_left(self, mask: Tensor, single: bool) -> None:
         """InputError unless something is hidden and something is left, bool [n, 1, T, H, W]."""

@@ -15,12 +15,17 @@ from torch import Tensor
 from data import moving, procedural, video
 from data.errors import InputError
 from data.frames import parse_size
+from data.probing import probe
 from pipelines.examples import Examples, check_learnable, to_levels
 from pipelines.modalities.video import folder
 from pipelines.modalities.video.folder import FEWEST
 from pipelines.stage import Run
+from pipelines.windows.footage import Footage, opened
 
 SMALLEST = 8  # pixels a side
+HELD = 16_000_000  # pixels of all frames of a clip that is held in memory
+MADE_SIZE = (96, 160)  # pixels of a clip that is made
+MADE_FRAMES = 48
 LARGEST = 64  # pixels a side of clips of a set
 SHORTEST = 4  # frames
 MADE = 6000  # clips of a set that are made
@@ -34,22 +39,23 @@ class Load:
     part them into those to learn from and those to judge by."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    gives: ClassVar[tuple[str, ...]] = ("data", "source")
+    gives: ClassVar[tuple[str, ...]] = ("data", "source", "footage")
 
     video: str = "procedural"
     """A file (mp4, mkv, webm, avi, mov, ts, gif ...), a folder of numbered frames (png, jpg, tif, webp), or a clip made
-    from the seed: procedural:cloth (or just procedural), procedural:waves, procedural:flames."""
+    from the seed: procedural:journey (or just procedural), procedural:cloth, procedural:waves, procedural:flames."""
 
     clips: str | None = None
     """In place of video: a folder of videos, one folder a class, the label called kind; or moving, made from the seed:
     a shape of a colour in motion (a folder of that name is ./moving)."""
 
-    size: int | str | None = 64
-    """Pixels a side, or HEIGHTxWIDTH as in 48x64; null keeps the size of the file. Clips are square."""
+    size: int | str | None = None
+    """Pixels a side, or HEIGHTxWIDTH as in 48x64; null keeps the size of the file (96x160 of made ones). Clips of a set
+    are square."""
 
-    frames: int | None = 32
-    """Number of frames; null takes all. Of longer videos in a folder as many clips are taken as they hold; fewer than 8
-    frames make a shallow network."""
+    frames: int | None = None
+    """Number of frames; null takes all (48 of made ones). Of longer videos in a folder as many clips are taken as they
+    hold; fewer than 8 frames make a shallow network."""
 
     start: int = 0
     """First frame to take, counted from 0."""
@@ -96,12 +102,12 @@ class Load:
             raise ValueError(f"validation must lie between 0 and 1, got {self.validation}")
         if self.count is not None and self.count < FEWEST:
             raise ValueError(f"count must be {FEWEST} or more, got {self.count}")
-        if self.frames is None:
-            raise ValueError("frames=null is for one video; clips are of one length, such as 8")
         if not isinstance(self.size, int) or not moving.SMALLEST <= self.size <= LARGEST:
             raise ValueError(f"size of clips must be {moving.SMALLEST} to {LARGEST} pixels, got {self.size}")
         if self.clips == "moving" and (self.start, self.stride, self.fps) != (0, 1, None):
             raise ValueError("start and stride are for files, as is fps; clips=moving are made as long as frames says")
+        if self.frames is None:
+            raise ValueError("frames=null is for one video; clips are of one length, such as 8")
 
     def files(self) -> tuple[str, ...]:
         if self.clips is not None:
@@ -109,17 +115,38 @@ class Load:
         return () if self._kind() else (self.video,)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
-        return self._clip(run) if self.clips is None else self._clips(self.clips, run)
+        if self.clips is not None:
+            return self._clips(self.clips, run) | {"footage": None}
+        path = Path(self.video)
+        if self._kind() or path.is_dir() or not self._is_large(path):
+            return self._clip(run) | {"footage": None}
+        return self._footage(path)
+
+    def _is_large(self, path: Path) -> bool:
+        """Whether a clip takes more memory than one is held in."""
+        found, size = probe(path), self._pixels()
+        rows, columns = found.size if size is None else parse_size(size)
+        num = video.Cut(self.frames, self.start, self.stride).count(found.frames or 0)
+        return num * rows * columns > HELD
+
+    def _footage(self, path: Path) -> dict[str, Any]:
+        """A clip that is read frame by frame."""
+        size, cut = self._pixels(), video.Cut(self.frames, self.start, self.stride)
+        found = opened(Footage(str(path), cut, None if size is None else parse_size(size), self.crop, self.fps))
+        nothing = torch.zeros(1, 0)
+        source = self._source(self.video, found.fps) | {"times": list(found.times), "whole": found.whole}
+        return {
+            "data": Examples("video", found.shape, nothing, nothing[:0]), "source": source, "footage": found,
+        }  # fmt: skip
 
     # ------------------------------------------------------------------------------------- one clip
 
     def _clip(self, run: Run) -> dict[str, Any]:
         size, kind = self._pixels(), self._kind()
         if kind:
-            length = (self.frames or 32) - 1
-            clip = procedural.video(kind, frames=self.start + length * self.stride + 1, size=size or 64, seed=run.seed)[
-                :, self.start :: self.stride
-            ]
+            length = (self.frames or MADE_FRAMES) - 1
+            num, size = self.start + length * self.stride + 1, size or MADE_SIZE
+            clip = procedural.video(kind, frames=num, size=size, seed=run.seed)[:, self.start :: self.stride]
             source = self._source(self.video, MADE_RATE / self.stride)
         else:
             clip, source = self._file(Path(self.video), size)
@@ -147,7 +174,7 @@ class Load:
     def _kind(self) -> str | None:
         """The kind of procedural clip, None for a file."""
         if self.video == "procedural":
-            return "cloth"
+            return "journey"
         return self.video.removeprefix("procedural:") if self.video.startswith("procedural:") else None
 
     def _pixels(self) -> int | tuple[int, int] | None:

@@ -9,9 +9,10 @@ from energies.objectives import (
     MaximumLikelihood,
     RecoveryLikelihood,
     ScoreMatching,
+    WakeSleep,
 )
 from pipelines.learning.recipe import JointRecipe, Recipe, Recipes
-from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, Residual
+from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((16, 96, 128, 192), (0, 1, 2, 1))
@@ -37,6 +38,7 @@ RECIPES = Recipes(
                 ConvNet("voxel", 0.5), MaximumLikelihood(), 600, 0.0015, 8, ADAM, chains=16, reach=1.0
             ),
             Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 5000, 0.002, 64, GIBBS, chains=64),
+            Recipe(HelmholtzMachine((200, 200, 10), "binary"), WakeSleep(), 5000, 0.002, 64, GIBBS),
         ],
     },
     JointRecipe(

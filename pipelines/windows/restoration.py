@@ -1,0 +1,353 @@
+"""Recovery of a damaged clip in windows: classical estimates, stacked, and an energy learned from what is seen.
+
+Everything is learned once, from pieces of the clip around its damage, and serves every window. What an energy adds, and
+how wide the band is that holds nine of ten values, is judged by seen parts that were held out and never learned from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from energies import ClipReference, ConditionalEnergy, Context
+from energies.classical import held_out as masks_held_out
+from energies.classical import regression
+from energies.classical.motion import Candidates, candidates
+from energies.classical.regression import Stack
+from energies.classical.stacking import shrinkage
+from energies.objectives import Batch
+from pipelines import checkpoint
+from pipelines.learning.crops import window
+from pipelines.learning.recipe import Recipe
+from pipelines.learning.settings import Amortised
+from pipelines.learning.training import Learning
+from pipelines.stage import Run
+from pipelines.windows.damage import Box, Damage
+from pipelines.windows.film import parts
+from pipelines.windows.plan import Joined, Plan
+
+Frames = Callable[[], Iterable[Tensor]]
+"""The frames of a clip from the first on, uint8 or float [C, H, W]."""
+
+WHOLE = 1_000_000  # pixels of a clip that an energy is told as a whole, and that is one window
+PIECES = 4  # that are learned from, at most
+PIECE = Plan(most=400_000, frames=8, pixels=24)
+TILE = Plan(most=300_000, frames=4, pixels=12)
+"""Parts of a window that the network sees at once, to bound its memory."""
+SHOWN = (0, 3, 6, 8, 13)
+"""Candidates that the network is shown: temporal line, membrane, thin plate, the flow, and a thin plate along it."""
+MIN_SCALE = 0.006  # three quarters of a grey level
+LEVEL = 0.9  # of the band that is calibrated
+
+
+@dataclass(frozen=True, eq=False)
+class Restoration:
+    """What was learned of a damaged clip beside its energy.
+
+    Attributes:
+        stack: how its estimates are weighted.
+        shrinkage: share of what the energy changes in the stacked estimate that held-out parts speak for, 0 to 1.
+        stretch: factor of the expected error that makes the central band of LEVEL hold that share of held-out values.
+        held_out: pixels that judged, and PSNR there of the stacked estimate and of the recovery.
+        boxes: the pieces that judged.
+        masks: what was held out of each, bool [t, h, w].
+    """
+
+    stack: Stack
+    shrinkage: float
+    stretch: float
+    held_out: dict[str, float]
+    boxes: tuple[tuple[int, ...], ...]
+    masks: tuple[Tensor, ...]
+
+    def judged_parts(self, hidden: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of a clip x [1, C, T, H, W] and its mask [1, 1, T, H, W], the pieces that judged, and what was held out."""
+        for box, mask in zip(self.boxes, self.masks, strict=True):
+            where = (..., *Box(*box).where)
+            yield hidden[where], x[where], mask[None, None]
+
+    def told(self) -> dict[str, Any]:
+        """What is said of it beside its recovery."""
+        return {"shrinkage": self.shrinkage, "stretch": self.stretch, "held_out": self.held_out}
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A piece of the clip of which more is hidden than there is.
+
+    Attributes:
+        piece: where it is.
+        clip: [C, T, H, W], 0 where it is hidden in truth.
+        hidden: bool [T, H, W], with the held-out part.
+        held_out: bool [T, H, W], what is hidden here and known.
+        found: estimates of what is hidden.
+    """
+
+    piece: Box
+    clip: Tensor
+    hidden: Tensor
+    held_out: Tensor
+    found: Candidates
+
+    @property
+    def known(self) -> tuple[Candidates, Tensor]:
+        """The estimates of the held-out pixels alone, and the truth there [N, C]."""
+        rows = self.held_out[self.hidden]
+        return Candidates(self.found.values[:, rows], self.found.features[rows]), self.clip[:, self.held_out].T
+
+
+def learn(
+    frames: Frames, damage: Damage, recipe: Recipe, held_out: int, run: Run
+) -> tuple[ConditionalEnergy, Restoration]:
+    """An energy of the clip, and what judges it.
+
+    Args:
+        frames: of the clip.
+        damage: what is hidden of it.
+        recipe: how the energy is learned.
+        held_out: masks to learn from, besides those that judge.
+        run: gives randomness, processes and progress.
+
+    InputError: so much is hidden that nothing can be held out.
+    """
+    lessons, judges = run.on_main(lambda: _lessons(frames, damage, held_out, run))
+    every = [*lessons, *judges]
+    known = [lesson.known for lesson in every]
+    contexts = []
+    for number, lesson in enumerate(run.progress(every, len(every), "stacking")):
+        others = known[:number] + known[number + 1 :]
+        contexts.append(told(lesson.clip, lesson.hidden, lesson.found, regression.fit(*zip(*others, strict=True))))
+    stack = regression.fit(*zip(*known, strict=True))
+    told_, judged = contexts[: len(lessons)], contexts[len(lessons) :]
+    energy = learning(lessons, judges, told_, recipe, run).train(run)
+    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, judges, judged, run)
+
+
+def chosen(damage: Damage, num: int) -> list[Box]:
+    """Pieces around the damage, spread evenly over it."""
+    boxes = PIECE.windows(damage)
+    if len(boxes) <= num:
+        return boxes
+    upto = torch.tensor([float(box.volume) for box in boxes]).cumsum(0)
+    places = (torch.arange(num) + 0.5) / num * upto[-1]
+    return [boxes[k] for k in sorted(set(torch.searchsorted(upto, places).tolist()))]
+
+
+def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[list[Lesson], list[Lesson]]:
+    """To learn from, and to judge by."""
+    lessons: list[Lesson] = []
+    judges: list[Lesson] = []
+    boxes = chosen(damage, PIECES)
+    each = max(2, math.ceil(held_out / len(boxes)))
+    work = [(number, box, clip) for number, (box, clip) in enumerate(parts(frames(), boxes))]
+    masks = {
+        number: masks_held_out.alike(damage.masks(box), each + 1, run.generator("held out", number))
+        for number, box, _ in work
+    }
+    todo = [(number, box, clip, mask) for number, box, clip in work for mask in masks[number]]
+    for number, box, clip, mask in run.progress(todo, len(todo), "estimates of held-out parts"):
+        hidden = damage.masks(box)
+        both = hidden | mask
+        found = candidates(clip[None], both[None, None])
+        lesson = Lesson(box, torch.where(hidden, 0.0, clip), both, mask, found)
+        # The likest mask judges, if there is another one to learn from.
+        first = mask is masks[number][0] and len(masks[number]) > 1
+        (judges if first else lessons).append(lesson)
+    if not judges or not lessons:
+        raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
+    return lessons, judges
+
+
+def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Context:
+    """What the network is told of a clip [C, T, H, W] with estimates of what is hidden of it."""
+
+    def pasted(values: Tensor, rest: Tensor) -> Tensor:
+        made = rest.clone()
+        made[:, hidden] = values
+        return made
+
+    error = stack.expected_error(found).clamp(min=MIN_SCALE)
+    estimate = pasted(stack.estimate(found).T, clip)
+    others = torch.stack([pasted(found.values[k].T, clip) for k in SHOWN])
+    scale = pasted(error[None], torch.full_like(clip[:1], float(error.median())))
+    return Context(estimate[None], scale[None], hidden[None, None], others[None])
+
+
+def of_clip(energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, hidden: Tensor) -> ConditionalEnergy:
+    """The energy of a small clip as a whole, which its reference tells."""
+    reference = ClipReference.of(context_of(restoration, clip, hidden))
+    made = ConditionalEnergy(**{**energy.arguments, "reference": reference})
+    made.net = energy.net
+    return made
+
+
+def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor) -> Context:
+    """What the energy is told of a clip [C, T, H, W] as a whole."""
+    return told(clip, hidden, candidates(clip[None], hidden[None, None]), restoration.stack)
+
+
+def learning(
+    lessons: Sequence[Lesson], judges: Sequence[Lesson], contexts: Sequence[Context], recipe: Recipe, run: Run
+) -> Learning[ConditionalEnergy]:
+    """How the energy is learned from what is held out."""
+    settings = recipe.energy
+    assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
+    judged = {judge.piece: judge.held_out for judge in judges}
+    # The judge's truth is never learned from.
+    targets = [(lesson.held_out & ~judged[lesson.piece])[None, None] for lesson in lessons]
+    useful = [k for k, target in enumerate(targets) if target.any()]
+    if not useful:
+        raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
+    first = contexts[0]
+    sides = tuple(slice(0, min(8, n)) for n in first.hidden.shape[2:])
+    small = Context(*(part[(..., *sides)] for part in first.tensors()))
+    energy = ConditionalEnergy(
+        ClipReference.of(small), first.estimate.shape[1], settings.widths, settings.depths, recipe.stride
+    )
+    device, batch = run.accelerator.device, recipe.batch
+
+    def crop(rng: torch.Generator) -> list[Tensor]:
+        """Context, truth and where it is known, of a crop that may be mirrored."""
+        k = useful[int(torch.randint(len(useful), (), generator=rng, device=rng.device))]
+        target = targets[k]
+        where = window(target, recipe.sides(target.shape[2:]), rng)
+        flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
+        whole = (*contexts[k].tensors(), lessons[k].clip[None], target)
+        return [part[(..., *where)].flip(flips) for part in whole]
+
+    def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
+        drawn = zip(*(crop(rng) for _ in range(batch)), strict=True)
+        estimate, scale, hidden, others, x, known = (torch.cat(part).to(device) for part in drawn)
+        return energy.told(Context(estimate, scale, hidden, others)), Batch(x, known)
+
+    return Learning(energy, recipe.objective, draw, recipe.training, {})
+
+
+def _judged(
+    energy: ConditionalEnergy, stack: Stack, judges: Sequence[Lesson], contexts: Sequence[Context], run: Run
+) -> Restoration:
+    """How much of what the energy changes is kept, and how wide the band is."""
+    changes = [refined(energy, context, run) - context.estimate[0] for context in contexts]
+    wanted = [judge.clip - context.estimate[0] for judge, context in zip(judges, contexts, strict=True)]
+    masks = [judge.held_out for judge in judges]
+    share = shrinkage(wanted, changes, masks)
+    ratios, before, after = [], [], []
+    for target, change, mask, told in zip(wanted, changes, masks, contexts, strict=True):
+        left = (target - share * change)[:, mask]
+        before.append(target[:, mask])
+        after.append(left)
+        ratios.append((left.abs() / told.scale[0][:, mask]).flatten())
+    found = {
+        "pixels": float(sum(int(mask.sum()) for mask in masks)),
+        "initial_estimate": _psnr(torch.cat(before, 1)),
+        "recovery": _psnr(torch.cat(after, 1)),
+    }
+    run.log(event="gate", shrinkage=share, **found)
+    boxes = tuple(tuple(judge.piece) for judge in judges)
+    return Restoration(stack, share, _stretch(torch.cat(ratios)), found, boxes, tuple(masks))
+
+
+def _stretch(ratio: Tensor) -> float:
+    """Factor of the spread that makes the central band of LEVEL hold that share of errors over it: the quantile of
+    split conformal prediction, which a finite number does not flatter."""
+    rank = min(len(ratio), int(LEVEL * (len(ratio) + 1)) + 1)
+    return float(ratio.double().kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
+
+
+def _psnr(error: Tensor) -> float:
+    return float(10 * torch.log10(4 / error.double().square().mean().clamp(min=4e-10)))
+
+
+def refined(energy: ConditionalEnergy, context: Context, run: Run) -> Tensor:
+    """The posterior mean [C, T, H, W] of the energy that is told a context of one clip, tile by tile."""
+    hidden, estimate = context.hidden[0, 0], context.estimate[0]
+    damage = Damage.whole(hidden)
+    joined = Joined(damage, len(estimate), TILE)
+    device = run.accelerator.device
+    for box in TILE.windows(damage):
+        where = (..., *box.where)
+        tile = Context(*(part[where] for part in context.tensors())).to(device)
+        with torch.no_grad(), run.accelerator.autocast():
+            joined.add(box, energy.told(tile).posterior_mean()[0].float().cpu())
+    made = estimate.clone()
+    made[:, hidden] = joined.values
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """Values of the hidden pixels of a clip.
+
+    Attributes:
+        mean: [C, N].
+        spread: calibrated standard deviation [N].
+        estimate: stacked estimate, without the energy [C, N].
+    """
+
+    mean: Tensor
+    spread: Tensor
+    estimate: Tensor
+
+
+def restore(
+    energy: ConditionalEnergy, restoration: Restoration, frames: Frames, damage: Damage, plan: Plan, run: Run
+) -> Restored:
+    """Recover what is hidden, window by window; each is kept as a checkpoint, and processes share them."""
+    boxes = plan.windows(damage)
+    mine = _shared(boxes, run)
+    todo = [box for box in mine if checkpoint.load(_place(run, box)) is None]
+    for box, clip in run.progress(parts(frames(), todo), len(todo), "windows"):
+        hidden = damage.masks(box)
+        found = context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
+        checkpoint.save(_place(run, box), _restored(energy, restoration, found, hidden, run), {})
+    run.accelerator.wait_for_everyone()
+    channels = 0
+    joined: dict[str, Joined] = {}
+    for box in boxes:
+        found = checkpoint.load(_place(run, box))
+        assert found is not None
+        for name, values in found[0].items():
+            channels = len(values)
+            joined.setdefault(name, Joined(damage, channels, plan)).add_hidden(box, values.float())
+    return Restored(*(joined[name].values for name in ("mean", "spread", "estimate")))
+
+
+def restored_whole(energy: ConditionalEnergy, restoration: Restoration, hidden: Tensor, run: Run) -> Restored:
+    """Recover what is hidden, bool [T, H, W], of a clip that the reference of an energy tells."""
+    found = _restored(energy, restoration, energy.reference.free(1), hidden, run)
+    return Restored(found["mean"].float(), found["spread"].float(), found["estimate"].float())
+
+
+def _restored(
+    energy: ConditionalEnergy, restoration: Restoration, found: Context, hidden: Tensor, run: Run
+) -> dict[str, Tensor]:
+    """Values of what is hidden in a window, half precision."""
+    estimate, scale = found.estimate[0], found.scale[0]
+    mean = estimate + restoration.shrinkage * (refined(energy, found, run) - estimate)
+    made = {"mean": mean.clamp(-1, 1), "spread": restoration.stretch * scale, "estimate": estimate}
+    return {name: x[:, hidden].half() for name, x in made.items()}
+
+
+def _place(run: Run, box: Box) -> Path:
+    return run.folder / "windows" / "_".join(map(str, box))
+
+
+def _shared(boxes: Sequence[Box], run: Run) -> list[Box]:
+    """The windows of this process: the largest first, to whoever has least."""
+    num, index = run.accelerator.num_processes, run.accelerator.process_index
+    loads = [0] * num
+    own = []
+    for box in sorted(boxes, key=lambda box: -box.volume):
+        least = loads.index(min(loads))
+        loads[least] += box.volume
+        if least == index:
+            own.append(box)
+    return sorted(own)
