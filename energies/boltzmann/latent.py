@@ -107,6 +107,14 @@ class Latent(Family):
         return Clamp(precision=precision.to(seen), measured=seen)
 
     @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """What the hidden units expect of x [B, *event], for a classifier: [B, F]."""
+
+    @abstractmethod
+    def fresh(self) -> Latent:
+        """The same machine before it has learned."""
+
+    @abstractmethod
     def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Any:
         """The state of chains that start at x [B, *event]."""
 

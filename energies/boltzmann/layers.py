@@ -102,11 +102,9 @@ class Layers:
             total = total + _product(units.label, self.labels.weight)
         return total + self.biases[layer] if self.plain else self.beta * total + self.bias(layer)
 
-    def cast(self) -> Layers:
-        """The machine with weights in the number format of products here, so that they are cast once."""
-        if not torch.is_autocast_enabled(device := self.weights[0].device.type):
-            return self
-        return replace(self, weights=tuple(w.to(torch.get_autocast_dtype(device)) for w in self.weights))
+    def cast(self, short: torch.dtype | None) -> Layers:
+        """The machine with weights in a short number format, which products are then computed in; None: as it is."""
+        return self if short is None else replace(self, weights=tuple(weight.to(short) for weight in self.weights))
 
     @property
     def plain(self) -> bool:

@@ -173,25 +173,26 @@ class Machine(Latent):
         return F.one_hot(codes, self.num_classes).to(x.dtype).expand(len(x), -1)
 
     @torch.no_grad()
-    def contrast(self, data: Units, chains: Units) -> dict[str, Tensor]:
+    def contrast(self, data: Units, chains: Units, short: torch.dtype | None = None) -> dict[str, Tensor]:
         """The gradient of mean E(data) - mean E(chains) in the parameters, by name.
 
         Args:
             data: units or their means given data; the labels likewise.
             chains: likewise of the model.
+            short: number format of the products; None: that of the units.
         """
         low, high, o = [s.mean(0) for s in data.layers], [s.mean(0) for s in chains.layers], self.offsets
         change = [a - b for a, b in zip(low, high, strict=True)]
         found = {f"biases.{layer}": -part for layer, part in enumerate(change)}
         for layer in range(len(self.weights)):
             two = slice(layer, layer + 2)
-            found[f"weights.{layer}"] = _slope(data.layers[two], chains.layers[two], change[two], o[two])
+            found[f"weights.{layer}"] = _slope(data.layers[two], chains.layers[two], change[two], o[two], short)
         if self.num_classes:
             assert data.label is not None and chains.label is not None
             labels = data.label.mean(0) - chains.label.mean(0)
             ends, others = (data.label, data.layers[1]), (chains.label, chains.layers[1])
             found["label_bias"] = -labels
-            found["label_weight"] = _slope(ends, others, [labels, change[1]], [self.label_offset, o[1]])
+            found["label_weight"] = _slope(ends, others, [labels, change[1]], [self.label_offset, o[1]], short)
         return found
 
     @abstractmethod
@@ -227,16 +228,18 @@ class Machine(Latent):
 
 
 def _slope(
-    data: Sequence[Tensor], chains: Sequence[Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor]
-) -> Tensor:
+    data: Sequence[Tensor], chains: Sequence[Tensor], change: Sequence[Tensor], offsets: Sequence[Tensor],
+    short: torch.dtype | None,
+) -> Tensor:  # fmt: skip
     """Minus the mean of (low - o) (high - o)^T over data, less that over chains, [n_low, n_high], by one product.
 
     Args:
         data, chains: units of two layers, [B, n] each.
         change: of their means, from chains to data.
         offsets: o of both.
+        short: number format of the product, or None.
     """
     low = torch.cat([data[0], chains[0]])
     high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1])])
-    found = (low.mT @ high).to(low.dtype)
-    return found.addr_(offsets[0], change[1]).addr_(change[0], offsets[1])
+    found = (low.to(short).mT @ high.to(short)).to(low.dtype)
+    return found.addmm_(torch.stack([offsets[0], change[0]], 1), torch.stack([change[1], offsets[1]]))

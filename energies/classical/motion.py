@@ -18,7 +18,7 @@ from energies.classical.propagation import Propagated
 from energies.classical.shots import shots
 from energies.classical.smoothing import Smoothing, along_flow, differences, laplacians
 
-STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0)}
+STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0, 100.0)}
 """Weights of smoothness in the frame against that along time, of membranes and thin plates."""
 
 MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
@@ -62,7 +62,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
-        thin: whether two more are worth their time, of what recurs in the clip and of its covariances: where damage is.
+        thin: whether four more are worth their time, of what recurs in the clip and of its covariances: where damage is.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """
@@ -72,7 +72,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     ]
     if not parts:
         channels = len(clip)
-        return Candidates(torch.zeros(NUM + 2 * thin, 0, channels), torch.zeros(0, len(FEATURES)))
+        return Candidates(torch.zeros(NUM + 4 * thin, 0, channels), torch.zeros(0, len(FEATURES)))
     return Candidates(torch.cat([part.values for part in parts], 1), torch.cat([part.features for part in parts]))
 
 
@@ -117,7 +117,9 @@ def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floa
     centre = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
     found = (
         self_similarity.nonlocal_means(estimate, mask, scale, radius=1, width=1.0),
+        self_similarity.nonlocal_means(estimate, mask, scale, radius=2, width=0.3),
         self_similarity.kriging(clip, mask, centre),
+        self_similarity.kriging(clip, mask, mean),
     )
     return [np.ascontiguousarray(one[:, mask].T.numpy()) for one in found]
 

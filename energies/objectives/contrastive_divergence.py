@@ -91,15 +91,23 @@ class ContrastiveDivergence:
         """TypeError: the energy is no layered machine."""
         if not isinstance(energy, Machine):
             raise TypeError(f"{type(energy).__name__} is no Boltzmann machine: learn it by another objective")
+        device = batch.x.device.type
+        short = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):  # but for products: those of layers would lose their offsets
+            return self._loss(energy, batch, rng, short)
+
+    def _loss(
+        self, energy: Machine, batch: Batch, rng: torch.Generator, short: torch.dtype | None
+    ) -> tuple[Tensor, Metrics]:  # fmt: skip
         share = batch.share
         with torch.no_grad():
-            layers, metrics = energy.layers().cast(), dict[str, float]()
+            layers, metrics = energy.layers().cast(short), dict[str, float]()
             data = labelled(energy, batch.label).expected(batch.x, share.stream(rng), layers)
             if batch.chains is None:
                 chains = self._from_data(layers, data, share.stream(rng))
             else:
                 chains, metrics = self._moved(energy, layers, batch, rng)  # all of them, the same on every process
-            slopes = energy.contrast(data, chains)
+            slopes = energy.contrast(data, chains, short)
             means = [share.add(s.mean(0) * share.weight) for s in data.layers[1:]]
             energy.recentre(means, self.recentre * (1 - batch.progress))
             num = energy.num_past + 1

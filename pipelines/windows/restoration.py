@@ -20,7 +20,7 @@ from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context
 from energies.classical import held_out as masks_held_out
 from energies.classical import regression
-from energies.classical.motion import Candidates, candidates
+from energies.classical.motion import Candidates, candidates, is_thin
 from energies.classical.regression import Stack
 from energies.classical.stacking import shrinkage
 from energies.objectives import Batch
@@ -42,7 +42,7 @@ PIECES = 4  # that are learned from, at most
 PIECE = Plan(most=400_000, frames=8, pixels=24)
 TILE = Plan(most=300_000, frames=4, pixels=12)
 """Parts of a window that the network sees at once, to bound its memory."""
-SHOWN = (0, 3, 6, 8, 13)
+SHOWN = (0, 5, 8, 13, 18)
 """Candidates that the network is shown: temporal line, membrane, thin plate, the flow, and a thin plate along it."""
 MIN_SCALE = 0.006  # three quarters of a grey level
 LEVEL = 0.9  # of the band that is calibrated
@@ -57,6 +57,7 @@ class Restoration:
         shrinkage: share of what the energy changes in the stacked estimate that held-out parts speak for, 0 to 1.
         stretch: factor of the expected error that makes the central band of LEVEL hold that share of held-out values.
         held_out: pixels that judged, and PSNR there of the stacked estimate and of the recovery.
+        thin: whether the damage is of scattered pixels or scratches.
         boxes: the pieces that judged.
         masks: what was held out of each, bool [t, h, w].
     """
@@ -65,6 +66,7 @@ class Restoration:
     shrinkage: float
     stretch: float
     held_out: dict[str, float]
+    thin: bool
     boxes: tuple[tuple[int, ...], ...]
     masks: tuple[Tensor, ...]
 
@@ -118,7 +120,7 @@ def learn(
 
     InputError: so much is hidden that nothing can be held out.
     """
-    lessons, judges = run.on_main(lambda: _lessons(frames, damage, held_out, run))
+    lessons, judges, thin = run.on_main(lambda: _lessons(frames, damage, held_out, run))
     every = [*lessons, *judges]
     known = [lesson.known for lesson in every]
     contexts = []
@@ -128,7 +130,7 @@ def learn(
     stack = regression.fit(*zip(*known, strict=True))
     told_, judged = contexts[: len(lessons)], contexts[len(lessons) :]
     energy = learning(lessons, judges, told_, recipe, run).train(run)
-    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, judges, judged, run)
+    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, thin, judges, judged, run)
 
 
 def chosen(damage: Damage, num: int) -> list[Box]:
@@ -141,8 +143,8 @@ def chosen(damage: Damage, num: int) -> list[Box]:
     return [boxes[k] for k in sorted(set(torch.searchsorted(upto, places).tolist()))]
 
 
-def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[list[Lesson], list[Lesson]]:
-    """To learn from, and to judge by."""
+def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[list[Lesson], list[Lesson], bool]:
+    """To learn from, and to judge by; and whether the damage is thin."""
     lessons: list[Lesson] = []
     judges: list[Lesson] = []
     boxes = chosen(damage, PIECES)
@@ -152,18 +154,19 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
         number: masks_held_out.alike(damage.masks(box), each + 1, run.generator("held out", number))
         for number, box, _ in work
     }
+    thin = sum(is_thin(damage.masks(box)) for _, box, _ in work) * 2 > len(work)
     todo = [(number, box, clip, mask) for number, box, clip in work for mask in masks[number]]
     for number, box, clip, mask in run.progress(todo, len(todo), "estimates of held-out parts"):
         hidden = damage.masks(box)
         both = hidden | mask
-        found = candidates(clip[None], both[None, None])
+        found = candidates(clip[None], both[None, None], thin)
         lesson = Lesson(box, torch.where(hidden, 0.0, clip), both, mask, found)
         # The likest mask judges, if there is another one to learn from.
         first = mask is masks[number][0] and len(masks[number]) > 1
         (judges if first else lessons).append(lesson)
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
-    return lessons, judges
+    return lessons, judges, thin
 
 
 def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Context:
@@ -191,7 +194,7 @@ def of_clip(energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, h
 
 def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor) -> Context:
     """What the energy is told of a clip [C, T, H, W] as a whole."""
-    return told(clip, hidden, candidates(clip[None], hidden[None, None]), restoration.stack)
+    return told(clip, hidden, candidates(clip[None], hidden[None, None], restoration.thin), restoration.stack)
 
 
 def learning(
@@ -232,7 +235,7 @@ def learning(
 
 
 def _judged(
-    energy: ConditionalEnergy, stack: Stack, judges: Sequence[Lesson], contexts: Sequence[Context], run: Run
+    energy: ConditionalEnergy, stack: Stack, thin: bool, judges: Sequence[Lesson], contexts: Sequence[Context], run: Run
 ) -> Restoration:
     """How much of what the energy changes is kept, and how wide the band is."""
     changes = [refined(energy, context, run) - context.estimate[0] for context in contexts]
@@ -252,7 +255,7 @@ def _judged(
     }
     run.log(event="gate", shrinkage=share, **found)
     boxes = tuple(tuple(judge.piece) for judge in judges)
-    return Restoration(stack, share, _stretch(torch.cat(ratios)), found, boxes, tuple(masks))
+    return Restoration(stack, share, _stretch(torch.cat(ratios)), found, thin, boxes, tuple(masks))
 
 
 def _stretch(ratio: Tensor) -> float:

@@ -24,8 +24,8 @@ from pipelines.windows.footage import Footage, opened
 
 SMALLEST = 8  # pixels a side
 HELD = 16_000_000  # pixels of all frames of a clip that is held in memory
-MADE_SIZE = (96, 160)  # pixels of a clip that is made
-MADE_FRAMES = 48
+MADE_SIZE = (64, 96)  # pixels of a clip that is made
+MADE_FRAMES = 32
 LARGEST = 64  # pixels a side of clips of a set
 SHORTEST = 4  # frames
 MADE = 6000  # clips of a set that are made
@@ -50,11 +50,11 @@ class Load:
     a shape of a colour in motion (a folder of that name is ./moving)."""
 
     size: int | str | None = None
-    """Pixels a side, or HEIGHTxWIDTH as in 48x64; null keeps the size of the file (96x160 of made ones). Clips of a set
+    """Pixels a side, or HEIGHTxWIDTH as in 48x64; null keeps the size of the file (64x96 of made ones). Clips of a set
     are square."""
 
     frames: int | None = None
-    """Number of frames; null takes all (48 of made ones). Of longer videos in a folder as many clips are taken as they
+    """Number of frames; null takes all (32 of made ones). Of longer videos in a folder as many clips are taken as they
     hold; fewer than 8 frames make a shallow network."""
 
     start: int = 0
