@@ -17,11 +17,15 @@ from energies.family import Family
 from energies.function import FunctionEnergy
 from energies.generators import Chain, Stepwise
 from energies.joint import EncoderLogits, JointEnergy, NoisyClassifier
+from energies.networks.causal import FrameEnergy, TokenEnergy
 from energies.networks.convnet import GenerativeConvNet
+from energies.networks.denoising import DenoisingEnergy
 from energies.networks.encoder import EncoderEnergy
 from energies.networks.residual import ResidualEnergy
+from energies.networks.transformer import TransformerEnergy
 from energies.noisy import Noisy
 from energies.observation import Average, Blur, Grey, Hidden, Observation
+from energies.prediction import PredictiveEnergy
 from energies.references import ClipReference, Context, DataReference, LocalReference
 from energies.saving import Stored, load_module
 from energies.schedule import Schedule
@@ -42,11 +46,13 @@ __all__ = [
     "Conditioned",
     "Context",
     "DataReference",
+    "DenoisingEnergy",
     "EncoderEnergy",
     "EncoderLogits",
     "Energy",
     "Family",
     "Flip",
+    "FrameEnergy",
     "FunctionEnergy",
     "Funnel",
     "Gaussian",
@@ -62,6 +68,7 @@ __all__ = [
     "Noisy",
     "NoisyClassifier",
     "Observation",
+    "PredictiveEnergy",
     "ResidualEnergy",
     "Schedule",
     "Stacked",
@@ -69,6 +76,8 @@ __all__ = [
     "Stored",
     "StudentT",
     "Tiled",
+    "TokenEnergy",
+    "TransformerEnergy",
     "Turn",
     "WeightedSum",
     "any_of",

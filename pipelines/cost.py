@@ -31,6 +31,7 @@ from energies.compute import prepared
 from energies.energy import Energy, gradient
 from energies.family import Family
 from energies.generators import Chain, Generator, Stepwise
+from energies.networks.denoising import DenoisingEnergy
 from energies.objectives import Denoising
 from energies.samplers import HMC, ParallelTempering
 from energies.sampling import LevelSampler
@@ -138,6 +139,7 @@ def _kinds(objective: Loss) -> list[tuple[float, Loss]]:
 def of_gradient(energy: Energy, x: Tensor, run: Run) -> float:
     """Seconds that the gradient of an energy takes for one of x [B, *event]; of a family, at a middling level."""
     bound: Any = energy.at(0.5) if isinstance(energy, Family) and energy.noisy else energy
+    bound = energy.told(x) if isinstance(energy, DenoisingEnergy) else bound
     bound = prepared(bound, run.compute)
     seconds, _ = timed(lambda: len(gradient(bound, x)), x.device)
     return seconds / len(x)

@@ -22,10 +22,12 @@ from energies import (
     ConditionalEnergy,
     Context,
     DataReference,
+    DenoisingEnergy,
     EncoderEnergy,
     EncoderLogits,
     Energy,
     Family,
+    FrameEnergy,
     FunctionEnergy,
     Funnel,
     Gaussian,
@@ -43,6 +45,8 @@ from energies import (
     Stacked,
     Stored,
     StudentT,
+    TokenEnergy,
+    TransformerEnergy,
     invariant,
     tiled,
 )
@@ -185,6 +189,15 @@ def level_sum() -> Energy:
     return 2 * encoder(classes=2) + 0.5 * FunctionEnergy(tilt) - 0.3 * encoder()
 
 
+def transformer(noisy: bool = True, classes: int = 0, shape: tuple[int, ...] = FLAT) -> Energy:
+    torch.manual_seed(0)
+    return stirred(TransformerEnergy(shape, [2] * (len(shape) - 1), 8, 1, 2, noisy, classes, 0.7))
+
+
+def given_noisy(energy: Any, rows: slice) -> Energy:
+    return energy.told(torch.randn(NUM, *FLAT, generator=seeded(10), dtype=torch.float64)[rows])
+
+
 LABELLED = {
     "encoder 2-D": Case(encoder, FLAT),
     "encoder 2-D labels": Case(lambda: encoder(classes=3), FLAT),
@@ -197,6 +210,9 @@ LABELLED = {
     "joint": Case(lambda: joint(True), FLAT),
     "joint clean": Case(lambda: joint(False), FLAT),
     "joint own": Case(lambda: stirred(JointEnergy(OwnClassifier(math.prod(FLAT), 3), 3, FLAT)), FLAT),
+    "transformer 2-D": Case(transformer, FLAT),
+    "transformer 3-D labels": Case(lambda: transformer(True, 3, SOLID), SOLID),
+    "transformer clean labels": Case(lambda: transformer(False, 3), FLAT),
     "residual": Case(lambda: stirred(ResidualEnergy(FLAT, 4)), FLAT),
     "rbm labels": Case(lambda: stirred(RBM(9, 4, num_classes=3)), (9,), binary=(-1.0, 1.0)),
     "residual labels": Case(lambda: stirred(ResidualEnergy(FLAT, 4, 3)), FLAT),
@@ -227,6 +243,11 @@ COMPOSED = {
 PLAIN = {
     "convnet object": Case(lambda: stirred(GenerativeConvNet("object", [1, 8, 8], 0.5, 0.2)), (1, 8, 8)),
     "convnet st": Case(lambda: stirred(GenerativeConvNet("st", [1, 3, 6, 6])), (1, 3, 6, 6)),
+    "frames": Case(lambda: stirred(FrameEnergy((2, 3, 4, 4), 2, 8, 1, 2)), (2, 3, 4, 4)),
+    "frames feed-forward": Case(
+        lambda: stirred(FrameEnergy((2, 3, 4, 4), 2, 8, 1, 2, feed_forward=True)), (2, 3, 4, 4)
+    ),
+    "symbols": Case(lambda: stirred(TokenEnergy((5, 4), 8, 1, 2)), (5, 4)),
     "score": Case(lambda: FunctionEnergy(tilt), FLAT),
     "gaussian": Case(lambda: Gaussian([1.0, -0.5], [[2.0, 0.5], [0.5, 1.0]]), (2,)),
     "mixture of gaussians": Case(lambda: Mixture([[0.0, 1.0], [1.0, -1.0]], [0.5, 0.8], [0.3, 0.7]), (2,)),
@@ -251,6 +272,7 @@ GIVEN = {
     "given, a mixture": Case(mixture_by_level, FLAT, seen(OBSERVATIONS["noisy blur"], FLAT)),
     "given, invariant": Case(lambda: invariant(encoder(classes=3)), FLAT, seen(Grey(), FLAT)),
     "given, a joint energy": Case(lambda: joint(True), FLAT, seen(OBSERVATIONS["mixed"], FLAT)),
+    "told, noisy x": Case(lambda: stirred(DenoisingEnergy(FLAT, [2, 2], 8, 1, 2)), FLAT, given_noisy),
     "told, a box": replace(CONDITIONAL["conditional data"], ready=seen(Hidden(mask((1, 4, 4))), (1, 4, 4))),
     "told, averages": replace(CONDITIONAL["conditional binary"], ready=seen(Average((2, 2, 2)), SOLID)),
     "told, a mask each": replace(CONDITIONAL["conditional binary"], ready=seen(Hidden(mask(SOLID, each=True)), SOLID)),

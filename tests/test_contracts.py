@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import energies
-from energies import Conditioned, Energy, Family, FunctionEnergy, gradient
+from energies import Conditioned, Energy, Family, FunctionEnergy, PredictiveEnergy, gradient
 from energies.algebra import Composite, Expected
 from energies.boltzmann import Latent, Machine
 from energies.family import is_noisy
+from energies.networks.causal import Causal
 from energies.samplers.tempering import Tempered
 from energies.symmetry import OfOne
 from tests.cases import (
@@ -62,7 +63,7 @@ def test_every_class_of_energies_is_here() -> None:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
     ours = {kind for kind in below(Energy) if kind.__module__.startswith("energies.")}
-    bases = {Energy, Family, Composite, OfOne, Latent, Machine}
+    bases = {Energy, Family, Composite, OfOne, Latent, Machine, PredictiveEnergy, Causal}
     inside = {Expected, Tempered}  # of a level of a sum, of replicas
     here = {type(module) for name in CASES for module in ready(name).modules()}
     assert {kind.__name__ for kind in ours - bases - inside - here} == set()
@@ -310,6 +311,9 @@ def test_it_tells_of_which_x_it_is(name: str) -> None:
             "helmholtz",
             "rbm units",
             "subspace",
+            "frames",
+            "frames feed-forward",
+            "symbols",
         ):
             assert type(bound.event_shape) is tuple and bound.event_shape == case.shape
             assert not bound.fits((*case.shape[:-1], 99)) and not bound.fits(case.shape[1:])

@@ -8,6 +8,7 @@ from energies.objectives.contrastive_divergence import ContrastiveDivergence
 from energies.objectives.energy_matching import EnergyMatching
 from energies.objectives.joint import Joint
 from energies.objectives.likelihood import MaximumLikelihood
+from energies.objectives.optimised_prediction import OptimisedPrediction
 from energies.objectives.recovery_likelihood import RecoveryLikelihood
 from energies.objectives.refining import Denoising
 from energies.objectives.score_matching import ScoreMatching
@@ -21,6 +22,7 @@ __all__ = [
     "Joint",
     "MaximumLikelihood",
     "Metrics",
+    "OptimisedPrediction",
     "RecoveryLikelihood",
     "References",
     "ScoreMatching",

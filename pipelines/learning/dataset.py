@@ -23,10 +23,10 @@ from energies.objectives import (
     ScoreMatching,
 )
 from pipelines.examples import Examples, Part, block_means
-from pipelines.learning import boltzmann
+from pipelines.learning import boltzmann, prediction
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
-from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual
+from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual, Transformer
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
@@ -63,7 +63,9 @@ def plan(data: Examples, recipe: Recipe, by_class: bool, references: int, varied
     labels = data.train_labels if by_class else None
     sampled = data.x(rows=slice(SAMPLED))
     energy = built(recipe, data.shape, len(data.classes) if by_class else 0, sampled).to(device)
-    buffer = chains_of(energy, recipe, sampled[0], labels, run)
+    buffer = prediction.candidates(energy, recipe, sampled, run)
+    if buffer is None:
+        buffer = chains_of(energy, recipe, sampled[0], labels, run)
     del sampled
     num = min(references, max(1, MOST_REFERENCES // math.prod(data.shape)))
     weights = weights_of_references(labels)
@@ -105,6 +107,8 @@ def built(recipe: Recipe, shape: Sequence[int], num_classes: int, x: Tensor) -> 
         return boltzmann.helmholtz(settings, shape, x)
     if isinstance(settings, Boltzmann):
         return boltzmann.machine(recipe, shape, num_classes, x)
+    if isinstance(settings, Transformer):
+        return prediction.transformer(recipe, shape, num_classes, x)
     assert isinstance(settings, Encoder) and settings.widths is not None and settings.depths is not None
     levels = num_levels(shape, settings.widths)
     noisy = isinstance(recipe.objective, ScoreMatching | RecoveryLikelihood)

@@ -10,6 +10,7 @@ from energies.objectives import (
     Denoising,
     EnergyMatching,
     MaximumLikelihood,
+    OptimisedPrediction,
     RecoveryLikelihood,
     ScoreMatching,
     WakeSleep,
@@ -20,7 +21,7 @@ from pipelines.trees import snake
 
 Objective = (
     ScoreMatching | MaximumLikelihood | RecoveryLikelihood | EnergyMatching | Denoising | ContrastiveDivergence
-    | WakeSleep
+    | WakeSleep | OptimisedPrediction
 )  # fmt: skip
 
 
@@ -121,6 +122,34 @@ class Boltzmann:
 
 
 @dataclass(frozen=True)
+class Transformer:
+    """A transformer over patches. By optimised_prediction: the energy of the next frame or byte given those before
+    (energies/networks/causal.py), or of a picture given a noisy one (energies/networks/denoising.py); by
+    score_matching: of x at every noise level (energies/networks/transformer.py)."""
+
+    patch: int | None = None
+    """Elements a side of a patch; of bytes it is 1. null: as suits the data."""
+
+    width: int | None = None
+    """Elements of a token, a multiple of heads. null: as suits the data."""
+
+    depth: int | None = None
+    """Blocks. null: as suits the data."""
+
+    heads: int | None = None
+    """Heads of attention. null: as suits the data."""
+
+    feed_forward: bool = False
+    """Predict in one pass as an ordinary transformer does, its energy a plain bowl around that: the baseline of
+    optimised_prediction, with steps=1 and start=0."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "width", "depth", "heads"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, got {value}")
+
+
+@dataclass(frozen=True)
 class HelmholtzMachine:
     """A Helmholtz machine (energies/boltzmann/helmholtz.py): layers of units that make x, and others that recognise
     what made it. Its samples are exact, and its chances of x need no constant."""
@@ -136,7 +165,7 @@ class HelmholtzMachine:
             raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
 
 
-Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | HelmholtzMachine
+Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | HelmholtzMachine | Transformer
 
 SUITS: dict[type, tuple[type, ...]] = {
     Encoder: (ScoreMatching, RecoveryLikelihood, EnergyMatching, MaximumLikelihood),
@@ -145,6 +174,7 @@ SUITS: dict[type, tuple[type, ...]] = {
     ConvNet: (MaximumLikelihood,),
     Boltzmann: (ContrastiveDivergence,),
     HelmholtzMachine: (WakeSleep,),
+    Transformer: (OptimisedPrediction, ScoreMatching),
 }
 """Objectives that an energy may be learned by."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pipelines.modalities.base import Modality
 
 M = TypeVar("M", bound=Modality)
-NAMES = ("images", "video", "voxels")
+NAMES = ("images", "video", "voxels", "text")
 _own: dict[str, Modality] = {}
 
 

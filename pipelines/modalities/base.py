@@ -35,6 +35,7 @@ class Modality(ABC):
         axes: number of axes of size.
         score_name: the number in `score` that tells which method is best, the larger the better.
         score_unit: behind a difference of it, " dB" say.
+        stranger: which of `strangers` prediction is tried on, besides x of the kind that was learned.
     """
 
     name: ClassVar[str]
@@ -42,6 +43,7 @@ class Modality(ABC):
     axes: ClassVar[int]
     score_name: ClassVar[str] = "psnr"
     score_unit: ClassVar[str] = " dB"
+    stranger: ClassVar[str] = "mirrored"
 
     # ------------------------------------------------------------------------------------- learning
 
@@ -140,6 +142,15 @@ class Modality(ABC):
         """How whole each of x [n, *shape] is, from 0 to 1, for `select` to keep the whole ones; None: it is no
         question."""
         return None
+
+    def predictors(self, data: Examples, x: Tensor, known: Tensor, level: float) -> Mapping[str, Callable[[], float]]:
+        """Simple predictors beside an energy's: by name, what computes the quality, in the energy's unit, of what each
+        says of x [n, *shape], given what is known before, or with noise of a level; {}: none."""
+        return {}
+
+    def forecasts(self, data: Examples, past: Tensor, num: int) -> Mapping[str, Callable[[], Tensor]]:
+        """Simple ways to go on from past [n, C, k, ...]: by name, what computes the next `num`; {}: none."""
+        return {}
 
     # -------------------------------------------------------------------------------------- showing
 

@@ -17,7 +17,7 @@ from pipelines.measures.likeness import warning_of
 from pipelines.measures.recovery import compared, gains, of_own, on_held_out, said
 from pipelines.measures.synthesis import FLOORS, refused, told
 from pipelines.modalities.base import Modality
-from pipelines.report import Report
+from pipelines.report import Report, predictions
 from pipelines.report.report import Best
 from pipelines.report.reporting import details, long_chains
 from pipelines.stage import Run
@@ -29,7 +29,7 @@ BEST: dict[str, Best] = {
 TAKES = (
     "targets", "measured", "observation", "truth_known", "recovered", "samples", "spread", "ways", "gate", "held_out",
     "sampling", "damage", "footage", "composition", "paths", "cross_fades", "originals", "reconstructions", "noise",
-    "rivals", "shown", "grid", "verdicts", "metrics", "summary",
+    "rivals", "shown", "grid", "verdicts", "prediction", "metrics", "summary",
 )  # fmt: skip
 """Values that an export writes and reports, where they are there."""
 FEW = 200  # x to judge by
@@ -41,7 +41,7 @@ def title(values: Mapping[str, Any], modality: Modality) -> str:
     """What the values are the results of."""
     kinds = {
         "recovered": "Recovery", "composition": "Composition", "paths": "Interpolation",
-        "reconstructions": "Reconstruction", "samples": "Synthesis",
+        "reconstructions": "Reconstruction", "prediction": "Prediction", "samples": "Synthesis",
     }  # fmt: skip
     kind = next((kind for name, kind in kinds.items() if name in values), "Results")
     if kind == "Recovery" and "composition" in values:
@@ -99,6 +99,13 @@ def write(
         reconstructions(report, values, modality)
         sheet = modality.sheet(reconstruction_rows(values), shown)
         show(report, root, {"contact_sheet": sheet}, {"contact_sheet": "the difference is grey where there is none"})
+    if "prediction" in values:
+        made = values["prediction"]
+        modality.write(made["predicted"][:num], root / "predicted", one, source)
+        modality.write(made["futures"][:num], root / "futures", "future", source)
+        predictions.prediction(report, values, modality)
+        sheet = modality.sheet(predictions.rows(made), shown)
+        show(report, root, {"contact_sheet": sheet}, {"contact_sheet": "what is known, what is predicted, the truth"})
 
 
 # -------------------------------------------------------------------------------------- recovery

@@ -17,7 +17,7 @@ from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching,
 from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.learning import amortised, clip, crops, dataset, trial
+from pipelines.learning import amortised, clip, crops, dataset, prediction, trial
 from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
@@ -30,6 +30,7 @@ from pipelines.learning.settings import (
     Network,
     Objective,
     Residual,
+    Transformer,
     Weights,
     check_objective,
     typed,
@@ -64,14 +65,13 @@ class Learn:
 
     energy: Network | None = None
     """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
-    conv_net, published ones; boltzmann and helmholtz_machine, of x of two values. null: encoder, of shapes and single
-    clips amortised."""
+    conv_net, published ones; boltzmann and helmholtz_machine, of x of two values; transformer, which predicts. null:
+    encoder, of shapes and single clips amortised."""
 
     objective: Objective | None = None
     """How it learns. encoder: score_matching, recovery_likelihood, energy_matching or maximum_likelihood; amortised:
     denoising; residual and conv_net: maximum_likelihood; boltzmann: contrastive_divergence; helmholtz_machine:
-    wake_sleep. null: as suits the
-    energy."""
+    wake_sleep; transformer: optimised_prediction or score_matching. null: as suits the energy."""
 
     steps: int | None = None
     """Optimizer steps. null: as suits the energy."""
@@ -140,6 +140,7 @@ class Learn:
         return weights_of(self.pretrained)
 
     def check(self, values: dict[str, Any]) -> None:
+        values = self._cut(values)
         data: Examples = values["data"]
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
@@ -151,6 +152,7 @@ class Learn:
             _check_single_elements(values["observation"])
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
+        values = self._cut(values)
         data: Examples = values["data"]
         way, recipes = _way(values), modality_of(data.modality).recipes()
         if self.pretrained is not None:
@@ -163,6 +165,14 @@ class Learn:
             return found
         generator = self._generator(found.known["energy"], recipe, way, recipes)
         return replace(found, known={**found.known, "generator": generator})
+
+    def _cut(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values, one clip that a transformer learns to predict cut into windows."""
+        data: Examples = values["data"]
+        one = data.single and modality_of(data.modality).axes == 3 and "observation" not in values
+        if not one or not isinstance(self.energy, Transformer):
+            return values
+        return values | {"data": prediction.windows(data)}
 
     def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
         data: Examples = values["data"]
@@ -180,6 +190,7 @@ class Learn:
         return trial.of_data(some, recipe, by_class, self.references, modality, run)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
+        values = self._cut(values)
         data: Examples = values["data"]
         way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
         ready = None if self.pretrained is None else self._ready(data, way)

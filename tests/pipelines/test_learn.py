@@ -90,7 +90,7 @@ def learned(data: Examples, folder: Path, **settings: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------- energies and objectives
 
 
-@pytest.mark.parametrize("modality", NAMES)
+@pytest.mark.parametrize("modality", DATA)
 @pytest.mark.parametrize("kind", ENERGIES)
 def test_every_energy_is_learned_of_every_modality_by_what_suits_it(kind, modality, tmp_path):
     settings: dict[str, Any] = {"objective": SHORT} if kind in ("residual", "conv_net") else {}
@@ -378,7 +378,7 @@ def saved(energy: energies.Energy, folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("modality", NAMES)
+@pytest.mark.parametrize("modality", DATA)
 def test_an_energy_that_was_learned_before_is_taken_with_how_it_is_sampled(modality, tmp_path):
     data = DATA[modality]
     noisy = EncoderEnergy(data.shape, (4,), (1,))

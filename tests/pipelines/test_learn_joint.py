@@ -23,7 +23,7 @@ from energies.objectives import Joint, MaximumLikelihood
 from pipelines.examples import Examples, to_bits, to_levels
 from pipelines.learning.settings import Weights
 from pipelines.measures import judge
-from pipelines.modalities import NAMES, modality_of
+from pipelines.modalities import modality_of
 from pipelines.modalities.video.load import Load
 from pipelines.stage import Run
 from pipelines.stages.attack import Attack
@@ -32,6 +32,7 @@ from pipelines.stages.features import Features
 from pipelines.stages.learn_joint import LearnJoint
 from pipelines.stages.score import Score
 
+NAMES = ("images", "video", "voxels")  # with joint energies
 CLASSES = ("left", "right")
 SHAPES = {"images": (1, 8, 8), "video": (3, 8, 8, 8), "voxels": (1, 8, 8, 8)}
 LIKELIHOOD = Joint(MaximumLikelihood(steps=2, sampling_steps=3, negatives=8))

@@ -55,6 +55,18 @@ def alone(observation: Observation, y: Tensor) -> Methods:
     return _held(_classical(observation, y, mean, float(y.var())), observation, y)
 
 
+def non_local_means(y: Tensor, level: float) -> Tensor:
+    """Clean pictures [B, C, H, W] of noisy ones, by patches that are alike (Buades et al. 2005; scikit-image), in units
+    of x, told the noise's standard deviation."""
+    from skimage.restoration import denoise_nl_means
+
+    told = {"patch_size": 3, "patch_distance": 7, "h": 0.7 * level, "sigma": level, "fast_mode": True}
+    axis = -1 if y.shape[1] > 1 else None  # of one channel skimage goes wrong with its axis named
+    pictures = y.double().movedim(1, -1).numpy()
+    clean = [denoise_nl_means(one if axis else one[..., 0], channel_axis=axis, **told) for one in pictures]
+    return torch.from_numpy(np.stack(clean)).float().view(len(y), *y.shape[2:], -1).movedim(-1, 1)
+
+
 def _distances(train: Tensor, inner: Observation, y: Tensor) -> Tensor:
     """How far each x to learn from is from what is seen, [B, n], the squares less the same for all of a row, or not."""
     if not isinstance(inner, Hidden):

@@ -12,6 +12,7 @@ from pipelines.stages.interpolate import Interpolate
 from pipelines.stages.learn import Learn
 from pipelines.stages.learn_joint import LearnJoint
 from pipelines.stages.likelihood import Likelihood
+from pipelines.stages.predict import Predict
 from pipelines.stages.reconstruct import Reconstruct
 from pipelines.stages.recover import Recover
 from pipelines.stages.score import Score
@@ -19,6 +20,6 @@ from pipelines.stages.synthesize import Synthesize
 
 Stage = (
     Load | Hide | Learn | Synthesize | Recover | Interpolate | Reconstruct | Compose | Evaluate | Attack
-    | Classify | Features | Likelihood | LearnJoint | Score | Export
+    | Classify | Features | Likelihood | LearnJoint | Score | Predict | Export
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

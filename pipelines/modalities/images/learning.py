@@ -6,15 +6,25 @@ from energies.objectives import (
     Denoising,
     EnergyMatching,
     MaximumLikelihood,
+    OptimisedPrediction,
     RecoveryLikelihood,
     ScoreMatching,
     WakeSleep,
 )
 from pipelines.learning.recipe import Recipe, Recipes
-from pipelines.learning.settings import Amortised, Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual
+from pipelines.learning.settings import (
+    Amortised,
+    Boltzmann,
+    ConvNet,
+    Encoder,
+    HelmholtzMachine,
+    Residual,
+    Transformer,
+)
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
+TRANSFORMER = Transformer(2, 96, 4, 4)
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
 GIBBS = Optimizer("adam", 100, 10.0, 0.998, 1000)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
@@ -37,6 +47,8 @@ RECIPES = Recipes(
             ),
             Recipe(Residual(32), PERSISTENT, 2000, 0.001, 64, ADAM),
             Recipe(ConvNet("object", 0.5), MaximumLikelihood(), 2000, 0.001, 64, ADAM),
+            Recipe(TRANSFORMER, OptimisedPrediction(), 2000, 0.001, 32, ADAM, chains=1024),
+            Recipe(TRANSFORMER, ScoreMatching(), 2000, 0.001, 64, ADAM),
             Recipe(Boltzmann((256,), "binary"), ContrastiveDivergence(), 10_000, 0.002, 128, GIBBS, chains=128),
             Recipe(HelmholtzMachine((200, 200, 10), "binary"), WakeSleep(), 10000, 0.002, 128, GIBBS),
         ],

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data import images
 from energies.observation import Observation
+from energies.prediction import decibels
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Observe, Task, hides, sees
 from pipelines.measures import baselines, composition, judge
@@ -47,6 +48,11 @@ class Images(Modality):
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
     ) -> Mapping[str, Callable[[], Tensor]]:
         return baselines.baselines(data.x("train", slice(MOST)), observation, y)
+
+    def predictors(self, data: Examples, x: Tensor, known: Tensor, level: float) -> Mapping[str, Callable[[], float]]:
+        """Of clean pictures given noisy ones: these as they are, and non-local means that are told the noise."""
+        methods = {"as_seen": lambda: known, "non_local_means": lambda: baselines.non_local_means(known, level)}
+        return {name: lambda of=of: decibels((of() - x).square().mean()) for name, of in methods.items()}
 
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
         """In the features of a classifier, which is learned; of textures by statistics."""

@@ -11,6 +11,7 @@ from pipelines.stages.features import Features
 from pipelines.stages.interpolate import Interpolate
 from pipelines.stages.learn import Learn
 from pipelines.stages.learn_joint import LearnJoint
+from pipelines.stages.predict import Predict
 from pipelines.stages.reconstruct import Reconstruct
 from pipelines.stages.recover import Recover
 from pipelines.stages.score import Score
@@ -18,6 +19,6 @@ from pipelines.stages.synthesize import Synthesize
 
 Stage = (
     Load | Hide | Learn | Synthesize | Recover | Interpolate | Reconstruct | Compose | Evaluate | Attack
-    | Classify | Features | LearnJoint | Score | Export
+    | Classify | Features | LearnJoint | Score | Predict | Export
 )  # fmt: skip
 """Every stage there is; in a pipeline's file it is called by its name in snake_case."""

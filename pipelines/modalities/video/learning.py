@@ -1,12 +1,22 @@
 """How energies of clips are learned, where nothing else is said."""
 
+from dataclasses import replace
+
 from energies import Chain, Schedule
-from energies.objectives import Denoising, EnergyMatching, MaximumLikelihood, RecoveryLikelihood, ScoreMatching
+from energies.objectives import (
+    Denoising,
+    EnergyMatching,
+    MaximumLikelihood,
+    OptimisedPrediction,
+    RecoveryLikelihood,
+    ScoreMatching,
+)
 from pipelines.learning.recipe import Recipe, Recipes
-from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
+from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual, Transformer
 from pipelines.learning.training import Optimizer
 
 ENCODER = Encoder((32, 64, 128, 192), (1, 2, 2, 2))
+TRANSFORMER = Transformer(8, 128, 4, 4)
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
 MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
@@ -30,6 +40,8 @@ RECIPES = Recipes(
             ),
             Recipe(Residual(32), PERSISTENT, 1000, 0.001, 64, ADAM),
             Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 1000, 0.001, 16, ADAM),
+            Recipe(TRANSFORMER, OptimisedPrediction(), 1000, 0.001, 8, ADAM, chains=256),
+            Recipe(replace(TRANSFORMER, patch=4), ScoreMatching(), 1000, 0.001, 16, ADAM),
         ],
         "single": [
             Recipe(

@@ -34,6 +34,7 @@ class Video(Modality):
     name: ClassVar[str] = "video"
     noun: ClassVar[str] = "clips"
     axes: ClassVar[int] = 3
+    stranger: ClassVar[str] = "rotated"
 
     def tasks(self, shape: Sequence[int], names: Sequence[str]) -> dict[str, Task]:
         """pixels, box, frames, average, grey, blur and noise, as `hide` has them."""
@@ -64,6 +65,13 @@ class Video(Modality):
         names: tuple[baselines.Baseline, ...] = get_args(baselines.Baseline)
         hidden = inner.mask[0, 0]
         return {name: lambda name=name: baselines.estimate(name, y[0], hidden, rng(name))[None] for name in names}
+
+    def forecasts(self, data: Examples, past: Tensor, num: int) -> Mapping[str, Callable[[], Tensor]]:
+        """The last frame again, and linear dynamics of the clips that were learned from."""
+        return {
+            "last_frame": lambda: past[:, :, -1:].expand(-1, -1, num, -1, -1),
+            "linear_dynamics": lambda: baselines.LinearDynamics.fit(data.x("train", slice(MOST)))(past, num),
+        }
 
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
         """By how much neighbouring pixels and frames differ; nothing has to be learned."""
