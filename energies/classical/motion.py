@@ -62,7 +62,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
-        thin: whether four more are worth their time, of what recurs in the clip and of its covariances: where damage is.
+        thin: whether four more are worth their time, of what recurs in the clip and of its covariances: where it is.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """

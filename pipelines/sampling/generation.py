@@ -13,6 +13,7 @@ from torch import Tensor
 from data.errors import InputError
 from energies import ConditionalEnergy, Energy, Family, Schedule
 from energies.algebra import AnyOf
+from energies.boltzmann import GibbsChain
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
 from energies.generators import Chain, Generator, Stepwise
@@ -96,6 +97,8 @@ def generate(
         generator = replace(generator, steps=1)
     device = run.accelerator.device
     check_suits(generator, energy, purpose)
+    if isinstance(generator, GibbsChain) and (sampler is not None or (labels is not None and guidance != 1)):
+        raise InputError("a Boltzmann machine is sampled by block Gibbs: leave the sampler and guidance out")
     if start is None and (parts := _alternatives(energy)):
         samples = torch.empty(num, *energy.event_shape)
         for k, part in enumerate(parts[:num]):

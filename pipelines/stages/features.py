@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from energies import EncoderEnergy, Hidden
+from energies.boltzmann import Latent
 from pipelines.examples import Examples
 from pipelines.modalities import modality_of
 from pipelines.results import save_metrics
@@ -71,8 +72,8 @@ class Features:
     def _check_energy(self, values: dict[str, Any]) -> None:
         """InputError: the energy has no such features, or is of x of another size."""
         energy, shape = values["energy"], values["data"].shape
-        if not isinstance(energy, EncoderEnergy):
-            raise InputError("features needs learn.energy=encoder")
+        if not isinstance(energy, EncoderEnergy | Latent):
+            raise InputError("features needs learn.energy=encoder, or a Boltzmann machine")
         if not energy.fits(shape):
             found, wanted = ("x".join(map(str, sides)) for sides in (energy.event_shape, shape))
             raise InputError(f"features: the energy is of {found}, what is loaded of {wanted}; set learn.size=null")

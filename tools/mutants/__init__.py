@@ -1,8 +1,8 @@
 """The mutants, a table a package."""
 
-from mutants import data, energies, pipelines
+from mutants import boltzmann, data, energies, pipelines
 from mutants.mutant import Mutant
 
-MUTANTS = (*energies.MUTANTS, *pipelines.MUTANTS, *data.MUTANTS)
+MUTANTS = (*energies.MUTANTS, *boltzmann.MUTANTS, *pipelines.MUTANTS, *data.MUTANTS)
 
 __all__ = ["MUTANTS", "Mutant"]
