@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from data import procedural
-from pipelines.modalities.video import detect
+from data.errors import InputError
+from pipelines.examples import Examples
+from pipelines.modalities.video import Hide, detect
+from pipelines.stage import Run
 
 
 @pytest.fixture(scope="module", params=["journey", "cloth"])
@@ -56,3 +59,21 @@ def test_lost_and_repeated_frames(clip):
     broken[:, 10] = -1.0
     assert detect.bad_frames(broken).nonzero().flatten().tolist() == [5, 10]
     assert not detect.bad_frames(clip).any()
+
+
+def test_what_is_found_is_hidden_and_its_truth_is_unknown(clip, tmp_path):
+    broken = clip.clone().clamp(-1, 1)
+    broken[:, 5] = broken[:, 4]
+    broken[:, :, 30, 50] = 1.0 if clip[:, :, 29:32, 49:52].mean() < 0 else -1.0
+    x = broken[None]
+    values = {"data": Examples("video", tuple(x.shape[1:]), x, x[:0]), "source": {}, "footage": None}
+    found = Hide(frames="auto", dead="auto", dilate=0)(values, Run(tmp_path, tmp_path))
+    mask = found["observation"].mask[0, 0]
+    assert mask[5].all() and mask[:, 30, 50].all() and mask.float().mean() < 0.07
+    assert not found["truth_known"]
+    flat = torch.zeros_like(x)
+    blank = values | {"data": Examples("video", tuple(x.shape[1:]), flat, x[:0])}
+    with pytest.raises(InputError, match=r"no dust was found"):
+        Hide(dust="auto")(blank, Run(tmp_path, tmp_path))
+    with pytest.raises(ValueError, match=r"dust=auto cannot be combined with pixels"):
+        Hide(dust="auto", pixels=0.3)

@@ -311,7 +311,7 @@ def test_clips_of_which_too_much_would_be_hidden_are_refused(settings, words, tm
     ("settings", "words"),
     [
         ({"frames": 0}, "frames must be 1 or more"),
-        ({"frames": "3-5"}, "frames must be a number or FIRST:END"),
+        ({"frames": "3-5"}, "frames must be a number, FIRST:END"),
         ({"region": "big"}, "region must be HEIGHTxWIDTH"),
         ({"every": 1}, "every must be 2 or more"),
         ({"mask": "m.png", "pixels": 0.5}, "mask cannot be combined with pixels"),

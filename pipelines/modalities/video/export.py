@@ -72,6 +72,10 @@ class Export:
         recovered = values["recovered"][0]
         video.write(root / "recovered.mp4", recovered, fps, times=times, origin=origin)
         video.write(root / "recovered.mkv", recovered, fps, times=times, origin=origin, lossless=True)
+        inner = values["observation"].noiseless
+        if not values["truth_known"] and isinstance(inner, Hidden):
+            white = 2.0 * inner.mask.expand(1, 1, *recovered.shape[1:])[0].float() - 1
+            video.write(root / "mask.mkv", white.expand(3, -1, -1, -1), fps, times=times, lossless=True)
         rows = {name: x[0] for name, x in products.recovery_rows(values, MODALITY).items()}
         if not values["truth_known"]:
             rows = {"input": values["targets"][0]} | rows

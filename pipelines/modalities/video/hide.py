@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from data.errors import InputError
 from data.probing import probe
 from energies.observation import Observation
 from pipelines.modalities import own_masks, views
+from pipelines.modalities.video import detect
 from pipelines.settings import check_there
 from pipelines.stage import Run
 from pipelines.windows.damage import Damage
@@ -25,6 +26,7 @@ from pipelines.windows.footage import Footage
 MOTION = 1 / 8  # of its longer side, how far a moving region goes in a frame
 MASKS = ("pixels", "frames", "region", "every", "box")
 OTHERS = ("average", "blur")
+FOUND = ("dust", "scratches", "dead", "frames")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,17 @@ class Hide:
 
     frames: int | str | None = None
     """Number of frames to hide, scattered between the first and the last; or a gap as FIRST:END, 8:13 hides frames 8 to
-    12."""
+    12; auto: those that repeat the one before, or show nothing."""
+
+    dust: Literal["auto"] | None = None
+    """auto: find spots of single frames, and hide them. What is found is written as mask.mkv: look at it, and give it
+    back, mended, as the mask."""
+
+    scratches: Literal["auto"] | None = None
+    """auto: find upright scratches, likewise."""
+
+    dead: Literal["auto"] | None = None
+    """auto: find pixels that stand out in all frames, likewise."""
 
     region: str | None = None
     """A rectangle HEIGHTxWIDTH to hide at a random place, as in 20x20; with " moving" after it, one that wanders."""
@@ -81,16 +93,19 @@ class Hide:
     """Clips to recover, at most."""
 
     def __post_init__(self) -> None:
-        given = self._given(MASKS)
+        given = [name for name in self._given(MASKS) if getattr(self, name) != "auto"]
+        found = [name for name in FOUND if getattr(self, name) == "auto"]
+        if found and (given or self.mask is not None):
+            raise ValueError(f"{found[0]}=auto cannot be combined with {(given or ['mask'])[0]}")
         if self.mask is not None and given:
             raise ValueError(f"mask cannot be combined with {given[0]}: under your own mask the truth is unknown")
         others = [*self._given(OTHERS), *["grey"] * self.grey]
-        views.check_one([*[*given, *["mask"] * bool(self.mask)][:1], *others] if others else [])
+        views.check_one([*[*given, *found, *["mask"] * bool(self.mask)][:1], *others] if others else [])
         views.check(self.pixels, self.box, self.average, self.blur, self.noise, self.num)
         if isinstance(self.frames, int) and self.frames < 1:
             raise ValueError(f"frames must be 1 or more, got {self.frames}")
-        if isinstance(self.frames, str) and not re.fullmatch(r"\d+:\d+", self.frames):
-            raise ValueError(f"frames must be a number or FIRST:END as in 8:13, got {self.frames!r}")
+        if isinstance(self.frames, str) and self.frames != "auto" and not re.fullmatch(r"\d+:\d+", self.frames):
+            raise ValueError(f"frames must be a number, FIRST:END as in 8:13, or auto, got {self.frames!r}")
         if self.region is not None and not re.fullmatch(r"\d+x\d+( moving)?", self.region):
             raise ValueError(f'region must be HEIGHTxWIDTH as in 20x20 or "20x20 moving", got {self.region!r}')
         if self.every is not None and self.every < 2:
@@ -120,13 +135,13 @@ class Hide:
             "targets": targets,
             "measured": observation.sample(targets, rng),
             "observation": observation,
-            "truth_known": self.mask is None,
+            "truth_known": self.mask is None and not self._finders(),
             "damage": None,
         }
 
     def _of_footage(self, footage: Footage, source: dict[str, Any], run: Run) -> dict[str, Any]:
         """Of a clip that is read frame by frame: pixels are hidden, and what is seen of it stays in its file."""
-        others = [*self._given((*OTHERS, "noise")), *["grey"] * self.grey]
+        others = [*self._given((*OTHERS, "noise")), *["grey"] * self.grey, *self._finders()]
         if others:
             raise InputError(
                 f"hide.{others[0]}: {footage.shape[1]} frames of {footage.shape[3]}x{footage.shape[2]} pixels are too "
@@ -158,12 +173,37 @@ class Hide:
             if hidden.any():
                 hidden = own_masks.finished(hidden, self.mask, "clip", self.dilate, run)
             mask = hidden[None, None]
+        elif self._finders():
+            if not single:
+                raise InputError(f"hide.{self._finders()[0]}=auto is for one clip, load.video")
+            mask = self._found(targets[0], run)[None, None]
         elif self._given(MASKS) or not (self._given((*OTHERS, "noise")) or self.grey):
             mask = torch.stack([self._made(targets.shape[2:], rng) for _ in targets])[:, None]
             mask = masks.dilated(mask, self.dilate or 0)
         if mask is not None:
             self._check_left(mask, single)
         return views.operator(mask, 3, self.average, self.grey, self.blur, self.noise)
+
+    def _finders(self) -> list[str]:
+        """Kinds of damage to find."""
+        return [name for name in FOUND if getattr(self, name) == "auto"]
+
+    def _found(self, clip: Tensor, run: Run) -> Tensor:
+        """Damage that shows in the clip [C, T, H, W] itself, bool [T, H, W], and a pixel around it."""
+        size = clip.shape[1:]
+        kinds = {
+            "dust": lambda: detect.dust(clip),
+            "scratches": lambda: detect.scratches(clip),
+            "dead": lambda: detect.dead_pixels(clip),
+            "frames": lambda: detect.bad_frames(clip)[:, None, None].expand(size),
+        }
+        found = {name: kinds[name]() for name in self._finders()}
+        run.log(event="found", **{name: round(float(mask.float().mean()), 5) for name, mask in found.items()})
+        hidden = torch.stack(list(found.values())).any(0)
+        wide = own_masks.DILATE if self.dilate is None else self.dilate
+        if not hidden.any():
+            raise InputError(f"hide: no {' and no '.join(found)} was found; give a mask of your own by hide.mask")
+        return masks.dilated(hidden, wide)
 
     def _read(self, path: str, size: Sequence[int], source: dict[str, Any]) -> Tensor:
         """The person's own mask of a clip of a size [T, H, W]: bool [T, H, W]."""
