@@ -230,7 +230,7 @@ def test_only_the_command_imports_by_name():
         ({}, ["imports=pipelines.stages.video"], "imports: 'pipelines.stages.video' is a part of this program; give"),
         ({}, ["imports=__main__"], "imports: '__main__' is a part of this program"),
         ({}, ["imports=[]", "imports=my_parts"], "imports is contradicted by a later setting"),
-        ({}, ["imports=[]"], "p.yaml: expected 'modality:' with images or video or voxels"),
+        ({}, ["imports=[]"], "p.yaml: expected 'modality:' with images or text or video or voxels"),
         ({}, ["num=0"], "draw_numbers.num must be above 0, got 0"),
         ({"p.yaml": "imports: my_parts\nstages: [hide]"}, [],
          "p.yaml: without 'modality:' all stages come from imports; unknown stage 'hide'; known: draw_numbers, add"),

@@ -25,7 +25,16 @@ from pipelines.run import main
 FILES = (
     "recovered.mp4", "recovered.mkv", "comparison.mp4", "contact_sheet.png", "report.html", "metrics.json", "log.jsonl",
 )  # fmt: skip
-BASELINES = ("temporal_linear", "nearest_frame", "biharmonic", "total_variation")
+BASELINES = (
+    "temporal_linear",
+    "nearest_frame",
+    "biharmonic",
+    "total_variation",
+    "telea",
+    "navier_stokes",
+    "low_rank",
+    "flow",
+)
 FEW = Schedule(3, 2.0, 0.1, 1, 0.5)
 
 
