@@ -148,6 +148,9 @@ def gains(found: Mapping[str, Any], modality: Modality) -> list[str]:
         amount = f"{abs(gain):.2f}{unit}" if unit else f"{abs(gain):.3f}"
         verb, name = "better" if gain >= 0 else "WORSE", tables.words(found["best_baseline"])
         lines.append(f"{amount} {verb} than the best baseline ({name})")
+    for kind, value in found.get("visible", {}).get("recovery", {}).items():
+        other = found["visible"][found["best_baseline"]][kind]
+        lines.append(f"{tables.words(kind)} {value:.3f}, of that baseline {other:.3f}: 0 is invisible")
     if "initial_estimate" in found:
         gain = found[f"initial_estimate_{key}"]
         lines.append(f"{gain:+.2f}{unit} against the initial estimate")
@@ -197,6 +200,9 @@ def _scores(
         found["baselines"] = {name: score(x) | {"seconds": seconds[name]} for name, x in rivals.items()}
         best = max(rivals, key=lambda rival: found["baselines"][rival][name])
         found |= {"best_baseline": best, key: found["recovery"][name] - found["baselines"][best][name]}
+        shown = {"recovery": decided(values["recovered"]), best: rivals[best].float()}
+        visible = {name: modality.visible(x, truth, where) for name, x in shown.items()}
+        found |= {"visible": visible} if visible["recovery"] else {}
     initial = _initial_estimate(values)
     if initial is not None:
         found["initial_estimate"] = score(initial)

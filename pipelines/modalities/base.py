@@ -86,6 +86,10 @@ class Modality(ABC):
     def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
         """How good x [n, *shape] is where bool [n, 1, *size]; holds `score_name`."""
 
+    def visible(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+        """How visible a recovery is, the smaller the better, likewise; {}: nothing is known of that."""
+        return {}
+
     def scored(self, observation: Observation, x: Tensor) -> Tensor:
         """Elements, bool [n, 1, *size], that a recovery of x is scored on: those that are hidden, or all where none is
         seen as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -20,6 +21,7 @@ from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
 from pipelines.measures import baselines
 from pipelines.measures.synthesis import Comparison, OfClips
+from pipelines.measures.visible import feature_distance, has_eyes, seam
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
 from pipelines.modalities.images.modality import MOST, seen_in_part
@@ -51,6 +53,16 @@ class Video(Modality):
     def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
         """psnr in dB, mae of 0 to 255, and ssim of the frames."""
         return baselines.score(x, truth, where)
+
+    def visible(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+        """Of one clip, the seam around what was hidden, if it has a border, and the distance of the features of
+        EfficientNet-lite0, if the extra `eyes` is installed (pipelines/measures/visible.py)."""
+        if len(x) > 1:
+            return {}
+        found = {"seam": seam(x[0], where[0, 0])}
+        if has_eyes():
+            found["feature_distance"] = feature_distance(x[0], truth[0], where[0, 0])
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def baselines(
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
