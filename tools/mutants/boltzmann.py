@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(B + "layers", "what is above is not felt", "total = above if total is None else total + above", "total = above if total is None else total", DEEP),
     Mutant(B + "layers", "half the entropy", "- entropy", "- entropy / 2", BOUND),
     Mutant(B + "layers", "a base that never fades", "bias + (1 - self.beta) * self.base", "bias + self.base", BRACKET),
-    Mutant(B + "machine", "offsets of one side alone", ".addr_(change[0], offsets[1])", "", GRADIENT),
+    Mutant(B + "machine", "offsets of one side alone", "torch.stack([change[1], offsets[1]])", "torch.stack([change[1], 0 * offsets[1]])", GRADIENT),
     Mutant(B + "machine", "chains that count as data", "chains[1] / len(chains[1])", "-chains[1] / len(chains[1])", GRADIENT),
     Mutant(B + "ladder", "all exchanges are made", "uniform(log_ratio, rng).log() < log_ratio", "log_ratio == log_ratio", LADDER),
     Mutant(B + "ladder", "the ratio turned round", "- a.reduced_energy(y) - b.reduced_energy(x)", "- 2 * a.reduced_energy(x)", LADDER),
