@@ -128,7 +128,7 @@ MEASURES = (
     Mutant(M + "metrics", "the wrong range of SSIM", "data_range=2.0", "data_range=1.0", of("metrics", "ssim_equals_scikit_image_at_the_hidden_pixels")),
     Mutant(M + "metrics", "time and space in turn", '"vertical": _mean_difference(levels, 2)', '"vertical": _mean_difference(levels, 3)', of("metrics", "statistics_of_a_ramp")),
     Mutant(M + "recovery", "the 90 % band by a wrong quantile", "inv_cdf((1 + BAND) / 2)", "inv_cdf(BAND)", of("evaluate", "the_band_holds_nine_of_ten_values_where_the_spread_is_right[video]")),
-    Mutant(M + "recovery", "the worst baseline is the best", "best = max(rivals, key", "best = min(rivals, key", NUMBERS),
+    Mutant(M + "recovery", "the worst baseline is the best", "best = max(rivals, key=lambda rival: found", "best = min(rivals, key=lambda rival: found", NUMBERS),
     Mutant(M + "recovery", "samples against another's truth", 'samples[:: values["sampling"]["chains"]]', 'samples[: len(samples) // values["sampling"]["chains"]]', of("evaluate", "samples_of_each_x_are_scored_against_the_right_one")),
     Mutant(M + "synthesis", "real shapes are compared with themselves", "solids.collection(train[-num:], train[:-num], validation)", "solids.collection(train[-num:], train, validation)", MADE),
     Mutant(M + "synthesis", "real pictures are compared with themselves", "_nearest(self.real, known)", '_nearest(features["real"], known)', of(LAWS, "pictures_to_judge_by_are_as_far_from_those_to_learn_from_as_new_ones_may_be")),
