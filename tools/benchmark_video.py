@@ -1,4 +1,4 @@
-"""Run `video_recovery` at its defaults on real clips and print the table of docs/results.md.
+"""Run `video_recovery` on 32 frames of real clips, shrunk to 64x64, and print the table of docs/results.md.
 
 python tools/benchmark_video.py --data ../shared/data/video --seeds 0 1 2 --out runs/benchmark
 
@@ -58,7 +58,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def _run(arguments: argparse.Namespace, clip: str, file: str, mask: str, setting: str, seed: int) -> dict:
     out = arguments.out / f"{clip}_{mask.replace(' ', '_')}_{arguments.start}_{seed}"
     path = arguments.data / file
-    settings = [f"load.video={path}", f"load.start={arguments.start}", setting, f"seed={seed}", *arguments.settings]
+    part = [f"load.start={arguments.start}", "load.size=64", "load.frames=32"]
+    settings = [f"load.video={path}", *part, setting, f"seed={seed}", *arguments.settings]
     return metrics_of("video_recovery", settings, out)
 
 
