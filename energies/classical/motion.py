@@ -13,7 +13,7 @@ from torch import Tensor
 
 from energies.classical import inpainting, propagation, self_similarity
 from energies.classical.flow import Bools, Floats
-from energies.classical.geometry import distance
+from energies.classical.geometry import distance, gap
 from energies.classical.propagation import Propagated
 from energies.classical.shots import shots
 from energies.classical.smoothing import Smoothing, along_flow, differences, laplacians
@@ -31,7 +31,7 @@ NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
 """Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
 
 FINE = 2.0
-"""Pixels to what is seen of the frame, in the median, up to which damage is thin."""
+"""Pixels to what is seen of the frame, or frames, in the median, up to which damage is thin."""
 
 FEATURES = ("steps", "confidence", "landed", "difference", "distance")
 
@@ -52,8 +52,9 @@ class Candidates:
 
 
 def is_thin(hidden: Tensor) -> bool:
-    """Whether damage, bool [T, H, W], is of scattered pixels or scratches, beside which much is seen."""
-    return bool(hidden.any()) and float(np.median(distance(hidden.numpy())[hidden.numpy()])) <= FINE
+    """Whether damage, bool [T, H, W], is of scattered pixels, scratches or single frames, beside which much is seen."""
+    veil = hidden.numpy()
+    return bool(veil.any()) and float(np.median(np.minimum(distance(veil), gap(veil))[veil])) <= FINE
 
 
 def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
