@@ -58,7 +58,9 @@ def main(words: Sequence[str] | None = None) -> None:
 def _run(arguments: argparse.Namespace, clip: str, file: str, mask: str, setting: str, seed: int) -> dict:
     out = arguments.out / f"{clip}_{mask.replace(' ', '_')}_{arguments.start}_{seed}"
     path = arguments.data / file
-    part = [f"load.start={arguments.start}", "load.size=64", "load.frames=32"]
+    said = {word.partition("=")[0] for word in arguments.settings}
+    part = [f"load.start={arguments.start}"]
+    part += [word for word in ("load.size=64", "load.frames=32") if word.partition("=")[0] not in said]
     settings = [f"load.video={path}", *part, setting, f"seed={seed}", *arguments.settings]
     return metrics_of("video_recovery", settings, out)
 
