@@ -1,6 +1,5 @@
 """Frames into a video file, one at a time, each with its own time."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data.errors import InputError
+from data.files import appearing
 from data.probing import probe
 from data.remuxing import Origin, Remux, starts_late
 
@@ -175,17 +175,3 @@ def writing(path: Path, *, rate: float | None = None, origin: Origin | None = No
             if disk.error is not None:
                 raise disk.error from error
             raise
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; at the end it is put at `path` at once, and after an error it is gone."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

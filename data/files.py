@@ -9,8 +9,10 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from data.errors import InputError
 
@@ -27,10 +29,17 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 
 def publish(path: Path, data: bytes) -> None:
     """Put the bytes at `path` at once: whoever looks sees the old file or the whole new one. OSError: full disk."""
+    with appearing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; at the end it is put at `path` at once, and after an error it is gone."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
