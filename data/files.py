@@ -47,11 +47,6 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def path_of(text: str) -> Path:
-    """The path that a person wrote, with ~ and variables as $HOME put in; a variable that is not set stays."""
-    return Path(os.path.expandvars(os.path.expanduser(text)))
-
-
 def natural(path: Path) -> tuple[tuple[int, str], ...]:
     """A key that sorts names by the numbers in them: frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name.lower())
