@@ -121,7 +121,7 @@ def _linear(curve: int) -> np.ndarray:
     """Linear light of 65536 levels: 1 is white, of HLG the scene's peak."""
     e = np.linspace(0, 1, 65536)
     if curve == PQ:  # SMPTE ST 2084
-        power = e ** (4096 / 2523 / 128 * 1.0 * 1.0) if False else e ** (32 / 2523)
+        power = e ** (32 / 2523)
         light = (
             10_000 / WHITE * (np.maximum(power - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * power)) ** (8192 / 1305)
         )
