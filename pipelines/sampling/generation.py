@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import ConditionalEnergy, Energy, Family, Schedule
+from energies import Energy, Family, Schedule
 from energies.algebra import AnyOf
 from energies.boltzmann import GibbsChain
 from energies.diagnostics import Monitor
@@ -59,16 +59,6 @@ def guidance_of(guidance: float | None, energy: Energy, labels: Tensor | None) -
     if guidance is None:
         return GUIDANCE if labels is not None and is_noisy(energy) else 1.0
     return guidance
-
-
-def suited(energy: Energy, generator: Generator) -> Generator:
-    """How an energy that was learned elsewhere is sampled: by the generator of this objective where it suits; else by
-    the levels that suit it, or, of clean x, by chains at the temperature of the energy."""
-    if isinstance(energy, ConditionalEnergy):
-        return CONDITIONAL
-    if is_noisy(energy) != isinstance(generator, Chain):
-        return generator
-    return Schedule() if is_noisy(energy) else Chain()
 
 
 def check_suits(generator: Generator, energy: Energy, purpose: str) -> None:
