@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data.files import is_hidden
+from data.files import files_below
 from pipelines import checkpoint
 
 Signature = dict[str, Any]
@@ -58,21 +58,7 @@ def _files(names: Iterable[str], root: Path) -> Iterator[str]:
         if path.is_file():
             yield name
         elif path.is_dir():
-            yield from (str(file) for file in _inside(path, set()) if results not in file.resolve().parents)
-
-
-def _inside(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """The files in a folder that are not hidden, also in those below; links are followed, none twice."""
-    if folder.resolve() in seen:
-        return
-    seen.add(folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if is_hidden(path.name):
-            continue
-        if path.is_dir():
-            yield from _inside(path, seen)
-        elif path.is_file():
-            yield path
+            yield from (str(file) for file in files_below(path) if results not in file.resolve().parents)
 
 
 def _signature(path: Path) -> Signature:
