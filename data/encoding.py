@@ -16,7 +16,6 @@ from av.video.stream import VideoStream
 
 from data.errors import InputError
 from data.files import appearing
-from data.probing import probe
 from data.remuxing import Origin, Remux, starts_late
 
 TICKS = 90_000  # a second: 24, 25, 30 and 1000 Hz divide it
@@ -96,8 +95,7 @@ class Writer:
     def _begin(self, picture: np.ndarray, time: float, duration: float) -> None:
         """The streams, of the first frame's size."""
         self._first, self._shape = time, picture.shape
-        self._check_origin()
-        if self._origin is not None and starts_late(self._origin):
+        if self._starts_late():
             self._rate = None
         mp4 = self._output.format.name == "mp4"
         rate = self._rate or Fraction(1 / max(duration, 1e-3)).limit_denominator(1000)
@@ -118,14 +116,15 @@ class Writer:
         if self._rate is None:
             context.time_base = Fraction(1, TICKS)
 
-    def _check_origin(self) -> None:
-        """Go on without the origin, and say so, if it cannot be read any more."""
+    def _starts_late(self) -> bool:
+        """Whether the origin's sound begins before its pictures; if it cannot be read any more, that is told, and the
+        origin is left out."""
         try:
-            if self._origin is not None:
-                probe(self._origin.path)
+            return self._origin is not None and starts_late(self._origin)
         except InputError as error:
             warnings.warn(f"{self._name}: without sound, subtitles and title, as {error}", stacklevel=3)
             self._origin = None
+            return False
 
     def _frame(self, picture: np.ndarray) -> VideoFrame:
         assert self._stream is not None

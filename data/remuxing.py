@@ -160,7 +160,7 @@ class Remux:
 
 
 def starts_late(origin: Origin) -> bool:
-    """Whether the sound of a whole clip begins before its pictures."""
+    """Whether the sound of a whole clip begins before its pictures. InputError: it cannot be read any more."""
     with containers.opened(origin.path) as (source, video):
         return origin.whole and containers.start_of(source, video) > 0
 
