@@ -1,5 +1,7 @@
 """Files that are no picture that is read, told by how they begin: so that a person hears the reason."""
 
+from pathlib import Path
+
 AVIF = "AVIF"
 UNREAD: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x0a", "JPEG XL"),
@@ -58,22 +60,30 @@ FILMS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75", "video"),
 )
 NUM_BYTES = 512  # of the beginning of a file, that tell
+VIDEO = "is a video, not a picture; save a frame of it as png"
 
 
-def reason(head: bytes, suffix: str = "") -> str | None:
-    """Why a file is not read as a picture, with how to mend it; None where its beginning does not say.
+def head(file: Path | bytes) -> bytes:
+    """The beginning of a file, or of a file's bytes: as much as tells its format."""
+    if isinstance(file, bytes):
+        return file[:NUM_BYTES]
+    with file.open("rb") as stream:
+        return stream.read(NUM_BYTES)
 
-    head: its first NUM_BYTES; suffix: the ending of its name, in lower case.
-    """
-    if suffix in RAW:
+
+def reason(file: Path | bytes) -> str | None:
+    """Why a file, or a file's bytes, is not read as a picture, with how to mend it: VIDEO, or another line; None where
+    its beginning does not say."""
+    start = head(file)
+    if isinstance(file, Path) and file.suffix.lower() in RAW:
         return "a camera's raw file is not read; save it as png"
-    if kind := _brand(head) or _kind(head, UNREAD):
+    if kind := _brand(start) or _kind(start, UNREAD):
         return f"{kind} is not read; save it as png"
-    if kind := archive(head):
+    if kind := archive(start):
         return f"an archive ({kind}) is not read; unpack it, and give the folder or a picture of it"
-    if _kind(head, FILMS):
-        return "is a video, not a picture; save a frame of it as png"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if _kind(start, FILMS):
+        return VIDEO
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS, not the picture; get it by git lfs pull"
     if text.startswith((b"<!doctype html", b"<html")):

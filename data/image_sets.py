@@ -131,9 +131,7 @@ def _folder(
 def _why(root: Path) -> str:
     """Why a file of a folder is no picture, of the first few where its beginning says so."""
     for path in files_below(root)[:20]:
-        with path.open("rb") as file:
-            why = formats.reason(file.read(formats.NUM_BYTES), path.suffix.lower())
-        if why:
+        if why := formats.reason(path):
             return f", and {path.name}: {why}"
     return ""
 
@@ -156,8 +154,7 @@ def _labels(found: Listing) -> tuple[packing.Labels, list[str]]:
 def _file(
     path: Path, fit: Fit, size: tuple[int, int] | None, channels: int | None, split: str | None, streaming: bool
 ) -> Dataset | IterableDataset:
-    with path.open("rb") as file:
-        head = file.read(formats.NUM_BYTES)
+    head = formats.head(path)
     if path.suffix.lower() in (".npz", ".npy") or head[:4] == b"PK\3\4":
         found, labels = arrays.read_npz(path, split)
         if isinstance(found, list):

@@ -129,9 +129,8 @@ def tell_share(path: str | Path, share: float, what: str) -> None:
 def is_still(path: Path) -> bool:
     """Whether a file is one picture; a GIF or PNG of one frame too. InputError: no file, a format that is not read."""
     containers.check_file(path)
-    with path.open("rb") as file:
-        why = formats.reason(file.read(formats.NUM_BYTES), path.suffix.lower())
-    if why is not None and "is a video" in why:
+    why = formats.reason(path)
+    if why == formats.VIDEO:
         return False
     try:
         with pictures.opened(path, str(path)) as image:

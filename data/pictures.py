@@ -134,7 +134,7 @@ def _levels(image: Image.Image | None, file: Path | bytes, name: str) -> np.ndar
 def _check_kind(file: Path | bytes, name: str) -> None:
     """InputError, with the reason, for a format that is not read."""
     Image.init()
-    why = formats.reason(_head(file), file.suffix.lower() if isinstance(file, Path) else "")
+    why = formats.reason(file)
     if why is not None and not (why.startswith(formats.AVIF) and "AVIF" in Image.OPEN):
         raise InputError(f"{name}: {why}")
 
@@ -192,7 +192,7 @@ def _from_unit(picture: np.ndarray, name: str) -> np.ndarray:
 
 def _needs_tifffile(file: Path | bytes) -> bool:
     """Whether this is a TIFF of floats that Pillow does not know (RGB, or of 16 or 64 bits)."""
-    if _head(file)[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if formats.head(file)[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return False
     try:
         with _open(file):
@@ -232,13 +232,6 @@ def is_picture(file: Path | bytes) -> bool:
             return True
     except Exception:
         return False
-
-
-def _head(file: Path | bytes) -> bytes:
-    if isinstance(file, bytes):
-        return file[: formats.NUM_BYTES]
-    with file.open("rb") as stream:
-        return stream.read(formats.NUM_BYTES)
 
 
 def _too_large(name: str, *size: int) -> str:
