@@ -11,7 +11,17 @@ import numpy as np
 
 from data.decoding import check_file
 from data.errors import InputError
-from data.mesh_formats import MAX_FACES, NO_CORNER, NO_MESH, ONLY_POINTS, BadMesh, parse_obj, parse_off, parse_stl
+from data.mesh_formats import (
+    NO_CORNER,
+    NO_MESH,
+    ONLY_POINTS,
+    BadMesh,
+    check_corners,
+    check_count,
+    parse_obj,
+    parse_off,
+    parse_stl,
+)
 from data.meshes import Mesh
 from data.ply import parse_ply
 from data.three_mf import encode_3mf, parse_3mf
@@ -142,19 +152,13 @@ def _assemble(scene: Any) -> Mesh:
     if not solid:
         raise BadMesh(ONLY_POINTS if meshes else NO_MESH)
     # Counted before it is built: a small scene may place a large mesh a million times.
-    if sum(len(mesh.faces) for _, mesh in solid) > MAX_FACES:
-        raise BadMesh(f"has more than {MAX_FACES} faces; decimate the mesh first")
-    vertices, faces, first = [], [], 0
+    check_count(sum(len(mesh.faces) for _, mesh in solid))
+    parts = []
     for where, mesh in solid:
-        corners = np.asarray(mesh.faces, np.int64)
-        if corners.min() < 0 or corners.max() >= len(mesh.vertices):
-            raise IndexError
-        points = np.asarray(mesh.vertices, np.float64)
-        vertices.append(points @ where[:3, :3].T + where[:3, 3])
-        # A mirrored place turns triangles inside out.
-        faces.append((corners[:, ::-1] if np.linalg.det(where[:3, :3]) < 0 else corners) + first)
-        first += len(points)
-    return Mesh(np.concatenate(vertices), np.concatenate(faces))
+        part = Mesh(np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64))
+        check_corners(part.faces, len(part.vertices))
+        parts.append(part.placed(where[:3, :3].T, where[:3, 3]))
+    return Mesh.joined(parts)
 
 
 def _checked(mesh: Mesh) -> Mesh:

@@ -46,7 +46,7 @@ def parse_obj(data: bytes) -> Mesh:
             counts.append(len(words) - 1)
         elif number == len(lines) and not line.endswith("\n"):
             raise BadMesh(f"is cut short within line {number}; {AGAIN}")
-        _check_count(len(counts))
+        check_count(len(counts))
     if not counts:
         raise BadMesh(ONLY_POINTS if places else NO_MESH)
     vertices = _numbers(places, "a vertex")
@@ -68,7 +68,7 @@ def parse_off(data: bytes) -> Mesh:
     num, num_faces = (int(word) for word in lines[0][:2])
     if not num_faces:
         raise BadMesh(ONLY_POINTS if num else NO_MESH)
-    _check_count(num_faces)
+    check_count(num_faces)
     rows = lines[1:]
     if len(rows) < num + num_faces:  # fewer lines than rows: they may go on over lines
         rows = list(_rows([*lines[0][3:], *(word for line in lines[1:] for word in line)], num))
@@ -102,7 +102,7 @@ def parse_stl(data: bytes) -> Mesh:
         count = whole
     if not count:
         raise BadMesh(NO_MESH)
-    _check_count(count)
+    check_count(count)
     corners = np.frombuffer(data, STL_FACET, count, 84)["corners"].reshape(-1, 3).astype(np.float64)
     return Mesh(corners, np.arange(len(corners)).reshape(-1, 3))
 
@@ -113,7 +113,7 @@ def _parse_stl_text(text: str) -> Mesh:
     opened, closed = (len(re.findall(rf"^\s*{word}\b", text, re.MULTILINE)) for word in ("facet", "endfacet"))
     if opened != closed or len(found) != 3 * opened or not re.search(r"^\s*endsolid\b", text, re.MULTILINE):
         raise BadMesh(f"cut short or damaged: {opened} facets begin, {closed} end, of {len(found)} corners; {AGAIN}")
-    _check_count(opened)
+    check_count(opened)
     return Mesh(_numbers(found, "a vertex"), np.arange(len(found)).reshape(-1, 3))
 
 
@@ -126,12 +126,11 @@ def text_of(data: bytes) -> str:
 
 def faces_of(vertices: np.ndarray, corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Triangles int64 [F, 3] of polygons with so many corners each, all in a row; BadMesh: a corner is not there."""
-    if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
-        raise BadMesh(NO_CORNER)
+    check_corners(corners, len(vertices))
     faces = triangulated(vertices, corners, counts)
     if not len(faces):
         raise BadMesh(ONLY_POINTS)
-    _check_count(len(faces))
+    check_count(len(faces))
     return faces
 
 
@@ -181,6 +180,13 @@ def _rows(words: Sequence[str], num: int) -> Iterable[Sequence[str]]:
         at += step
 
 
-def _check_count(faces: int) -> None:
+def check_corners(corners: np.ndarray, num: int) -> None:
+    """BadMesh: a corner of a face is none of `num` vertices."""
+    if corners.size and (corners.min() < 0 or corners.max() >= num):
+        raise BadMesh(NO_CORNER)
+
+
+def check_count(faces: int) -> None:
+    """BadMesh: more faces than are read."""
     if faces > MAX_FACES:
         raise BadMesh(f"has more than {MAX_FACES} faces; decimate the mesh first")

@@ -4,6 +4,7 @@ Coordinates are voxels: the centre of voxel (i, j, k) is the point (i, j, k) + 1
 [D, H, W] fills the box from 0 to (D, H, W). Axes are (x, y, z) with z up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -42,6 +43,18 @@ class Mesh:
         back = codes % len(self.vertices) * len(self.vertices) + codes // len(self.vertices)
         place = np.minimum(np.searchsorted(codes, back), max(len(codes) - 1, 0))  # isin would hash a million of them
         return int(counts.sum() - np.count_nonzero((counts == 1) & (codes[place] == back) & (counts[place] == 1)))
+
+    def placed(self, turn: np.ndarray, shift: np.ndarray) -> "Mesh":
+        """Every vertex, a row, times `turn` [3, 3], and moved. A mirrored place would turn triangles inside out."""
+        faces = self.faces[:, ::-1] if np.linalg.det(turn) < 0 else self.faces
+        return Mesh(self.vertices @ turn + shift, faces)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Mesh"]) -> "Mesh":
+        """All triangles of some meshes in one."""
+        firsts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+        faces = [part.faces + first for part, first in zip(parts, firsts, strict=False)]
+        return cls(np.concatenate([part.vertices for part in parts]), np.concatenate(faces))
 
     def welded(self) -> "Mesh":
         """Vertices at the same place become one (files split them at seams), slivers without area go."""

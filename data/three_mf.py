@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from data.mesh_formats import AGAIN, MAX_FACES, NO_CORNER, NO_MESH, BadMesh
+from data.mesh_formats import AGAIN, NO_MESH, BadMesh, check_corners, check_count
 from data.meshes import Mesh
 
 CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
@@ -62,8 +62,7 @@ class _Package:
 
     archive: zipfile.ZipFile
     models: dict[str, ElementTree.Element] = field(default_factory=dict)
-    vertices: list[np.ndarray] = field(default_factory=list)
-    faces: list[np.ndarray] = field(default_factory=list)
+    parts: list[Mesh] = field(default_factory=list)
 
     def build(self) -> Mesh:
         root = self._root()
@@ -78,11 +77,10 @@ class _Package:
         else:
             for made in model.iterfind(f"{{{CORE}}}resources/{{{CORE}}}object"):
                 self._place(root, made.get("id", ""), np.eye(4), 0)
-        if not self.faces:
+        if not self.parts:
             raise BadMesh(NO_MESH)
-        firsts = np.cumsum([0, *map(len, self.vertices)])
-        faces = [face + first for face, first in zip(self.faces, firsts, strict=False)]
-        return Mesh(np.concatenate(self.vertices) * scale, np.concatenate(faces))
+        whole = Mesh.joined(self.parts)
+        return Mesh(whole.vertices * scale, whole.faces)
 
     def _root(self) -> str:
         links = ElementTree.fromstring(self.archive.read("_rels/.rels"))
@@ -117,12 +115,9 @@ class _Package:
         faces = np.array([[int(one.get(key, "-1")) for key in ("v1", "v2", "v3")] for one in found], np.int64)
         if not len(faces):
             return
-        if faces.min() < 0 or faces.max() >= len(places):
-            raise BadMesh(NO_CORNER)
-        if sum(map(len, self.faces)) + len(faces) > MAX_FACES:
-            raise BadMesh(f"has more than {MAX_FACES} faces; decimate the mesh first")
-        self.vertices.append(places @ where[:3, :3] + where[3, :3])
-        self.faces.append(faces[:, ::-1] if np.linalg.det(where[:3, :3]) < 0 else faces)
+        check_corners(faces, len(places))
+        check_count(sum(len(part.faces) for part in self.parts) + len(faces))
+        self.parts.append(Mesh(places, faces).placed(where[:3, :3], where[3, :3]))
 
 
 def _matrix(item: ElementTree.Element) -> np.ndarray:

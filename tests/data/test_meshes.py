@@ -10,7 +10,7 @@ import pytest
 import trimesh
 from scipy import ndimage
 
-from data import furniture, mesh_files, meshes
+from data import furniture, mesh_files, mesh_formats, meshes
 from data.errors import InputError
 from data.meshes import Mesh
 
@@ -317,7 +317,7 @@ def test_too_many_faces_are_counted_before_they_are_built(tmp_path, monkeypatch)
         scene.add_geometry(BOX, geom_name="one", transform=trimesh.transformations.translation_matrix((k, 0, 0)))
     (tmp_path / "a.glb").write_bytes(scene.export(file_type="glb"))
     assert len(mesh_files.read(tmp_path / "a.glb").faces) == 60
-    monkeypatch.setattr(mesh_files, "MAX_FACES", 59)
+    monkeypatch.setattr(mesh_formats, "MAX_FACES", 59)
     with pytest.raises(InputError, match="more than 59 faces"):
         mesh_files.read(tmp_path / "a.glb")
     monkeypatch.setattr(mesh_files, "MAX_BYTES", 10)
