@@ -30,6 +30,9 @@ ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
 NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
 """Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
 
+SHOWN = (0, 5, 8, 13, 18)
+"""Of these: the line in time, a membrane, a thin plate, the ends of trajectories, and a thin plate along the flow."""
+
 FINE = 2.0
 """Pixels to what is seen of the frame, or frames, in the median, up to which damage is thin."""
 

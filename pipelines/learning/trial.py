@@ -13,7 +13,7 @@ from torch import Tensor
 
 from energies import ConditionalEnergy, Context, DataReference, Energy, Family, LocalReference
 from energies.classical import stacking
-from energies.classical.motion import Candidates, candidates
+from energies.classical.motion import SHOWN, Candidates, candidates
 from energies.objectives import Batch, MaximumLikelihood
 from energies.references import DataEstimator
 from energies.references.probabilistic_pca import ProbabilisticPCA
@@ -93,7 +93,7 @@ def of_damaged(damaged: Damaged, recipe: Recipe, held_out: int, run: Run) -> Cos
 
 def _of_windows(x: Tensor, hidden: Tensor, recipe: Recipe, held_out: int, run: Run) -> Cost:
     """Of what is learned from pieces of a clip, and of the estimates of all its windows."""
-    others = x[None, None].expand(1, len(restoration.SHOWN), *x.shape)
+    others = x[None, None].expand(1, len(SHOWN), *x.shape)
     context = Context(x[None], torch.ones_like(x[None, :1]), hidden[None, None], others)
     box = Box(0, x.shape[1], 0, x.shape[2], 0, x.shape[3])
     lesson = Lesson(box, x, hidden, ~hidden, Candidates(torch.zeros(0), torch.zeros(0)))

@@ -1,14 +1,33 @@
-"""How sure a classifier is, and how right: calibration, and telling what does not belong."""
+"""How sure an answer is, and how right: bands of values, calibration of classes, telling what does not belong."""
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import torch
 from torch import Tensor
 
 BINS = 15
+BAND = 0.9
+"""Probability of the central Gaussian band that is calibrated on held-out values, and held to the truth."""
+WIDTH = NormalDist().inv_cdf((1 + BAND) / 2)
+"""Half its width, in standard deviations."""
+
+
+def stretch(ratio: Tensor) -> float:
+    """Factor of standard deviations that makes the band hold its share of held-out values, by the ratio [n] of their
+    absolute errors to these deviations: the quantile of split conformal prediction, which a finite number does not
+    flatter."""
+    ratio = ratio.double().flatten()
+    rank = min(len(ratio), int(BAND * (len(ratio) + 1)) + 1)
+    return float(ratio.kthvalue(rank).values) / WIDTH
+
+
+def within(mean: Tensor, spread: Tensor, truth: Tensor) -> Tensor:
+    """Where the truth lies in the band around means with standard deviations `spread`: bool."""
+    return (truth.double() - mean.double()).abs() <= WIDTH * spread.double()
 
 
 def calibration(probabilities: Tensor, labels: Tensor) -> dict[str, Any]:

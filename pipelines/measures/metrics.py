@@ -26,17 +26,20 @@ def score(estimate: Tensor, truth: Tensor, hidden: Tensor) -> dict[str, float]:
     """
     _check(hidden, estimate=estimate, truth=truth)
     error = estimate[:, hidden].double() - truth[:, hidden].double()  # [3, N]
-    mse = error.square().mean().item()
-    psnr = PSNR_CAP if mse == 0 else min(PSNR_CAP, 10 * math.log10(4 / mse))
     similarity = 0.0
     for t in hidden.flatten(1).any(1).nonzero().flatten().tolist():
         frame = ssim_map(estimate[:, t], truth[:, t])  # [3, H, W]
         similarity += frame[:, hidden[t].cpu()].sum().item()
     return {
-        "psnr": psnr,
+        "psnr": psnr(error.square().mean().item()),
         "mae": 127.5 * error.abs().mean().item(),
         "ssim": similarity / error.numel(),
     }
+
+
+def psnr(mse: float) -> float:
+    """In dB, of a mean squared error of values in [-1, 1]."""
+    return PSNR_CAP if mse == 0 else min(PSNR_CAP, 10 * math.log10(4 / mse))
 
 
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from energies import Hidden, Observation
 from pipelines.examples import Examples
 from pipelines.measures import held_out, tables
 from pipelines.measures.baselines import name_of
+from pipelines.measures.certainty import within
 from pipelines.measures.likeness import likeness, warning_of
 from pipelines.modalities.base import Modality
 from pipelines.results import log_of
@@ -24,8 +24,6 @@ from pipelines.sampling.posterior import WAYS
 from pipelines.stage import Run
 from pipelines.windows import scoring
 from pipelines.windows.restoration import Restoration
-
-BAND = 0.9  # probability of the band that is held to the truth
 
 WORDS = WAYS | {"prior": "the same of the energy that recover.prior names"}
 """The ways that stand beside each other."""
@@ -167,8 +165,7 @@ def gain_key(modality: Modality) -> str:
 def coverage(mean: Tensor, spread: Tensor, truth: Tensor, where: Tensor) -> float:
     """Share of the true values where bool [n, 1, *size] in the central Gaussian band of probability 90 % around means
     [n, C, *size] with standard deviations `spread`; less is overconfident, more is timid."""
-    half_width = NormalDist().inv_cdf((1 + BAND) / 2) * spread.double()
-    inside = (truth.double() - mean.double()).abs() <= half_width
+    inside = within(mean, spread, truth)
     return float(inside[where.expand_as(inside)].double().mean())
 
 

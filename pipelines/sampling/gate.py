@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, TypeGuard
 
 import torch
@@ -33,12 +32,10 @@ from energies.diagnostics import Monitor
 from energies.samplers import Langevin
 from energies.samplers.state import normal
 from energies.sampling import anneal, sample
-from pipelines.measures import metrics
+from pipelines.measures import certainty, metrics
 from pipelines.sampling.chains import sample_chains
 from pipelines.sampling.posterior import Sampling
 from pipelines.stage import Run
-
-LEVEL = 0.9  # of the band that is calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +169,8 @@ def raw_spread(deviations: Tensor, context: Context, shift: Tensor) -> Tensor:
 
 
 def stretch(mean: Tensor, spread: Tensor, truth: Tensor, held_out: Tensor) -> float:
-    """Factor of the spread [C, T, H, W] that makes the central band of probability LEVEL hold that share of held-out
-    values, bool [T, H, W]: the quantile of split conformal prediction, which a finite number does not flatter."""
-    ratio = ((truth - mean).abs() / spread.clamp(min=1e-6))[:, held_out].double().flatten()
-    rank = min(len(ratio), int(LEVEL * (len(ratio) + 1)) + 1)
-    return float(ratio.kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
+    """Factor of the spread [C, T, H, W] that makes the band hold its share of held-out values, bool [T, H, W]."""
+    return certainty.stretch(((truth - mean).abs() / spread.clamp(min=1e-6))[:, held_out])
 
 
 def sampled(

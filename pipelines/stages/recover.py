@@ -46,7 +46,7 @@ from pipelines.settings import check_sampler, check_there
 from pipelines.stage import Run
 from pipelines.windows.damage import Damage
 from pipelines.windows.plan import Plan
-from pipelines.windows.restoration import Restoration, context_of, restore, restored_whole
+from pipelines.windows.restoration import Restoration, context_of, pasted, restore, restored_whole
 
 CHAINS = 4  # of a clip that passes a gate, where nothing is said
 
@@ -124,10 +124,11 @@ class Recover:
         energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
         chain, num = gradients(generator, self.sampler, self.warm_up), len(values["measured"])
         size, judged = 4 * math.prod(data.shape), 0 if values.get("truth_known", True) else held_out.COPIES
-        if data.single and isinstance(values["observation"], Hidden):  # by a gate: it is done twice, to judge it
-            chains = self.chains or CHAINS
-            mean = 0 if of_damaged(energy) else self.mean.gradients
-            return Cost(evaluations=2 * (chains * chain + mean), disk=(chains + 3) * size)
+        if data.single and isinstance(values["observation"], Hidden):
+            if of_damaged(energy):  # by windows: sampled only where that is asked for
+                return Cost(evaluations=(self.chains or 0) * chain, disk=((self.chains or 0) + 3) * size)
+            chains = self.chains or CHAINS  # by a gate: it is done twice, to judge it
+            return Cost(evaluations=2 * (chains * chain + self.mean.gradients), disk=(chains + 3) * size)
         seen, sampled = self._seen(energy, values)
         samples, symmetric = (
             sampled.num * (self.chains or 1),
@@ -261,25 +262,20 @@ class Recover:
         gate: Restoration = values["gate"]
         y, begin = values["measured"][0].float(), time.monotonic()
         hidden = values["observation"].noiseless.mask.expand(1, 1, *y.shape[1:])[0, 0]
-        damage = Damage.whole(hidden)
-        if of_damaged(energy) and energy.reference.takes(values["observation"].noiseless):
+        is_told = of_damaged(energy) and energy.reference.takes(values["observation"].noiseless)
+        if is_told:
             found = restored_whole(energy, gate, hidden, run)
         else:
-            found = restore(energy, gate, partial(y.unbind, 1), damage, Plan(), run)
-
-        def pasted(values: Tensor, rest: Tensor) -> Tensor:
-            made = rest.clone()
-            made[:, hidden] = values
-            return made[None]
-
-        way = {"mean": pasted(found.mean, y), "seconds": round(time.monotonic() - begin, 3)} | gate.told()
-        way["estimate"] = pasted(found.estimate, y)
+            found = restore(energy, gate, partial(y.unbind, 1), Damage.whole(hidden), Plan(), run)
+        way = {"mean": pasted(y, hidden, found.mean)[None], "seconds": round(time.monotonic() - begin, 3)}
+        way |= gate.told() | {"estimate": pasted(y, hidden, found.estimate)[None]}
         ways = {"amortised": way}
         monitor, chains = Monitor(bounds=(-1, 1)), self.chains or 0
         samples = way["mean"][:0]
         if chains:
             how = self._how(self.generator or posterior_schedule(generator))
-            context = context_of(gate, torch.where(hidden, 0.0, y), hidden)
+            seen = torch.where(hidden, 0.0, y)
+            context = energy.reference.free(1) if is_told else context_of(gate, seen, hidden)
             samples = sampled(energy, context, y[None], chains, how, run, "recover", monitor).samples
             samples = torch.where(hidden, samples + (way["mean"] - samples.mean(0)), y).clamp(-1, 1)
         if other is not None:
@@ -290,7 +286,7 @@ class Recover:
         return {
             "recovered": way["mean"],
             "samples": samples,
-            "spread": pasted(found.spread, torch.zeros_like(y[:1])).expand(1, *y.shape).clone(),
+            "spread": pasted(torch.zeros_like(y[:1]), hidden, found.spread).expand(1, *y.shape).clone(),
             "ways": ways,
             "sampling": findings(monitor) | {"chains": max(1, chains)},
             "held_out": None,

@@ -119,13 +119,18 @@ class Damage:
         found = [self._frame(t) for t in range(box.t0, box.t1)]
         return torch.cat([numbers[box.place][mask[box.place]] for mask, numbers in found])
 
+    def numbers_of(self, frame: int) -> Tensor:
+        """[n], which hidden pixels are those of a frame, row by row."""
+        mask, numbers = self._frame(frame)
+        return numbers.expand_as(mask)[mask]
+
     def pasted(self, picture: Tensor, frame: int, values: Tensor) -> Tensor:
         """A frame [C, H, W] with the values [C, N] of what is hidden of it, in the picture's number format."""
-        mask, numbers = self._frame(frame)
+        mask = self.mask(frame)
         if not mask.any():
             return picture
         picture = picture.clone()
-        picture[:, mask] = values[:, numbers[mask]].to(picture.dtype)
+        picture[:, mask] = values[:, self.numbers_of(frame)].to(picture.dtype)
         return picture
 
     def _frame(self, frame: int) -> tuple[Tensor, Tensor]:

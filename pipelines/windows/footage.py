@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from data.decoding import Cut, Frame, frames
 from data.errors import InputError
 from data.frames import resample
 from data.times import rate_of
-from pipelines.windows.film import levels
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,10 @@ class Footage:
     """Frames of a file.
 
     Attributes:
-        path: of the video, or of a folder of numbered pictures.
+        path: of the video.
         cut: which frames.
         size: (height, width) that each is brought to; None: their own.
         crop: whether that keeps the aspect ratio.
-        rate: frames a second of a folder of pictures; None: 25.
         shape: (3, T, H, W).
         times: [T + 1], seconds of every frame from the first of the file, and of the end.
         fps: frames a second, their mean where the times are not even.
@@ -38,7 +36,6 @@ class Footage:
     cut: Cut
     size: tuple[int, int] | None
     crop: bool
-    rate: float | None
     shape: tuple[int, int, int, int] = (3, 0, 0, 0)
     times: tuple[float, ...] = ()
     fps: float = 25.0
@@ -47,7 +44,7 @@ class Footage:
 
     def timed(self) -> Iterator[Frame]:
         """Its frames as they are in the file, with their times."""
-        return frames(Path(self.path), self.cut, fps=self.rate)
+        return frames(Path(self.path), self.cut)
 
     def frames(self) -> Iterator[Tensor]:
         """uint8 [3, H, W]; float in [-1, 1] where their size is changed."""
@@ -59,10 +56,6 @@ class Footage:
         if self.size is None:
             return torch.from_numpy(picture).permute(2, 0, 1)
         return (resample(picture, self.size, self.crop) / 127.5 - 1).clamp(-1, 1)
-
-    def held(self) -> Tensor:
-        """All of it, float [3, T, H, W] in [-1, 1]."""
-        return torch.stack([levels(frame) for frame in self.frames()], 1)
 
 
 def opened(footage: Footage) -> Footage:
@@ -81,8 +74,6 @@ def opened(footage: Footage) -> Footage:
     if shape is None or len(times) < 2:
         raise InputError(f"{footage.path}: holds {len(times)} frames from frame {footage.cut.start} on; give a video")
     fps, even = rate_of(times, end, None)
-    whole = footage.cut == Cut()
-    return Footage(
-        footage.path, footage.cut, footage.size, footage.crop, footage.rate, (3, len(times), *shape), (*times, end),
-        fps, even, whole,
-    )  # fmt: skip
+    return replace(
+        footage, shape=(3, len(times), *shape), times=(*times, end), fps=fps, even=even, whole=footage.cut == Cut()
+    )

@@ -55,18 +55,19 @@ class Plan:
 
     def around(self, core: Box, size: tuple[int, int, int]) -> Box:
         """A box with its margins, within the clip."""
-        lows = [max(0, low - more) for low, more in zip(core[::2], self._margins, strict=True)]
-        highs = [min(n, high + more) for n, high, more in zip(size, core[1::2], self._margins, strict=True)]
+        lows = [max(0, low - more) for low, more in zip(core[::2], self.margins, strict=True)]
+        highs = [min(n, high + more) for n, high, more in zip(size, core[1::2], self.margins, strict=True)]
         return Box(lows[0], highs[0], lows[1], highs[1], lows[2], highs[2])
 
     @property
-    def _margins(self) -> tuple[int, int, int]:
+    def margins(self) -> tuple[int, int, int]:
+        """In time, rows and columns."""
         return self.frames, self.pixels, self.pixels
 
     def _volume(self, box: Cells, size: tuple[int, int, int]) -> int:
         """Pixels of a box of cells with its margins."""
         sides = (box[1] - box[0], CELL * (box[3] - box[2]), CELL * (box[5] - box[4]))
-        return int(np.prod([min(n, s + 2 * more) for n, s, more in zip(size, sides, self._margins, strict=True)]))
+        return int(np.prod([min(n, s + 2 * more) for n, s, more in zip(size, sides, self.margins, strict=True)]))
 
     def _parted(self, occupied: np.ndarray, size: tuple[int, int, int]) -> list[Cells]:
         """Boxes of cells that hold all that is occupied, bool [t, h, w]."""
@@ -171,8 +172,7 @@ class Joined:
     def add_hidden(self, window: Box, values: Tensor) -> None:
         """A window's values [C, n] of what is hidden there."""
         mask, numbers = self.damage.masks(window), self.damage.numbers(window)
-        margins = (self.plan.frames, self.plan.pixels, self.plan.pixels)
-        weight = joint(window, self.damage.size, margins)[mask]
+        weight = joint(window, self.damage.size, self.plan.margins)[mask]
         self.total[:, numbers] += values * weight
         self.weight[numbers] += weight
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -20,8 +19,9 @@ from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context
 from energies.classical import held_out as masks_held_out
 from energies.classical import regression
-from energies.classical.motion import Candidates, candidates, is_thin
+from energies.classical.motion import SHOWN, Candidates, candidates, is_thin
 from energies.classical.regression import Stack
+from energies.classical.restoration import SMALLEST_ERROR
 from energies.classical.stacking import shrinkage
 from energies.objectives import Batch
 from pipelines import checkpoint
@@ -29,6 +29,7 @@ from pipelines.learning.crops import window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
 from pipelines.learning.training import Learning
+from pipelines.measures import certainty, metrics
 from pipelines.stage import Run
 from pipelines.windows.damage import Box, Damage
 from pipelines.windows.film import parts
@@ -42,10 +43,6 @@ PIECES = 4  # that are learned from, at most
 PIECE = Plan(most=400_000, frames=8, pixels=24)
 TILE = Plan(most=300_000, frames=4, pixels=12)
 """Parts of a window that the network sees at once, to bound its memory."""
-SHOWN = (0, 5, 8, 13, 18)
-"""Candidates that the network is shown: temporal line, membrane, thin plate, the flow, and a thin plate along it."""
-MIN_SCALE = 0.006  # three quarters of a grey level
-LEVEL = 0.9  # of the band that is calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +52,7 @@ class Restoration:
     Attributes:
         stack: how its estimates are weighted.
         shrinkage: share of what the energy changes in the stacked estimate that held-out parts speak for, 0 to 1.
-        stretch: factor of the expected error that makes the central band of LEVEL hold that share of held-out values.
+        stretch: factor of the expected error that makes the 90 % band hold that share of held-out values.
         held_out: pixels that judged, and PSNR there of the stacked estimate and of the recovery.
         thin: whether the damage is of scattered pixels or scratches.
         boxes: the pieces that judged.
@@ -128,9 +125,9 @@ def learn(
         others = known[:number] + known[number + 1 :]
         contexts.append(told(lesson.clip, lesson.hidden, lesson.found, regression.fit(*zip(*others, strict=True))))
     stack = regression.fit(*zip(*known, strict=True))
-    told_, judged = contexts[: len(lessons)], contexts[len(lessons) :]
-    energy = learning(lessons, judges, told_, recipe, run).train(run)
-    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, thin, judges, judged, run)
+    num = len(lessons)
+    energy = learning(lessons, judges, contexts[:num], recipe, run).train(run)
+    return energy, _judged(energy.to(run.accelerator.device).eval(), stack, thin, judges, contexts[num:], run)
 
 
 def chosen(damage: Damage, num: int) -> list[Box]:
@@ -149,38 +146,35 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
     judges: list[Lesson] = []
     boxes = chosen(damage, PIECES)
     each = max(2, math.ceil(held_out / len(boxes)))
-    work = [(number, box, clip) for number, (box, clip) in enumerate(parts(frames(), boxes))]
-    masks = {
-        number: masks_held_out.alike(damage.masks(box), each + 1, run.generator("held out", number))
-        for number, box, _ in work
-    }
-    thin = sum(is_thin(damage.masks(box)) for _, box, _ in work) * 2 > len(work)
-    todo = [(number, box, clip, mask) for number, box, clip in work for mask in masks[number]]
-    for number, box, clip, mask in run.progress(todo, len(todo), "estimates of held-out parts"):
+    thin = sum(is_thin(damage.masks(box)) for box in boxes) * 2 > len(boxes)
+    todo: list[tuple[Box, Tensor, Tensor, Tensor, list[Lesson]]] = []
+    for number, (box, clip) in enumerate(parts(frames(), boxes)):
         hidden = damage.masks(box)
-        both = hidden | mask
-        found = candidates(clip[None], both[None, None], thin)
-        lesson = Lesson(box, torch.where(hidden, 0.0, clip), both, mask, found)
+        masks = masks_held_out.alike(hidden, each + 1, run.generator("held out", number))
         # The likest mask judges, if there is another one to learn from.
-        first = mask is masks[number][0] and len(masks[number]) > 1
-        (judges if first else lessons).append(lesson)
+        kinds = [judges if len(masks) > 1 else lessons] + [lessons] * (len(masks) - 1)
+        todo += [(box, clip, hidden, mask, kind) for mask, kind in zip(masks, kinds, strict=False)]
+    for box, clip, hidden, mask, kind in run.progress(todo, len(todo), "estimates of held-out parts"):
+        found = candidates(clip[None], (hidden | mask)[None, None], thin)
+        kind.append(Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, found))
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     return lessons, judges, thin
 
 
+def pasted(x: Tensor, hidden: Tensor, values: Tensor) -> Tensor:
+    """x [C, T, H, W] with values [C, N] where bool [T, H, W]."""
+    made = x.clone()
+    made[:, hidden] = values
+    return made
+
+
 def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Context:
     """What the network is told of a clip [C, T, H, W] with estimates of what is hidden of it."""
-
-    def pasted(values: Tensor, rest: Tensor) -> Tensor:
-        made = rest.clone()
-        made[:, hidden] = values
-        return made
-
-    error = stack.expected_error(found).clamp(min=MIN_SCALE)
-    estimate = pasted(stack.estimate(found).T, clip)
-    others = torch.stack([pasted(found.values[k].T, clip) for k in SHOWN])
-    scale = pasted(error[None], torch.full_like(clip[:1], float(error.median())))
+    error = stack.expected_error(found).clamp(min=SMALLEST_ERROR)
+    estimate = pasted(clip, hidden, stack.estimate(found).T)
+    others = torch.stack([pasted(clip, hidden, found.values[k].T) for k in SHOWN])
+    scale = pasted(torch.full_like(clip[:1], float(error.median())), hidden, error[None])
     return Context(estimate[None], scale[None], hidden[None, None], others[None])
 
 
@@ -204,8 +198,9 @@ def learning(
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     judged = {judge.piece: judge.held_out for judge in judges}
+    nothing = torch.zeros((), dtype=torch.bool)  # of a piece that has no judge
     # The judge's truth is never learned from.
-    targets = [(lesson.held_out & ~judged[lesson.piece])[None, None] for lesson in lessons]
+    targets = [(lesson.held_out & ~judged.get(lesson.piece, nothing))[None, None] for lesson in lessons]
     useful = [k for k, target in enumerate(targets) if target.any()]
     if not useful:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
@@ -243,11 +238,11 @@ def _judged(
     masks = [judge.held_out for judge in judges]
     share = shrinkage(wanted, changes, masks)
     ratios, before, after = [], [], []
-    for target, change, mask, told in zip(wanted, changes, masks, contexts, strict=True):
+    for target, change, mask, context in zip(wanted, changes, masks, contexts, strict=True):
         left = (target - share * change)[:, mask]
         before.append(target[:, mask])
         after.append(left)
-        ratios.append((left.abs() / told.scale[0][:, mask]).flatten())
+        ratios.append((left.abs() / context.scale[0][:, mask]).flatten())
     found = {
         "pixels": float(sum(int(mask.sum()) for mask in masks)),
         "initial_estimate": _psnr(torch.cat(before, 1)),
@@ -255,18 +250,11 @@ def _judged(
     }
     run.log(event="gate", shrinkage=share, **found)
     boxes = tuple(tuple(judge.piece) for judge in judges)
-    return Restoration(stack, share, _stretch(torch.cat(ratios)), found, thin, boxes, tuple(masks))
-
-
-def _stretch(ratio: Tensor) -> float:
-    """Factor of the spread that makes the central band of LEVEL hold that share of errors over it: the quantile of
-    split conformal prediction, which a finite number does not flatter."""
-    rank = min(len(ratio), int(LEVEL * (len(ratio) + 1)) + 1)
-    return float(ratio.double().kthvalue(rank).values) / NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return Restoration(stack, share, certainty.stretch(torch.cat(ratios)), found, thin, boxes, tuple(masks))
 
 
 def _psnr(error: Tensor) -> float:
-    return float(10 * torch.log10(4 / error.double().square().mean().clamp(min=4e-10)))
+    return metrics.psnr(float(error.double().square().mean()))
 
 
 def refined(energy: ConditionalEnergy, context: Context, run: Run) -> Tensor:
@@ -280,9 +268,7 @@ def refined(energy: ConditionalEnergy, context: Context, run: Run) -> Tensor:
         tile = Context(*(part[where] for part in context.tensors())).to(device)
         with torch.no_grad(), run.accelerator.autocast():
             joined.add(box, energy.told(tile).posterior_mean()[0].float().cpu())
-    made = estimate.clone()
-    made[:, hidden] = joined.values
-    return made
+    return pasted(estimate, hidden, joined.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,14 +298,12 @@ def restore(
         found = context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
         checkpoint.save(_place(run, box), _restored(energy, restoration, found, hidden, run), {})
     run.accelerator.wait_for_everyone()
-    channels = 0
     joined: dict[str, Joined] = {}
     for box in boxes:
         found = checkpoint.load(_place(run, box))
         assert found is not None
         for name, values in found[0].items():
-            channels = len(values)
-            joined.setdefault(name, Joined(damage, channels, plan)).add_hidden(box, values.float())
+            joined.setdefault(name, Joined(damage, len(values), plan)).add_hidden(box, values.float())
     return Restored(*(joined[name].values for name in ("mean", "spread", "estimate")))
 
 

@@ -2,61 +2,64 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipelines.measures.metrics import PSNR_CAP, ssim_map
+from pipelines.measures.certainty import within
+from pipelines.measures.metrics import psnr, ssim_map
 from pipelines.windows.damage import Damage
 from pipelines.windows.film import levels
 from pipelines.windows.footage import Footage
 
 AROUND = 6  # pixels beside what is hidden that similarity looks at
-BAND = 0.9
 
 
-def scores(footage: Footage, damage: Damage, made: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
-    """PSNR in dB, mean absolute error of 0 to 255 and SSIM of values [C, N] by name, on what is hidden; as
-    `measures.metrics.score`, the mean of frames that are cut to what is hidden."""
+def scores(
+    footage: Footage, damage: Damage, made: Mapping[str, Tensor], spread: Tensor
+) -> tuple[dict[str, dict[str, float]], float]:
+    """What is hidden against the truth, for which the clip is read once.
+
+    Args:
+        footage: the whole clip.
+        damage: what is hidden of it.
+        made: values [C, N] by name, the first of which have standard deviations `spread` [1, N].
+
+    Returns:
+        PSNR in dB, mean absolute error of 0 to 255 and SSIM of each, as of `measures.metrics.score`; and the share of
+        the true values in the 90 % band around the first.
+    """
     totals = {name: torch.zeros(3, dtype=torch.double) for name in made}
+    inside, first = 0, next(iter(made.values()))
     for t, frame in enumerate(footage.frames()):
         mask = damage.mask(t)
         if not mask.any():
             continue
         truth = levels(frame)
-        rows, columns = (axis.nonzero()[:, 0] for axis in (mask.any(1), mask.any(0)))
-        cut = (
-            slice(None),
-            slice(max(0, int(rows[0]) - AROUND), int(rows[-1]) + AROUND + 1),
-            slice(max(0, int(columns[0]) - AROUND), int(columns[-1]) + AROUND + 1),
-        )
+        cut = _around(mask)
         for name, values in made.items():
-            error = (damage.pasted(truth, t, values) - truth)[:, mask].double()
-            similar = ssim_map(damage.pasted(truth, t, values)[cut], truth[cut])[:, mask[cut[1:]]]
+            x = damage.pasted(truth, t, values)
+            error = (x - truth)[:, mask].double()
+            similar = ssim_map(x[cut], truth[cut])[:, mask[cut[1:]]]
             totals[name] += torch.stack([error.square().sum(), error.abs().sum(), similar.sum()])
-    num = 3 * damage.num
-    found = {name: (total / num).tolist() for name, total in totals.items()}
-    return {
-        name: {"psnr": min(PSNR_CAP, -10 * math.log10(max(square, 1e-12) / 4)), "mae": 127.5 * mean, "ssim": similar}
-        for name, (square, mean, similar) in found.items()
+        own = damage.numbers_of(t)
+        inside += int(within(first[:, own], spread[:, own], truth[:, mask]).sum())
+    num = len(first) * damage.num
+    means = {name: (total / num).tolist() for name, total in totals.items()}
+    rows = {
+        name: {"psnr": psnr(square), "mae": 127.5 * error, "ssim": similar}
+        for name, (square, error, similar) in means.items()
     }
+    return rows, inside / num
 
 
-def truth_of(footage: Footage, damage: Damage) -> Tensor:
-    """What is hidden, float [C, N]."""
-    parts = [levels(frame)[:, damage.mask(t)] for t, frame in enumerate(footage.frames()) if damage.mask(t).any()]
-    return torch.cat(parts, 1)
-
-
-def coverage(footage: Footage, damage: Damage, mean: Tensor, spread: Tensor) -> float:
-    """Share of the hidden values in the central band of probability 90 % around means [C, N], of deviations [1, N]."""
-    half_width = NormalDist().inv_cdf((1 + BAND) / 2) * spread.float()
-    inside = (truth_of(footage, damage) - mean.float()).abs() <= half_width
-    return float(inside.float().mean())
+def _around(mask: Tensor) -> tuple[slice, slice, slice]:
+    """The part of a frame [C, H, W] that similarity looks at where bool [H, W]."""
+    ends = [axis.nonzero()[:, 0] for axis in (mask.any(1), mask.any(0))]
+    rows, columns = (slice(max(0, int(at[0]) - AROUND), int(at[-1]) + AROUND + 1) for at in ends)
+    return slice(None), rows, columns
 
 
 def evaluated(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,8 +79,8 @@ def evaluated(values: Mapping[str, Any]) -> dict[str, Any]:
         return found | {
             "ways": {name: told}, "held_out": judged | {"initial_estimate": {"psnr": ours["initial_estimate"]}},
         }  # fmt: skip
-    rows = scores(footage, damage, {"recovery": values["recovered"], "initial_estimate": way["estimate"]})
-    covered = coverage(footage, damage, values["recovered"], values["spread"])
+    made = {"recovery": values["recovered"], "initial_estimate": way["estimate"]}
+    rows, covered = scores(footage, damage, made, values["spread"])
     gain = rows["recovery"]["psnr"] - rows["initial_estimate"]["psnr"]
     return found | rows | {
         "ways": {name: told | rows["recovery"]}, "initial_estimate_gain_db": gain, "coverage_90": covered,

@@ -94,8 +94,7 @@ class Export:
         products.recovery(report, values, MODALITY)
         footage, damage, root = values["footage"], values["damage"], run.root
         rate, origin = footage.fps if footage.even else None, _belonging(values["source"])[1]
-        found = damage.frames
-        shown = {int(found[i]) for i in torch.linspace(0, len(found) - 1, self.frames).round().long()}
+        shown, recovered = self._spread(damage.frames), to_levels(values["recovered"].float())
         rows: dict[str, list[Tensor]] = {
             "input" if not values["truth_known"] else "truth": [],
             "seen": [],
@@ -108,7 +107,7 @@ class Export:
             for t, frame in enumerate(run.progress(footage.timed(), footage.shape[1], "writing")):
                 picture = footage.fitted(frame.picture)
                 picture = picture if picture.dtype == torch.uint8 else to_levels(picture)
-                done = damage.pasted(picture, t, to_levels(values["recovered"].float()))
+                done = damage.pasted(picture, t, recovered)
                 for writer in (small, whole):
                     writer.add(done.permute(1, 2, 0).contiguous().numpy(), frame.time, frame.duration)
                 if t in shown:
@@ -126,7 +125,10 @@ class Export:
         hidden = torch.ones(num, dtype=torch.bool)
         if isinstance(inner, Hidden) and bool(inner.mask.any()):
             hidden = inner.mask[0, 0].flatten(1).any(1)
-        found = hidden.nonzero().flatten()
+        return self._spread(hidden.nonzero().flatten())
+
+    def _spread(self, found: Tensor) -> list[int]:
+        """Of these frames those that a sheet shows, spread evenly."""
         return sorted({int(found[i]) for i in torch.linspace(0, len(found) - 1, self.frames).round().long()})
 
     def _samples(self, report: Report, values: dict[str, Any], run: Run) -> None:

@@ -94,7 +94,7 @@ class Hide:
 
     def __post_init__(self) -> None:
         given = [name for name in self._given(MASKS) if getattr(self, name) != "auto"]
-        found = [name for name in FOUND if getattr(self, name) == "auto"]
+        found = self._finders()
         if found and (given or self.mask is not None):
             raise ValueError(f"{found[0]}=auto cannot be combined with {(given or ['mask'])[0]}")
         if self.mask is not None and given:

@@ -132,7 +132,7 @@ class Load:
     def _footage(self, path: Path) -> dict[str, Any]:
         """A clip that is read frame by frame."""
         size, cut = self._pixels(), video.Cut(self.frames, self.start, self.stride)
-        found = opened(Footage(str(path), cut, None if size is None else parse_size(size), self.crop, self.fps))
+        found = opened(Footage(str(path), cut, None if size is None else parse_size(size), self.crop))
         nothing = torch.zeros(1, 0)
         source = self._source(self.video, found.fps) | {"times": list(found.times), "whole": found.whole}
         return {
