@@ -92,6 +92,13 @@ class Family(Energy):
     def origin(self) -> Tensor | float:
         return self.mean if self.noisy else 0.0
 
+    def centre(self, x: Tensor) -> None:
+        """Take mean and spread from data x [n, *event]. RuntimeError: it holds none of its own."""
+        if self._mean is None:
+            raise RuntimeError(f"{type(self).__name__} holds no mean of data to take")
+        self._mean.copy_(x.mean(0))
+        self._spread = max(float((x - self._mean).square().mean().sqrt()), 0.01)
+
     def at(self: F, level: float | Tensor) -> F:
         """The same energy at noise level tau > 0 (one, or one a sample [B]). RuntimeError: it is one of clean x."""
         if not self.noisy:

@@ -22,7 +22,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from energies.networks.transformer import Memory, Patches, Transformer
+from energies.networks.transformer import Memory, Patches, Transformer, readout
 from energies.prediction import PredictiveEnergy, decibels, settled
 
 TINY = 1e-30  # the least probability whose logarithm is taken
@@ -63,14 +63,11 @@ class Causal(PredictiveEnergy):
     ) -> None:  # fmt: skip
         super().__init__(steps, start)
         self.length, self.tokens, self.feed_forward = length, tokens, feed_forward
-        self.enter, self.head = nn.Linear(elements, width), nn.Linear(width, elements)
+        self.enter, self.head = nn.Linear(elements, width), readout(width, elements)
         self.enter_candidate = None if feed_forward else nn.Linear(elements, width)
         self.times = nn.Parameter(0.02 * torch.randn(length, 1, width))
         self.places = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.body = Transformer(width, depth, heads)
-        with torch.no_grad():
-            self.head.weight *= 0.1
-            self.head.bias.zero_()
 
     def seen(self, x: Tensor, level: float, noise: Callable[[Tensor], Tensor]) -> Tensor:
         return x

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energies.networks.transformer import Patches, Transformer
+from energies.networks.transformer import Patches, Transformer, readout
 from energies.prediction import PredictiveEnergy, decibels
 
 
@@ -35,14 +35,11 @@ class DenoisingEnergy(PredictiveEnergy):
         self.event_shape = tuple(shape)
         self.patches, self.spread, self.feed_forward = Patches(shape[1:], patch), spread, feed_forward
         elements = shape[0] * self.patches.elements
-        self.enter, self.head = nn.Linear(elements, width), nn.Linear(width, elements)
+        self.enter, self.head = nn.Linear(elements, width), readout(width, elements)
         self.enter_candidate = None if feed_forward else nn.Linear(elements, width)
         self.places = nn.Parameter(0.02 * torch.randn(self.patches.num, width))
         self.body = Transformer(width, depth, heads)
         self._known: Tensor | None = None
-        with torch.no_grad():
-            self.head.weight *= 0.1
-            self.head.bias.zero_()
 
     @property
     def arguments(self) -> dict[str, Any]:

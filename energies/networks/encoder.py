@@ -21,10 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.family import Family
+from energies.networks.condition import EMBEDDED, code, condition_layers, first_frequencies
 from energies.networks.convnet import CONVOLUTIONS, LAYOUTS, unshuffle
-
-FREQUENCIES = 8  # of the sines and cosines that tell the network its noise level
-EMBEDDED = 64
 
 
 class EncoderEnergy(Family):
@@ -71,11 +69,10 @@ class EncoderEnergy(Family):
         for width, depth in zip(widths, depths, strict=True):
             self.levels.append(_Level(c_in * cells, width, depth, conv, heads, places))
             c_in = width
-        self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED))
-        self.labels = nn.Embedding(num_classes + 1, EMBEDDED)  # the last one: no label
+        self.embed, self.labels = condition_layers(num_classes)
         nn.init.normal_(self.labels.weight, std=0.5)
         self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.3), math.log(5), FREQUENCIES)))
+        self.register_buffer("frequencies", first_frequencies())
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -84,11 +81,6 @@ class EncoderEnergy(Family):
     @property
     def origin(self) -> Tensor | float:
         return self.mean
-
-    def centre(self, x: Tensor) -> None:
-        """Take mean and spread from data x [n, *shape]."""
-        self.mean.copy_(x.mean(0))
-        self._spread = max(float((x - self.mean).square().mean().sqrt()), 0.01)
 
     def resized(self, size: Sequence[int]) -> EncoderEnergy:
         """The same weights over x of another size, the mean a constant of each channel: for what is alike everywhere.
@@ -149,12 +141,9 @@ class EncoderEnergy(Family):
         return [level for level in self.levels if isinstance(level, _Level)]
 
     def _embedding(self, x: Tensor, sigma: Tensor | None) -> Tensor:
-        code = x.new_zeros(1, 2 * FREQUENCIES)
-        if sigma is not None:
-            phase = sigma.reshape(-1, 1).log() / 2 * self.frequencies
-            code = torch.cat([phase.sin(), phase.cos()], 1)
+        told = code(x, sigma, self.frequencies)
         with torch.autocast(x.device.type, enabled=False):
-            return self.embed(code) + self.labels(self.codes(x))
+            return self.embed(told) + self.labels(self.codes(x))
 
 
 class _Level(nn.Module):

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energies.family import Family
-from energies.networks.encoder import EMBEDDED, FREQUENCIES
+from energies.networks.condition import EMBEDDED, code, condition_layers, first_frequencies
 
 Memory = list[tuple[Tensor, Tensor]]
 """Keys and values [B, heads, M, width / heads] of tokens in every block."""
@@ -95,6 +95,15 @@ class Transformer(nn.Module):
         return found
 
 
+def readout(width: int, elements: int) -> nn.Linear:
+    """From tokens to what an energy multiplies a candidate with, which is small at first."""
+    head = nn.Linear(width, elements)
+    with torch.no_grad():
+        head.weight *= 0.1
+        head.bias.zero_()
+    return head
+
+
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int, embedded: int) -> None:
         super().__init__()
@@ -152,16 +161,12 @@ class TransformerEnergy(Family):
         self.event_shape = tuple(shape)
         self.patches = Patches(shape[1:], patch)
         elements = shape[0] * self.patches.elements
-        self.enter, self.head = nn.Linear(elements, width), nn.Linear(width, elements)
+        self.enter, self.head = nn.Linear(elements, width), readout(width, elements)
         self.places = nn.Parameter(0.02 * torch.randn(self.patches.num, width))
         self.body = Transformer(width, depth, heads, EMBEDDED)
-        self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, EMBEDDED), nn.SiLU(), nn.Linear(EMBEDDED, EMBEDDED))
-        self.labels = nn.Embedding(num_classes + 1, EMBEDDED)  # the last one: no label
+        self.embed, self.labels = condition_layers(num_classes)
         self.frequencies: Tensor
-        self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.3), math.log(5), FREQUENCIES)))
-        with torch.no_grad():
-            self.head.weight *= 0.1
-            self.head.bias.zero_()
+        self.register_buffer("frequencies", first_frequencies())
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -171,24 +176,18 @@ class TransformerEnergy(Family):
     def origin(self) -> Tensor | float:
         return self.mean
 
-    def centre(self, x: Tensor) -> None:
-        """Take mean and spread from data x [n, *shape]."""
-        self.mean.copy_(x.mean(0))
-        self._spread = max(float((x - self.mean).square().mean().sqrt()), 0.01)
-
     def forward(self, x: Tensor) -> Tensor:
         z = x - self.mean
         if not self.noisy:
-            return z.square().flatten(1).sum(1) / 2 - self._tilt(z, x.new_zeros(1, 2 * FREQUENCIES))
+            return z.square().flatten(1).sum(1) / 2 - self._tilt(z, None)
         sigma = self.sigma(x)
         variance = sigma**2 + self.spread**2
-        phase = sigma.reshape(-1, 1).log() / 2 * self.frequencies
-        tilt = self._tilt(z / variance.sqrt(), torch.cat([phase.sin(), phase.cos()], 1))
+        tilt = self._tilt(z / variance.sqrt(), sigma)
         return (z.square() / (2 * variance)).flatten(1).sum(1) - self.spread / sigma.flatten() * tilt
 
-    def _tilt(self, u: Tensor, code: Tensor) -> Tensor:
-        """<u, G(u)>, [B], for a code [B or 1, 2 FREQUENCIES] of the noise level."""
+    def _tilt(self, u: Tensor, sigma: Tensor | None) -> Tensor:
+        """<u, G(u; sigma)>, [B]."""
         patches = self.patches(u)
-        condition = self.embed(code) + self.labels(self.codes(u))
+        condition = self.embed(code(u, sigma, self.frequencies)) + self.labels(self.codes(u))
         field = self.head(self.body(self.enter(patches) + self.places, condition=condition))
         return (patches * field).flatten(1).sum(1)
