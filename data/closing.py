@@ -8,6 +8,8 @@ nearly sure.
 
 import numpy as np
 
+from data.winding import normals_of
+
 INSIDE = 0.5 + 1e-4  # winding numbers of what is inside; both sides of a flat sheet reach 1/2 and nothing more
 UNSURE = 0.3  # winding numbers up to so far from 0 and 1 are believed
 SHELL = 0.06  # the next ones, on which a spline is tried
@@ -29,7 +31,7 @@ def inside(numbers: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     holes, count = ndimage.label((numbers > UNSURE) & (numbers < 1 - UNSURE), np.ones((3, 3, 3)))  # type: ignore[misc]
     if not count:
         return solid
-    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    normals = normals_of(triangles)
     length = np.linalg.norm(normals, axis=1)
     triangles, normals = triangles[length > 1e-12], normals[length > 1e-12] / length[length > 1e-12, None]
     for number, box in enumerate(ndimage.find_objects(holes), 1):

@@ -35,7 +35,7 @@ def oriented(faces: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(2 * num, 2 * num))
     _, ways = connected_components(links, directed=False)
     kept, turned = ways[:num], ways[num:]
-    area = np.linalg.norm(_normals(vertices[faces]), axis=1)
+    area = np.linalg.norm(normals_of(vertices[faces]), axis=1)
     weight = np.bincount(ways, np.concatenate([area, area]) * np.repeat([1.0, 0.0], num), 2 * num)
     turn = weight[turned] > weight[kept]
     faces = np.where(turn[:, None], faces[:, ::-1], faces)
@@ -44,7 +44,7 @@ def oriented(faces: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 
 def _outward(faces: np.ndarray, vertices: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """The faces, those of parts (numbers [F]) turned over that enclose a negative volume."""
-    normals, middles = _normals(vertices[faces]) / 2, vertices[faces].mean(1)
+    normals, middles = normals_of(vertices[faces]) / 2, vertices[faces].mean(1)
     area = np.linalg.norm(normals, axis=1)
 
     def total(values: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _beside(start: np.ndarray, end: np.ndarray, x: np.ndarray, y: np.ndarray) ->
     return np.where(swap, -area, area)
 
 
-def _normals(triangles: np.ndarray) -> np.ndarray:
+def normals_of(triangles: np.ndarray) -> np.ndarray:
     """Normals [F, 3] of triangles [F, 3, 3], as long as twice their areas."""
     a, b, c = np.moveaxis(triangles, 1, 0)
     return np.cross(b - a, c - a)
