@@ -48,16 +48,16 @@ def one(path: Path, alpha: bool = False) -> np.ndarray:
 def _check_names(folder: Path, files: list[Path]) -> None:
     """InputError for frames of two names; a warning for numbers that are left out."""
     parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem) for path in files]
-    names = Counter((part[1].lower(), part[3].lower()) for part in parts if part)
-    if not names:
+    names = [None if part is None else (part[1].lower(), part[3].lower()) for part in parts]  # None: without a number
+    counts = Counter(name for name in names if name is not None)
+    if not counts:
         return
-    (main, num), odd = names.most_common(1)[0], next((f for f, p in zip(files, parts, strict=True) if not p), None)
-    if odd is None and len(names) > 1:
-        odd = next(f for f, p in zip(files, parts, strict=True) if p and (p[1].lower(), p[3].lower()) != main)
-    if odd is not None:
-        first = next(f for f, p in zip(files, parts, strict=True) if p and (p[1].lower(), p[3].lower()) == main)
+    main, num = counts.most_common(1)[0]
+    if num < len(files):
+        odd = names.index(None) if None in names else next(k for k, name in enumerate(names) if name != main)
         raise InputError(
-            f"{folder}: holds {num} frames as {first.name}, and {odd.name}; move what is no frame elsewhere"
+            f"{folder}: holds {num} frames as {files[names.index(main)].name}, and {files[odd].name}; move what is no "
+            "frame elsewhere"
         )
     numbers = [int(part[2]) for part in parts if part]
     steps = Counter(b - a for a, b in pairwise(numbers))
