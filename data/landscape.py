@@ -20,13 +20,13 @@ def journey(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
     """The scene at rows y [H] and columns x [W] in scene pixels, 64 along the shorter side; drawn from rng."""
     noise = torch.rand(256, 256, generator=rng) * 2 - 1
     width = float(x[-1])
-    speed = _between(rng, 0.9, 1.2) * (1 if torch.rand((), generator=rng) < 0.5 else -1)
-    hue = _between(rng, -0.03, 0.03)
+    speed = between(rng, 0.9, 1.2) * (1 if torch.rand((), generator=rng) < 0.5 else -1)
+    hue = between(rng, -0.03, 0.03)
     zenith, haze = torch.tensor([0.28, 0.5, 0.86]) + hue, torch.tensor([0.86, 0.9, 0.95])
     far, near = torch.tensor([0.45, 0.55, 0.68]), torch.tensor([0.33, 0.5, 0.24]) + hue
     field = torch.tensor([0.62, 0.57, 0.28]) + hue
     balloon = _Balloon(rng, width)
-    mill = _Mill(_between(rng, 0.35, 0.6) * width, 0.45 * speed, rng)
+    mill = _Mill(between(rng, 0.35, 0.6) * width, 0.45 * speed, rng)
     rows, columns = y[:, None], x[None]
 
     def ridge(at: Tensor, height: float, wave: float, place: float) -> Tensor:
@@ -35,7 +35,7 @@ def journey(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
 
     def paint(time: float) -> Tensor:
         camera = speed * time
-        sky = _blend(zenith, haze, (rows / HORIZON).clamp(0, 1).expand(-1, len(x)))
+        sky = blend(zenith, haze, (rows / HORIZON).clamp(0, 1).expand(-1, len(x)))
         drift = columns + 0.12 * camera + 0.05 * time
         cloud = _fractal(noise, drift / 26, rows / 9, 5)
         picture = torch.lerp(sky, torch.ones(3, 1, 1), (1.6 * cloud - 0.1).clamp(0, 0.9))
@@ -67,8 +67,8 @@ class _Balloon:
     """A striped hot-air balloon, which drifts and sways."""
 
     def __init__(self, rng: torch.Generator, width: float) -> None:
-        self.start = _between(rng, 0.2, 0.35) * width
-        self.radius = _between(rng, 9.5, 11.5)
+        self.start = between(rng, 0.2, 0.35) * width
+        self.radius = between(rng, 9.5, 11.5)
         self.gores = 5
         first = torch.rand((), generator=rng)
         self.colours = torch.stack([_hue(float(first)), torch.tensor([0.97, 0.93, 0.82]), _hue(float(first) + 0.42)])
@@ -99,7 +99,7 @@ class _Mill:
 
     def __init__(self, place: float, speed: float, rng: torch.Generator) -> None:
         self.place, self.speed = place, speed
-        self.turn = _between(rng, 0.06, 0.09)
+        self.turn = between(rng, 0.06, 0.09)
 
     def over(self, picture: Tensor, rows: Tensor, columns: Tensor, time: float) -> Tensor:
         x0, y0 = self.place + self.speed * (24 - time) + 14, HORIZON - 17
@@ -150,7 +150,7 @@ def _value(table: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.lerp(upper, torch.lerp(table[y1, x0], table[y1, x1], shares[0]), shares[1])
 
 
-def _blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+def blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     """Between two colours [3], by the share [H, W] of the second: [3, H, W]."""
     return torch.lerp(first[:, None, None], second[:, None, None], share)
 
@@ -161,5 +161,6 @@ def _hue(turn: float) -> Tensor:
     return 0.15 + 0.75 * ((wheel - 3).abs() - 1).clamp(0, 1)
 
 
-def _between(rng: torch.Generator, low: float, high: float) -> float:
+def between(rng: torch.Generator, low: float, high: float) -> float:
+    """A number, evenly drawn."""
     return low + (high - low) * float(torch.rand((), generator=rng))

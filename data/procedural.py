@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.frames import check_memory, parse_size
-from data.landscape import Scene, journey
+from data.landscape import Scene, between, blend, journey
 
 OVERSAMPLING = 2  # a scene paints with so many pixels a side of each final one: no jagged glints
 SIDE = 64.0
@@ -49,32 +49,32 @@ def _waves(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
     In deep water omega = sqrt(g k): long waves run ahead of short ones.
     """
     num = 64
-    longest = _uniform(rng, 20, 36)
+    longest = between(rng, 20, 36)
     wavelength = longest * (5 / longest) ** torch.rand(num, generator=rng)
     k = 2 * pi / wavelength
-    spread = _uniform(rng, 0.3, 0.7)
-    heading = _uniform(rng, 0, 2 * pi) + spread * torch.randn(num, generator=rng)
+    spread = between(rng, 0.3, 0.7)
+    heading = between(rng, 0, 2 * pi) + spread * torch.randn(num, generator=rng)
     kx, ky = k * heading.cos(), k * heading.sin()
-    omega = (_uniform(rng, 0.15, 0.45) * k).sqrt()
+    omega = (between(rng, 0.15, 0.45) * k).sqrt()
     phase = 2 * pi * torch.rand(num, generator=rng)
     slope = (0.3 + torch.rand(num, generator=rng)) * (wavelength / longest) ** 0.45
-    slope = slope * _uniform(rng, 0.12, 0.17) / slope.square().sum().div(2).sqrt()
+    slope = slope * between(rng, 0.12, 0.17) / slope.square().sum().div(2).sqrt()
     weights = torch.stack([slope / k + 0j, 1j * slope * heading.cos(), 1j * slope * heading.sin()])
     # A plane wave is a product of a row and a column: the surface is a small matrix product.
-    slant = _uniform(rng, 1.2, 1.7)  # the picture's height holds so much more water than its width
+    slant = between(rng, 1.2, 1.7)  # the picture's height holds so much more water than its width
     column = torch.polar(torch.ones(()), slant * y[:, None] * ky)  # [H, num]
     row = torch.polar(torch.ones(()), kx[:, None] * x)  # [num, W]
 
-    hue = _uniform(rng, 0.44, 0.64)
-    deep = _hsv(hue + _uniform(rng, -0.05, 0.05), _uniform(rng, 0.6, 0.9), _uniform(rng, 0.15, 0.3))
-    crest = _hsv(hue - _uniform(rng, 0, 0.1), _uniform(rng, 0.4, 0.7), _uniform(rng, 0.45, 0.7))
-    zenith = _hsv(_uniform(rng, 0.52, 0.64), _uniform(rng, 0.2, 0.6), _uniform(rng, 0.6, 0.9))
-    haze = _hsv(_uniform(rng, 0.5, 0.62), _uniform(rng, 0.05, 0.3), 1.0)
-    sunlight = _hsv(_uniform(rng, 0.02, 0.15), _uniform(rng, 0.05, 0.4), 1.0)
+    hue = between(rng, 0.44, 0.64)
+    deep = _hsv(hue + between(rng, -0.05, 0.05), between(rng, 0.6, 0.9), between(rng, 0.15, 0.3))
+    crest = _hsv(hue - between(rng, 0, 0.1), between(rng, 0.4, 0.7), between(rng, 0.45, 0.7))
+    zenith = _hsv(between(rng, 0.52, 0.64), between(rng, 0.2, 0.6), between(rng, 0.6, 0.9))
+    haze = _hsv(between(rng, 0.5, 0.62), between(rng, 0.05, 0.3), 1.0)
+    sunlight = _hsv(between(rng, 0.02, 0.15), between(rng, 0.05, 0.4), 1.0)
     view = _unit(torch.tensor([0.0, 1.6, 1.0]))
     side = [-1, 1][_choice(rng, 2)]  # beside the mirrored view, or glitter would drown the water
-    sun = _unit(torch.tensor([side * _uniform(rng, 0.3, 0.6), _uniform(rng, -1.1, -0.8), 0.8]))
-    glitter = _uniform(rng, 80, 160)
+    sun = _unit(torch.tensor([side * between(rng, 0.3, 0.6), between(rng, -1.1, -0.8), 0.8]))
+    glitter = between(rng, 80, 160)
 
     def paint(time: float) -> Tensor:
         moment = weights * torch.polar(torch.ones(()), phase - omega * time)  # [3, num]
@@ -85,8 +85,8 @@ def _waves(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
         facing = _dot(normal, view).clamp(0, 1)
         reflected = 2 * facing * normal - view[:, None, None]
         fresnel = 0.04 + 0.96 * (1 - facing) ** 5
-        water = _mix(deep, crest, torch.sigmoid(0.9 * height - 0.6 + 6 * (facing - 0.53)))
-        sky = _mix(haze, zenith, reflected[2].clamp(0, 1).sqrt())
+        water = blend(deep, crest, torch.sigmoid(0.9 * height - 0.6 + 6 * (facing - 0.53)))
+        sky = blend(haze, zenith, reflected[2].clamp(0, 1).sqrt())
         glint = _dot(reflected, sun).clamp(0, 1) ** glitter
         return water * (1 - fresnel) + sky * fresnel * 1.3 + 0.8 * glint * sunlight[:, None, None]
 
@@ -98,13 +98,13 @@ def _flames(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
     noise = torch.rand(32, 32, 32, generator=rng) * 2 - 1
     bed = float(y[-1])
     up = ((bed - y) / bed)[:, None]  # 0 at the bottom, 1 at the top
-    rise = _uniform(rng, 1.1, 2.2)
-    wind = _uniform(rng, -0.35, 0.35)
-    reach = _uniform(rng, 0.45, 0.75)
-    width = _uniform(rng, 9, 15)
-    hue = [0.6, 0.04, 0.03, 0.36, 0.035, 0.05, 0.8, 0.045][_choice(rng, 8)] + _uniform(rng, -0.015, 0.015)
+    rise = between(rng, 1.1, 2.2)
+    wind = between(rng, -0.35, 0.35)
+    reach = between(rng, 0.45, 0.75)
+    width = between(rng, 9, 15)
+    hue = [0.6, 0.04, 0.03, 0.36, 0.035, 0.05, 0.8, 0.045][_choice(rng, 8)] + between(rng, -0.015, 0.015)
     stops = torch.tensor([0.0, 0.22, 0.48, 0.74, 1.0])
-    turn = _uniform(rng, 0.06, 0.1)
+    turn = between(rng, 0.06, 0.1)
     ramp = torch.stack(
         [
             _hsv(hue - 0.03, 0.9, 0.0),
@@ -144,17 +144,17 @@ def _cloth(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
     num = 10
     wavelength = 10 * 5 ** torch.linspace(0, 1, num)
     k = 2 * pi / wavelength
-    heading = _uniform(rng, 0, 2 * pi) + 0.5 * torch.randn(num, generator=rng)
+    heading = between(rng, 0, 2 * pi) + 0.5 * torch.randn(num, generator=rng)
     along = heading.cos()[:, None, None] * x + heading.sin()[:, None, None] * y[:, None]
-    speed = _uniform(rng, 0.9, 1.9) * (0.7 + 0.6 * torch.rand(num, generator=rng))
+    speed = between(rng, 0.9, 1.9) * (0.7 + 0.6 * torch.rand(num, generator=rng))
     phase = 2 * pi * torch.rand(num, generator=rng)
     slope = (0.4 + torch.rand(num, generator=rng)) * wavelength**0.35
-    height = slope * _uniform(rng, 0.42, 0.6) / slope.square().sum().div(2).sqrt() / k
-    slant_x, slant_y = _uniform(rng, -0.7, 0.7), _uniform(rng, -0.7, 0.7)
-    azimuth, period = _uniform(rng, 0, 2 * pi), _uniform(rng, 28, 50)
+    height = slope * between(rng, 0.42, 0.6) / slope.square().sum().div(2).sqrt() / k
+    slant_x, slant_y = between(rng, -0.7, 0.7), between(rng, -0.7, 0.7)
+    azimuth, period = between(rng, 0, 2 * pi), between(rng, 28, 50)
     light = _unit(torch.tensor([0.9 * cos(azimuth), 0.9 * sin(azimuth), 1.0]))
     gloss = _unit(light + torch.tensor([0.0, 0.0, 1.0]))
-    sheen = _uniform(rng, 0.05, 0.3)
+    sheen = between(rng, 0.05, 0.3)
     bend = 6 * (2 * pi * (y[:, None] * cos(azimuth) - x * sin(azimuth)) / 70).sin()
 
     def paint(time: float) -> Tensor:
@@ -177,22 +177,22 @@ def _cloth(y: Tensor, x: Tensor, rng: torch.Generator) -> Scene:
 
 def _fabric(v: Tensor, u: Tensor, rng: torch.Generator) -> Tensor:
     """The flat fabric [3, len(v), len(u)]: coloured stripes or tartan, twill, threads, wear."""
-    hue = _uniform(rng, 0, 1)
-    other = hue + _uniform(rng, 0.2, 0.8)
+    hue = between(rng, 0, 1)
+    other = hue + between(rng, 0.2, 0.8)
     colours = torch.stack(
         [
-            _hsv(hue, _uniform(rng, 0.6, 0.95), _uniform(rng, 0.5, 0.85)),
-            _hsv(other, _uniform(rng, 0.3, 0.9), _uniform(rng, 0.25, 0.9)),
-            _hsv(_uniform(rng, 0.05, 0.16), _uniform(rng, 0.03, 0.3), _uniform(rng, 0.8, 0.95)),
+            _hsv(hue, between(rng, 0.6, 0.95), between(rng, 0.5, 0.85)),
+            _hsv(other, between(rng, 0.3, 0.9), between(rng, 0.25, 0.9)),
+            _hsv(between(rng, 0.05, 0.16), between(rng, 0.03, 0.3), between(rng, 0.8, 0.95)),
         ]
     )
-    turn = _uniform(rng, -0.6, 0.6)
+    turn = between(rng, -0.6, 0.6)
     warp, weft = u * cos(turn) + v * sin(turn), v * cos(turn) - u * sin(turn)
-    broad = _uniform(rng, 5, 9)
+    broad = between(rng, 5, 9)
     pattern = _stripes(warp, colours, broad, rng)
     if _choice(rng, 3):  # two of three fabrics are tartans, the others striped
         pattern = (pattern + _stripes(weft, colours, broad, rng)) / 2
-    twill = (2 * pi * (warp + weft) / _uniform(rng, 2.6, 3.6)).sin()
+    twill = (2 * pi * (warp + weft) / between(rng, 2.6, 3.6)).sin()
     threads = torch.randn(2, 256, generator=rng)
     yarn = threads[0, (warp / 1.4).long() % 256] + threads[1, (weft / 1.4).long() % 256]
     wear = _cloud(len(v), len(u), rng)
@@ -250,11 +250,6 @@ def _palette(colours: Tensor, stops: Tensor, value: Tensor) -> Tensor:
     return torch.lerp(colours[index], colours[index + 1], part[..., None]).movedim(-1, 0)
 
 
-def _mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """Between two colours [3], by the share [H, W] of the second: [3, H, W]."""
-    return torch.lerp(first[:, None, None], second[:, None, None], share)
-
-
 def _hsv(hue: float, saturation: float, value: float) -> Tensor:
     """RGB [3] in [0, 1]; the hue counts turns and wraps."""
     wheel = (hue * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6
@@ -269,10 +264,6 @@ def _unit(vector: Tensor) -> Tensor:
 def _dot(field: Tensor, vector: Tensor) -> Tensor:
     """The product of a vector field [3, H, W] with a vector [3]: [H, W]."""
     return torch.einsum("chw,c->hw", field, vector)
-
-
-def _uniform(rng: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand((), generator=rng))
 
 
 def _choice(rng: torch.Generator, num: int) -> int:
