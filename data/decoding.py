@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from data import containers, frame_folders, upright
+from data import containers, frame_folders, upright, words
 from data.containers import check_file, check_picture
 from data.deinterlacing import deinterlaced
 from data.errors import InputError
@@ -245,7 +245,7 @@ def _check_enough(path: Path, cut: Cut, kept: int, readable: int, damage: Damage
     """InputError unless the cut is filled; an open cut (frames=None) wants all that there is."""
     if kept == cut.frames:
         return
-    found = damage.found if damage else f"{readable} frame{'' if readable == 1 else 's'}"
+    found = damage.found if damage else words.counted(readable, "frames")
     if readable == 1 and damage is None and path.is_file() and containers.is_still(path):
         raise InputError(containers.still(path))
     if readable < 2:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from data.containers import declared_duration, declared_rate
 from data.errors import InputError
+from data.words import counted
 
 RESTART = 10.0
 """Seconds that a transport stream may jump ahead before its clock counts as set anew."""
@@ -101,9 +102,8 @@ class Clock:
             return
         duration, rate = declared_duration(self._container, self._stream), declared_rate(self._stream)
         declared = round(duration * rate) if duration and rate else 0
-        many = f"{self._num} frame{'' if self._num == 1 else 's'}"
         of = f" of {declared}" if declared > self._num else ""
-        raise Damaged(path, f"{many}{of} (the file is damaged or cut short)")
+        raise Damaged(path, f"{counted(self._num, 'frames')}{of} (the file is damaged or cut short)")
 
     def _told(self) -> bool:
         return any(name in self._container.format.name for name in TOLD) and self._duration() is not None
