@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from energies.boltzmann.latent import Latent, Visible
-from energies.boltzmann.layers import Clamp, Units, bernoulli, draw_visible
-from energies.boltzmann.machine import EDGE, START
+from energies.boltzmann.layers import Clamp, Units, bernoulli, draw_visible, held
+from energies.boltzmann.machine import START
 from energies.samplers.state import Rng, uniform
 
 SEED = 0  # of the numbers that the energy is estimated with: always the same, so that it is a function of x
@@ -46,14 +46,9 @@ class Helmholtz(Latent):
         self.made = nn.ParameterList([torch.zeros(size) for size in self.sizes])
         self.recognised = nn.ParameterList([torch.zeros(size) for size in hidden])
 
-    @torch.no_grad()
-    def centre(self, x: Tensor) -> None:
-        """Take mean and spread of x [n, *event] for first biases."""
-        if self.visible == "gaussian":
-            self.middle.copy_(x.mean(0))
-            self.unit.copy_(x.std(0).clamp(min=EDGE))
-        else:
-            self.made[0].copy_(self.observed(x).mean(0).clamp(EDGE, 1 - EDGE).logit())
+    def take_chances(self, chance: Tensor) -> None:
+        """For first biases."""
+        self.made[0].copy_(chance.logit())
 
     def log_joint(self, units: Units) -> Tensor:
         """log p(v, h) of units [..., n_l], density of x where it is Gaussian: [...]."""
@@ -129,9 +124,7 @@ class Helmholtz(Latent):
 
     @torch.no_grad()
     def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
-        v = self.observed(x)
-        if clamp is not None and clamp.hidden is not None and clamp.seen is not None:
-            v = torch.where(clamp.hidden, v, clamp.seen)
+        v = held(self.observed(x), clamp)
         return Units(tuple(s[0] for s in self.guesses(v, 1, rng).layers))
 
     @torch.no_grad()
@@ -148,22 +141,12 @@ class Helmholtz(Latent):
         hidden = [s[chosen, torch.arange(len(v), device=v.device)] for s in every]
         return Units((self._visible(hidden[0], rng, clamp), *hidden))
 
-    def seen_in(self, state: Units) -> Tensor:
-        return self.x_of(state.layers[0])
-
     def features(self, x: Tensor) -> Tensor:
         """Chances [B, H_1 + ...] of the hidden units by q, each layer given the means of the one below."""
         s = [self.observed(x)]
         for weight, bias in zip(self.up, self.recognised, strict=True):
             s.append((s[-1] @ weight + bias).sigmoid())
         return torch.cat(s[1:], 1)
-
-    def fresh(self) -> Helmholtz:
-        """The same machine before it has learned."""
-        other = Helmholtz(**self.arguments).to(self.unit)
-        other.middle.copy_(self.middle)
-        other.unit.copy_(self.unit)
-        return other
 
 
 def _cost(inputs: Tensor, s: Tensor) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from energies.boltzmann.layers import Clamp
+from energies.boltzmann.layers import Clamp, Units
 from energies.conditioned import Conditioned
 from energies.energy import Energy
 from energies.family import Family
@@ -17,7 +18,10 @@ from energies.noisy import Noisy
 from energies.observation import Hidden, Measurement, Observation
 from energies.samplers.state import Rng
 
+L = TypeVar("L", bound="Latent")
 Visible = Literal["binary", "gaussian"]
+
+EDGE = 0.02  # chances of a unit in the data are taken for no nearer to 0 and 1 than that
 
 
 class Latent(Family):
@@ -79,6 +83,33 @@ class Latent(Family):
         """x [B, *event] with elements of its two values, where it has two; levels of grey are cut in the middle."""
         return 2 * (x > 0).to(x.dtype) - 1 if self.visible == "binary" else x
 
+    @torch.no_grad()
+    def centre(self, x: Tensor) -> None:
+        """Take mean and spread of x [n, *event], by which Gaussian units are standardised; of binary ones, chances."""
+        if self.visible == "gaussian":
+            self.middle.copy_(x.mean(0))
+            self.unit.copy_(x.std(0).clamp(min=EDGE))
+        else:
+            self.take_chances(self.observed(x).mean(0).clamp(EDGE, 1 - EDGE))
+
+    @abstractmethod
+    def take_chances(self, chance: Tensor) -> None:
+        """Begin with visible units of these chances [V]."""
+
+    def fresh(self: L) -> L:
+        """The same machine before it has learned."""
+        other = type(self)(**self.arguments).to(self.unit)
+        other.middle.copy_(self.middle)
+        other.unit.copy_(self.unit)
+        return other
+
+    def known_label(self) -> Tensor | None:
+        """The bound labels, one-hot [B or 1, K], where all are known; None: some are not, or it knows no labels."""
+        if not self.num_classes or self.label is None:
+            return None
+        codes = self.codes(self.unit)
+        return None if bool((codes >= self.num_classes).any()) else F.one_hot(codes, self.num_classes).to(self.unit)
+
     def posterior(self, observation: Observation, y: Measurement) -> Conditioned:
         """The energy of x given y. What is seen exactly of binary elements is rounded to their two values."""
         if isinstance(observation, Hidden) and isinstance(y, Tensor):
@@ -87,7 +118,7 @@ class Latent(Family):
 
     def clamp_of(self, observation: Observation, y: Measurement) -> Clamp:
         """What a measurement says of the visible units. TypeError: it is not of single elements."""
-        mask = observation.noiseless if isinstance(observation, Noisy) else observation
+        mask = observation.noiseless
         if not isinstance(mask, Hidden) or not isinstance(y, Tensor):
             raise TypeError(
                 f"{type(self).__name__} is sampled given single elements, hidden, seen or noisy, and not given "
@@ -111,20 +142,16 @@ class Latent(Family):
         """What the hidden units expect of x [B, *event], for a classifier: [B, F]."""
 
     @abstractmethod
-    def fresh(self) -> Latent:
-        """The same machine before it has learned."""
-
-    @abstractmethod
-    def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Any:
+    def begin(self, x: Tensor, rng: Rng, clamp: Clamp | None) -> Units:
         """The state of chains that start at x [B, *event]."""
 
     @abstractmethod
-    def move(self, state: Any, rng: Rng, clamp: Clamp | None) -> Any:
+    def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
         """The state after all units were drawn once; it leaves the law of x and h, given the clamp, invariant."""
 
-    @abstractmethod
-    def seen_in(self, state: Any) -> Tensor:
+    def seen_in(self, state: Units) -> Tensor:
         """x [B, *event] of a state."""
+        return self.x_of(state.layers[0])
 
 
 def unwrapped(energy: Energy) -> tuple[Latent, Clamp | None]:
@@ -138,9 +165,5 @@ def unwrapped(energy: Energy) -> tuple[Latent, Clamp | None]:
         raise TypeError(f"{type(machine).__name__} has no hidden units: block Gibbs sampling is for Boltzmann machines")
     if isinstance(energy, Conditioned):
         clamp = machine.clamp_of(energy.observation, energy.y)
-    if machine.num_classes and machine.label is not None:
-        codes = machine.codes(machine.unit)
-        if bool((codes < machine.num_classes).all()):
-            label = torch.nn.functional.one_hot(codes, machine.num_classes).to(machine.unit)
-            clamp = (clamp or Clamp())._replace(label=label)
-    return machine, clamp
+    label = machine.known_label()
+    return machine, clamp if label is None else (clamp or Clamp())._replace(label=label)

@@ -8,7 +8,6 @@ odd ones given even ones (Salakhutdinov & Hinton 2009). Nothing here needs a gra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -61,20 +60,20 @@ class Layers:
     Attributes:
         weights: W_l [n_l, n_{l+1}].
         biases: b_l [n_l], one more than there are weights.
+        base: a [n_0].
         labels: U and d, or None.
         gaussian: whether s_0 is Gaussian, of variance 1 given s_1.
         beta: one, or one a row [B, 1].
-        base: a [n_0]; None: 0.
         copies: of each layer, tied, that its neighbours feel, where a machine is learned to become part of a deeper one
             (Salakhutdinov & Hinton 2009, section 3.1); of no matter to energies. None: 1.
     """
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
+    base: Tensor
     labels: Labels | None = None
     gaussian: bool = False
     beta: float | Tensor = 1.0
-    base: Tensor | None = None
     copies: tuple[int, ...] | None = None
 
     @property
@@ -85,7 +84,7 @@ class Layers:
     def bias(self, layer: int) -> Tensor:
         """What the bias of a layer counts at beta: [n_l], or [B, n_l]."""
         bias = self.beta * self.biases[layer]
-        return bias if layer or self.base is None else bias + (1 - self.beta) * self.base
+        return bias if layer else bias + (1 - self.beta) * self.base
 
     def inputs(self, layer: int, units: Units) -> Tensor:
         """Total input [B, n_l] of the units of a layer: their log-odds, or means, given all others."""
@@ -164,8 +163,8 @@ class Layers:
         """
         s = [v, *(v.new_full((len(v), n), 0.5) for n in self.sizes[1:])]
         for layer in range(1, len(s)):  # upwards, as long as nothing is known of what is above
-            above = s[layer + 1 : layer + 2]
-            s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid() if not above else self._upwards(layer, s)
+            last = layer == len(s) - 1
+            s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid() if last else self._upwards(layer, s)
         for _ in range(rounds if len(s) > 2 else 0):
             for first in (1, 2):
                 for layer in range(first, len(s), 2):
@@ -213,15 +212,13 @@ class Layers:
 
     def base_log_z(self) -> float:
         """log Z at beta = 0, exactly."""
-        base = self.biases[0] * 0 if self.base is None else self.base
-        visible = base.square() / 2 + math.log(2 * math.pi) / 2 if self.gaussian else F.softplus(base)
+        visible = self.base.square() / 2 + math.log(2 * math.pi) / 2 if self.gaussian else F.softplus(self.base)
         classes = 0.0 if self.labels is None else math.log(len(self.labels.bias))
         return float(visible.double().sum()) + sum(self.sizes[1:]) * math.log(2) + classes
 
     def base_units(self, num: int, rng: torch.Generator) -> Units:
         """Exact samples at beta = 0."""
-        base = self.biases[0] * 0 if self.base is None else self.base
-        inputs = base.expand(num, -1)
+        inputs = self.base.expand(num, -1)
         v = inputs + normal(inputs, rng) if self.gaussian else bernoulli(inputs.sigmoid(), rng)
         hidden = [bernoulli((bias * 0).sigmoid().expand(num, -1), rng) for bias in self.biases[1:]]
         label = None if self.labels is None else one_of((self.labels.bias * 0).expand(num, -1), rng)
@@ -262,6 +259,11 @@ def draw_visible(inputs: Tensor, gaussian: bool, rng: Rng, clamp: Clamp | None) 
             v = bernoulli((inputs + clamp.precision * (clamp.measured - 0.5)).sigmoid(), rng)
     else:
         v = inputs + normal(inputs, rng) if gaussian else bernoulli(inputs.sigmoid(), rng)
+    return held(v, clamp)
+
+
+def held(v: Tensor, clamp: Clamp | None) -> Tensor:
+    """Visible units [B, V], at what is seen of them."""
     if clamp is None or clamp.hidden is None or clamp.seen is None:
         return v
     return torch.where(clamp.hidden, v, clamp.seen)
@@ -271,10 +273,3 @@ def one_of(logits: Tensor, rng: Rng) -> Tensor:
     """One-hot draws [B, K] of logits [B, K]."""
     below = logits.softmax(1).cumsum(1) < uniform(logits[:, :1], rng)
     return F.one_hot(below.sum(1).clamp(max=logits.shape[1] - 1), logits.shape[1]).to(logits.dtype)
-
-
-def joined(parts: Sequence[Units]) -> Units:
-    """Rows of several states together."""
-    layers = tuple(torch.cat(layer) for layer in zip(*(part.layers for part in parts), strict=True))
-    labels = [part.label for part in parts if part.label is not None]
-    return Units(layers, torch.cat(labels) if labels else None)

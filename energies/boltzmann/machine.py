@@ -6,20 +6,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from energies.boltzmann.latent import Latent, Visible
-from energies.boltzmann.layers import Clamp, Labels, Layers, Units
+from energies.boltzmann.layers import Clamp, Labels, Layers, Units, held
 from energies.samplers.state import Rng, uniform
 
 START = 0.01  # standard deviation of the first weights
-M = TypeVar("M", bound="Machine")
-
-EDGE = 0.02  # chances of a unit in the data are taken for no nearer to 0 and 1 than that
 
 
 class Machine(Latent):
@@ -94,16 +89,10 @@ class Machine(Latent):
             biases[1] = biases[1] - self.label_offset @ self.label_weight
             labels = Labels(self.label_weight, self.label_bias - self.label_weight @ o[1])
         gaussian = self.visible == "gaussian"
-        return Layers(tuple(weights), tuple(biases), labels, gaussian, base=self.base, copies=self.copies)
+        return Layers(tuple(weights), tuple(biases), self.base, labels, gaussian, copies=self.copies)
 
-    @torch.no_grad()
-    def centre(self, x: Tensor) -> None:
-        """Take mean and spread of x [n, *event] for first biases and offsets, and for the base of annealing."""
-        if self.visible == "gaussian":
-            self.middle.copy_(x.mean(0))
-            self.unit.copy_(x.std(0).clamp(min=EDGE))
-            return
-        chance = self.observed(x).mean(0).clamp(EDGE, 1 - EDGE)
+    def take_chances(self, chance: Tensor) -> None:
+        """For first biases and offsets, and for the base of annealing."""
         self.get_buffer("offset_0").copy_(chance)
         self.biases[0].copy_(chance.logit())
         self.base.copy_(chance.logit())
@@ -156,22 +145,6 @@ class Machine(Latent):
             )
         return found
 
-    def fresh(self: M) -> M:
-        """The same machine before it has learned."""
-        other = type(self)(**self.arguments).to(self.unit)
-        other.middle.copy_(self.middle)
-        other.unit.copy_(self.unit)
-        return other
-
-    def one_hot(self, x: Tensor) -> Tensor | None:
-        """The bound labels [B, K] of x where all are known; None: some are not, or it knows no labels."""
-        if not self.num_classes or self.label is None:
-            return None
-        codes = self.codes(x)
-        if bool((codes >= self.num_classes).any()):
-            return None
-        return F.one_hot(codes, self.num_classes).to(x.dtype).expand(len(x), -1)
-
     @torch.no_grad()
     def contrast(self, data: Units, chains: Units, short: torch.dtype | None = None) -> dict[str, Tensor]:
         """The gradient of mean E(data) - mean E(chains) in the parameters, by name.
@@ -215,16 +188,11 @@ class Machine(Latent):
             chance = v.new_full((len(v), self.num_classes), 1 / self.num_classes)
             label = chance if known is None else known.to(v).expand(len(v), -1)
         units = layers.draw_odd(Units((v, *hidden), label), rng)
-        if clamp is not None and clamp.hidden is not None and clamp.seen is not None:
-            units = Units((torch.where(clamp.hidden, v, clamp.seen), *units.layers[1:]), units.label)
-        return units
+        return Units((held(v, clamp), *units.layers[1:]), units.label)
 
     @torch.no_grad()
     def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
         return self.layers().sweep(state, rng, clamp)
-
-    def seen_in(self, state: Units) -> Tensor:
-        return self.x_of(state.layers[0])
 
 
 def _slope(

@@ -38,9 +38,9 @@ class RBM(Machine):
         layers, v = self.layers(), self.units_of(x)
         if not self.num_classes:
             return layers.reduced_energy(Units((v, v)))
-        label = self.one_hot(x)
+        label = self.known_label()
         if label is not None:
-            return layers.reduced_energy(Units((v, v), label))
+            return layers.reduced_energy(Units((v, v), label.to(x.dtype).expand(len(x), -1)))
         each = layers.class_energies(v)
         every = torch.cat([each, -(-each).logsumexp(1, keepdim=True)], 1)
         return every.gather(1, self.codes(x).expand(len(x))[:, None])[:, 0]
