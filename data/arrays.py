@@ -12,7 +12,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from data.decoding import check_file
+from data.containers import check_file
 from data.errors import InputError
 from data.packing import Labels, check_total
 

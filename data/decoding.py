@@ -21,14 +21,14 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from data import containers, frame_folders, upright, words
-from data.containers import check_file, check_picture
+from data.containers import check_picture
 from data.deinterlacing import deinterlaced
 from data.errors import InputError
 from data.frames import check_memory
 from data.probing import Probe, counted, probe
 from data.times import Clock, Damaged, Shown, lasting, rate_of
 
-__all__ = ["Cut", "Damaged", "Frame", "Taken", "check_file", "check_picture", "frames", "take"]
+__all__ = ["Cut", "Damaged", "Frame", "Taken", "frames", "take"]
 
 
 class Frame(NamedTuple):

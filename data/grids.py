@@ -16,7 +16,7 @@ from typing import IO
 
 import numpy as np
 
-from data.decoding import check_file
+from data.containers import check_file
 from data.errors import InputError
 
 READABLE = (".npz", ".npy", ".binvox")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data.decoding import check_file
+from data.containers import check_file
 from data.errors import InputError
 from data.mesh_formats import (
     NO_CORNER,
