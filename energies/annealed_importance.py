@@ -18,7 +18,7 @@ from torch import Tensor
 from energies.boltzmann.exact import MOST, exact_log_z, smallest_side
 from energies.boltzmann.layers import Layers, Units
 from energies.boltzmann.machine import Machine
-from energies.importance import log_ratio
+from energies.importance import LogRatio, log_ratio
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Bracket:
     low_ess: float | None = None
     high_ess: float | None = None
     exact: bool = False
+
+    @classmethod
+    def of(cls, forward: LogRatio, reverse: LogRatio, known: float) -> Bracket:
+        """That of runs from and to a base whose value is known."""
+        low, high = known + forward.value, known + reverse.value
+        return cls(low, high, forward.error, reverse.error, forward.ess, reverse.ess)
 
     @property
     def width(self) -> float:
@@ -89,11 +95,7 @@ def annealed(layers: Layers, rng: torch.Generator, *, runs: int, steps: int, set
     for _ in range(settle):
         state = layers.sweep(state, rng)
     backwards, _ = _annealed(layers, state, betas[::-1], rng)
-    reverse = log_ratio(backwards, -1)
-    known = layers.base_log_z()
-    return Bracket(
-        known + forward.value, known + reverse.value, forward.error, reverse.error, forward.ess, reverse.ess
-    )  # fmt: skip
+    return Bracket.of(forward, log_ratio(backwards, -1), layers.base_log_z())
 
 
 def enumerated(machine: Machine) -> Bracket | None:

@@ -103,9 +103,7 @@ def gaussian_log_z(
     for _ in range(settle):
         state, _ = sampler.step(target, state, rng)
     backwards, _ = _run(energy, base, state.x, betas[::-1], sizes[::-1], leapfrog, rng)
-    reverse = log_ratio(backwards, -1)
-    low, high = base.log_z + forward.value, base.log_z + reverse.value
-    return Bracket(low, high, forward.error, reverse.error, forward.ess, reverse.ess)
+    return Bracket.of(forward, log_ratio(backwards, -1), base.log_z)
 
 
 def _within(energy: Energy, base: Base) -> Energy:

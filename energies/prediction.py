@@ -112,6 +112,7 @@ def descend(
     draw: Callable[[Tensor], Tensor] | None = None,
     create_graph: bool = False,
     through: bool = True,
+    past: Any = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Steps down the energy; after each (z, energies [B, P] of where it started).
 
@@ -125,11 +126,13 @@ def descend(
         draw: gives standard normal noise of the shape of its argument; needed where there is noise.
         create_graph: keep the graph, for learning: the result has derivatives by the weights.
         through: then also through the steps before; else each step by itself.
+        past: what `read` gave of what is known; None: it is read now.
     """
     if create_graph:
         z = z.detach().requires_grad_()
-    with torch.set_grad_enabled(create_graph):
-        past = energy.read(known, first, z.shape[2])
+    if past is None:
+        with torch.set_grad_enabled(create_graph):
+            past = energy.read(known, first, z.shape[2])
     for number in range(steps):
         e, up = slope(energy, known, z, first, create_graph, past)
         size = energy.step_size if step_size is None else step_size
@@ -146,10 +149,12 @@ def descend(
 
 def settled(energy: PredictiveEnergy, known: Tensor, z: Tensor, steps: int, *, first: int = 0) -> tuple[Tensor, Tensor]:
     """Where so many steps without noise end: (z, their energies [B, P])."""
-    for state, _ in descend(energy, known, z, steps, first=first):
+    with torch.no_grad():
+        past = energy.read(known, first, z.shape[2])
+    for state, _ in descend(energy, known, z, steps, first=first, past=past):
         z = state
     with torch.no_grad():
-        return z, energy.energies(known, energy.point(z), first)
+        return z, energy.energies(known, energy.point(z), first, past)
 
 
 def decibels(mean_square: Tensor) -> float:

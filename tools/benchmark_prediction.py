@@ -92,10 +92,15 @@ def _timed(step: Callable[[], torch.Tensor]) -> float:
     return (time.process_time() - begun) / TRIED
 
 
+def _name(arguments: argparse.Namespace, task: str, method: str) -> str:
+    """Of files."""
+    return f"{task}_{method.replace(', ', '_').replace(' ', '_')}_{arguments.seconds:g}"
+
+
 def _steps(arguments: argparse.Namespace, task: str, method: str) -> int:
     """As many as fit into the time; counted once, so that a later call goes on with the same runs."""
     method = "energy, system 1" if method == SAME else method
-    path = arguments.out / f"steps_{task}_{method.replace(', ', '_').replace(' ', '_')}_{arguments.seconds:g}.json"
+    path = arguments.out / f"steps_{_name(arguments, task, method)}.json"
     if path.exists():
         return int(json.loads(path.read_text()))
     energy, objective = _made(task, method)
@@ -109,11 +114,10 @@ def _steps(arguments: argparse.Namespace, task: str, method: str) -> int:
 
 
 def _run(arguments: argparse.Namespace, task: str, method: str, steps: int, seed: int) -> dict[str, Any]:
-    out = arguments.out / f"{task}_{method.replace(', ', '_').replace(' ', '_')}_{arguments.seconds:g}_{seed}"
+    out = arguments.out / f"{_name(arguments, task, method)}_{seed}"
     settings = [f"seed={seed}", "compute=float32", f"learn.steps={steps}", f"learn.batch={BATCHES[task]}", *SIZES]
     settings += [f"learn.learning_rate={RATES[task]}", *_loaded(arguments, task)]
-    told = {**METHODS[method]}
-    settings += [f"{OBJECTIVE}.{name}={json.dumps(value)}" for name, value in told.items()]
+    settings += [f"{OBJECTIVE}.{name}={json.dumps(value)}" for name, value in METHODS[method].items()]
     if method in (FEED_FORWARD, SAME):
         settings.append("learn.energy.transformer.feed_forward=true")
     print(f"{task}, {method}, seed {seed}: {steps} steps", file=sys.stderr, flush=True)
@@ -207,7 +211,7 @@ def table(task: str, found: dict[str, list[dict[str, Any]]], steps: dict[str, in
             names += [n for n in runs[0]["forecast"] if n not in names] if method == FEED_FORWARD else []
             for name in names:
                 row = [_cell([r["forecast"][name][at] for r in runs]) for at in ("first", "last", "all")]
-                told = name.replace("_", " ") if name not in ("least_energy", "one") else f"{method}, {name}"
+                told = name if name not in ("least_energy", "one") else f"{method}, {name}"
                 lines.append(f"| {told.replace('_', ' ')} | {' | '.join(row)} |")
     return lines
 

@@ -12,6 +12,7 @@ descent is the prediction of an ordinary transformer, learned by mean squares or
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from energies.networks.transformer import Memory, Patches, Transformer, readout
 from energies.prediction import PredictiveEnergy, decibels, settled
+from energies.samplers.state import normal
 
 TINY = 1e-30  # the least probability whose logarithm is taken
 
@@ -249,7 +251,7 @@ class TokenEnergy(Causal):
         return F.cross_entropy(z, x.argmax(1), reduction="none")
 
     def quality(self, errors: Tensor) -> float:
-        return float(errors.mean()) / 0.6931471805599453
+        return float(errors.mean()) / math.log(2)
 
 
 def _law(x: Tensor) -> Tensor:
@@ -282,7 +284,7 @@ def continued(
     for _ in range(num):
         known = x[:, :, -(energy.length - 1) :]
         first = known.shape[2]
-        z = energy.start * torch.randn(known[:, :, -1:].shape, generator=rng, dtype=x.dtype, device=x.device)
+        z = energy.start * normal(known[:, :, -1:], rng)
         z, e = settled(energy, known, z, steps or energy.steps, first=first)
         energies.append(e)
         x = torch.cat([x, energy.decided(known, z, first, rng)], 2)

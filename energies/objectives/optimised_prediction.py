@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from energies.buffer import Drawn, ReplayBuffer
 from energies.generators import Chain
 from energies.objectives.batch import Batch, Metrics
 from energies.prediction import PredictiveEnergy, descend
+from energies.samplers.state import normal
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,7 @@ class OptimisedPrediction:
         return Chain(100, 0.1, 0.1)
 
     def __call__(self, energy: PredictiveEnergy, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Metrics]:
-        share, first = batch.share, energy.first
-
-        def draw(like: Tensor) -> Tensor:
-            return share.normal(like, rng)
-
+        first, draw = energy.first, partial(batch.share.normal, rng=rng)
         x, known, z, drawn = self._candidates(energy, batch, rng)
         steps = self.steps
         if self.more_steps:
@@ -94,10 +92,7 @@ class OptimisedPrediction:
     ) -> tuple[Tensor, Tensor, Tensor, Drawn | None]:
         """x, what is known of it, candidates z, and the rows of the replay buffer that the first of them belong to."""
         x, share = batch.x, batch.share
-
-        def draw(like: Tensor) -> Tensor:
-            return share.normal(like, rng)
-
+        draw = partial(share.normal, rng=rng)
         known = energy.seen(x, self.corruption, draw)
         z = self.start * draw(energy.wanted(x, energy.first))
         if not self.replay or batch.chains is None:
@@ -129,10 +124,7 @@ class OptimisedPrediction:
 
     def buffer(self, energy: PredictiveEnergy, x: Tensor, rng: torch.Generator) -> ReplayBuffer:
         """The replay buffer for examples x [N, *event], whose candidates have not moved yet."""
-
-        def draw(like: Tensor) -> Tensor:
-            return torch.randn(like.shape, generator=rng, dtype=like.dtype, device=like.device)
-
+        draw = partial(normal, rng=rng)
         known = energy.seen(x, self.corruption, draw)
         return ReplayBuffer(packed(x, known, self.start * draw(energy.wanted(x, energy.first))))
 

@@ -13,7 +13,7 @@ from energies import Energy, Family, FunctionEnergy
 from energies.function import SCORES
 from pipelines.composition import expression
 from pipelines.composition.composing import Composer
-from pipelines.results import inner, load_energy
+from pipelines.results import inner, load_energy, weights_of
 from pipelines.trees import unknown
 
 SCORE = "score:"
@@ -79,4 +79,4 @@ def check_labels(node: expression.Node, labels: dict[str, list[str]], experts: d
 
 def weight_files(source: str) -> tuple[str, ...]:
     """The folder that an expert is read from."""
-    return () if source.startswith(SCORE) else (str(inner(Path(source))),)
+    return () if source.startswith(SCORE) else weights_of(source)

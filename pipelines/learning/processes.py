@@ -50,11 +50,15 @@ def accelerator(compute: Compute) -> Accelerator:
     return made
 
 
+def counted(num: int) -> str:
+    """How many processes, in words."""
+    return f"{num} {'process' if num == 1 else 'processes'}"
+
+
 def described(compute: Compute) -> str:
     """In words: how many processes, on which device, in which number format."""
-    num = num_processes()
     form = "bfloat16" if in_bfloat16(compute, device()) else "float32"
-    return f"running on {num} {'process' if num == 1 else 'processes'}, {device().type}, {form}"
+    return f"running on {counted(num_processes())}, {device().type}, {form}"
 
 
 def check_launcher() -> None:

@@ -100,6 +100,12 @@ class ConvNet:
             raise ValueError(f"sigma must be positive, got {self.sigma}")
 
 
+def _check_hidden(hidden: tuple[int, ...] | None) -> None:
+    """ValueError unless every hidden layer has a unit."""
+    if hidden is not None and (not hidden or min(hidden) < 1):
+        raise ValueError(f"hidden must be 1 or more units a layer, got {list(hidden)}")
+
+
 @dataclass(frozen=True)
 class Boltzmann:
     """A Boltzmann machine (energies/boltzmann): hidden units in layers above x, which is rounded to two values, or
@@ -115,8 +121,7 @@ class Boltzmann:
     """Steps in which each layer of several is first learned alone; 0: none. null: a fifth of learn.steps."""
 
     def __post_init__(self) -> None:
-        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
-            raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+        _check_hidden(self.hidden)
         if self.pretraining is not None and self.pretraining < 0:
             raise ValueError(f"pretraining must not be negative, got {self.pretraining}")
 
@@ -161,8 +166,7 @@ class HelmholtzMachine:
     """Units that x consists of. null: binary."""
 
     def __post_init__(self) -> None:
-        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
-            raise ValueError(f"hidden must be 1 or more units a layer, got {list(self.hidden)}")
+        _check_hidden(self.hidden)
 
 
 Network = Encoder | Amortised | Residual | ConvNet | Boltzmann | HelmholtzMachine | Transformer

@@ -27,6 +27,7 @@ from energies.objectives import Batch, Metrics
 from energies.objectives.share import Share
 from pipelines import checkpoint, stopping
 from pipelines.learning.muon import Muon
+from pipelines.learning.processes import counted
 from pipelines.stage import Run
 from pipelines.stopping import Stopped
 
@@ -266,8 +267,8 @@ class Learner:
         now, before = self.run.accelerator.num_processes, found[1].get("processes")
         if before not in (None, now) and self.run.is_main:
             warn(
-                f"{self.run.where} was learned by {_count(before)} and goes on with {_count(now)}: weights, optimizer "
-                "and chains go on, the rows of a batch are dealt anew, so the result differs by rounding",
+                f"{self.run.where} was learned by {counted(before)} and goes on with {counted(now)}: weights, "
+                "optimizer and chains go on, the rows of a batch are dealt anew, so the result differs by rounding",
                 stacklevel=1,
             )
         self._restore(*found)
@@ -316,10 +317,6 @@ class Learner:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
         return dict(zip(metrics, numbers.tolist(), strict=False))
-
-
-def _count(num: int) -> str:
-    return f"{num} process{'es' if num > 1 else ''}"
 
 
 def _stops(asked: list[float]) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,11 +95,6 @@ def by_position(x: Tensor, truth: Tensor) -> dict[str, float]:
         "first": decibels(wrong[:, :, 0].mean()), "last": decibels(wrong[:, :, -1].mean()),
         "all": decibels(wrong.mean()),
     }  # fmt: skip
-
-
-def rivals(known: Mapping[str, Callable[[], float]]) -> dict[str, float]:
-    """The qualities of simple methods."""
-    return {name: of() for name, of in known.items()}
 
 
 def summary(found: Mapping[str, Any]) -> list[str]:

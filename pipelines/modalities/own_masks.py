@@ -27,8 +27,9 @@ def finished(hidden: Tensor, mask: str, what: str, dilate: int | None, run: Run)
     """
     share = float(hidden.float().mean())
     masks.tell_share(mask, share, what)
-    wide = masks.dilated(hidden, DILATE if dilate is None else dilate)
+    pixels = DILATE if dilate is None else dilate
+    wide = masks.dilated(hidden, pixels)
     if wide.all() and not hidden.all():
-        raise InputError(f"hide.dilate={DILATE if dilate is None else dilate}: leaves nothing of the {what} to be seen")
+        raise InputError(f"hide.dilate={pixels}: leaves nothing of the {what} to be seen")
     run.log(event="hidden", mask=mask, share=round(share, 5), dilated=round(float(wide.float().mean()), 5))
     return wide

@@ -31,14 +31,16 @@ def details(report: Report, run: Run, sampling: dict[str, Any] | None) -> None:
     report.details("Configuration", (run.root / "config.yaml").read_text())
 
 
-def publish(report: Report, found: dict[str, Any], energies: Mapping[str, Any], run: Run) -> None:
-    """What a stage that judges a network leaves in the run's folder: report.html, metrics.json, and energies by the
-    names of their folders."""
+def publish(
+    report: Report, found: dict[str, Any], energies: Mapping[str, Any], run: Run, name: str = "report.html"
+) -> None:
+    """What a stage that judges a network leaves in the run's folder: the report, by its name, metrics.json, and
+    energies by the names of their folders."""
     save_metrics(found, run.root)
-    for name, energy in energies.items():
-        save_energy(energy, run.root, name)
+    for folder, energy in energies.items():
+        save_energy(energy, run.root, folder)
     details(report, run, None)
-    report.write(run.root / "report.html")
+    report.write(run.root / name)
 
 
 def _sampling(report: Report, found: dict[str, Any]) -> None:

@@ -20,8 +20,7 @@ from pipelines.measures import likelihood
 from pipelines.measures.likelihood import Annealing
 from pipelines.modalities import modality_of
 from pipelines.report import Report
-from pipelines.report.reporting import details
-from pipelines.results import save_energy, save_metrics
+from pipelines.report.reporting import publish
 from pipelines.stage import Run
 
 SHOWN = 10  # chains in a row of the sheet
@@ -106,31 +105,13 @@ class Likelihood:
             bound = generator.bound if isinstance(generator, Chain) and not noise else None
             found = likelihood.of_energy(energy, parts, data.x("train", slice(5000)), bound, noise, how, run)
         lines = _lines(found, modality.noun)
-        self._report(report, found, lines, run)
+        _report(report, found, lines)
         if isinstance(values["energy"], Machine | Helmholtz):
             self._drawn(report, values["energy"], data, run)
-        details(report, run, None)
-        report.write(run.root / "likelihood.html")
-        save_energy(values["energy"], run.root)
         metrics = {**values.get("metrics", {}), "likelihood": found}
-        save_metrics(metrics, run.root)
+        publish(report, metrics, {"energy": values["energy"]}, run, "likelihood.html")
         told = [values["summary"]] if values.get("summary") else []
         return {"metrics": metrics, "summary": "\n".join([*told, *lines])}
-
-    def _report(self, report: Report, found: dict[str, Any], lines: list[str], run: Run) -> None:
-        for line in lines:
-            report.text(line)
-        rows = [[name, *found["nats"][name], *found["bits"][name]] for name in found["nats"]]
-        report.table(["part", "nats, low", "nats, high", "bits an element, low", "bits an element, high"], rows)
-        points = found.get("curve")
-        if points:
-            share = [point["progress"] for point in points]
-            curves = {
-                f"{name}, {end}": (share, [point["nats"][name][k] for point in points])
-                for name in found["nats"]
-                for k, end in enumerate(("low", "high"))
-            }
-            report.curves(curves, "likelihood as it was learned", "share of the steps", "nats")
 
     def _drawn(self, report: Report, machine: Machine | Helmholtz, data: Examples, run: Run) -> None:
         """The weights of some hidden units, and chains from noise and from data beside each other."""
@@ -164,6 +145,23 @@ def _at_size_of(energy: Energy, data: Examples) -> Examples:
         found, wanted = ("x".join(map(str, sides)) for sides in (energy.event_shape, data.shape))
         raise InputError(f"likelihood: the energy is of {found}, the {noun} are {wanted}; set load.size or learn.size")
     return dataset.resized(data, shape)
+
+
+def _report(report: Report, found: dict[str, Any], lines: list[str]) -> None:
+    """The numbers, and the curve of the machines of the past."""
+    for line in lines:
+        report.text(line)
+    rows = [[name, *found["nats"][name], *found["bits"][name]] for name in found["nats"]]
+    report.table(["part", "nats, low", "nats, high", "bits an element, low", "bits an element, high"], rows)
+    points = found.get("curve")
+    if points:
+        share = [point["progress"] for point in points]
+        curves = {
+            f"{name}, {end}": (share, [point["nats"][name][k] for point in points])
+            for name in found["nats"]
+            for k, end in enumerate(("low", "high"))
+        }
+        report.curves(curves, "likelihood as it was learned", "share of the steps", "nats")
 
 
 def _lines(found: dict[str, Any], noun: str) -> list[str]:

@@ -89,12 +89,14 @@ class Predict:
         data = learning.windows(data) if data.single else data
         energy = energy.cpu().eval()
         x = data.x("validation", slice(self.num))
+        tried = prediction.trial(energy, x, energy.level, run.generator("known"))
         found: dict[str, Any] = {
             "unit": energy.unit, "steps": energy.steps, "num": len(x), "candidates": self.futures,
-            "thinking": self._curves(energy, data, x, run), "judge": self._judge(energy, x, run),
+            "thinking": self._curves(energy, data, tried, run),
+            "judge": prediction.judged(energy, tried, self.futures, run.generator("candidates")),
         }  # fmt: skip
-        tried = prediction.trial(energy, x, energy.level, run.generator("known"))
-        found["rivals"] = prediction.rivals(modality.predictors(data, tried.x, tried.known, energy.level))
+        predictors = modality.predictors(data, x, tried.known, energy.level)
+        found["rivals"] = {name: quality() for name, quality in predictors.items()}
         made = self._continued(energy, data, x, values, run) if isinstance(energy, Causal) else self._cleaned(
             energy, tried, data, values
         )  # fmt: skip
@@ -102,21 +104,16 @@ class Predict:
         save_metrics(found, run.root)
         return {"prediction": made, "metrics": found, "summary": "\n".join(prediction.summary(found))}
 
-    def _curves(self, energy: PredictiveEnergy, data: Examples, x: Tensor, run: Run) -> dict[str, Any]:
+    def _curves(self, energy: PredictiveEnergy, data: Examples, tried: prediction.Trial, run: Run) -> dict[str, Any]:
         """Of x as learned, and of others: of another kind, or with twice the noise."""
-        modality, steps, level = modality_of(data.modality), self.thinking * energy.steps, energy.level
-        other = x
+        modality, steps, other = modality_of(data.modality), self.thinking * energy.steps, tried.x
         if isinstance(energy, Causal):
-            other = modality.strangers(x, run.generator("strangers"))[modality.stranger]
+            other = modality.strangers(other, run.generator("strangers"))[modality.stranger]
         trials = {
-            LEARNED: prediction.trial(energy, x, level, run.generator("known")),
-            OTHER: prediction.trial(energy, other, TWICE * level, run.generator("known", OTHER)),
+            LEARNED: tried,
+            OTHER: prediction.trial(energy, other, TWICE * energy.level, run.generator("known", OTHER)),
         }
         return {name: prediction.curve(energy, tried, steps, run.generator("start")) for name, tried in trials.items()}
-
-    def _judge(self, energy: PredictiveEnergy, x: Tensor, run: Run) -> dict[str, Any]:
-        tried = prediction.trial(energy, x, energy.level, run.generator("known"))
-        return prediction.judged(energy, tried, self.futures, run.generator("candidates"))
 
     def _continued(self, energy: Causal, data: Examples, x: Tensor, values: dict[str, Any], run: Run) -> dict[str, Any]:
         """Futures, of those of least energy, and how good they are where the truth is known."""

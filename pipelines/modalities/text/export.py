@@ -33,13 +33,12 @@ class Export:
         report = Report(products.title(values, MODALITY))
         products.write(report, values, MODALITY, run, self.limit, 1, 1)
         told = [values["summary"]] if "summary" in values else []
-        if "prediction" in values:
-            made = values["prediction"]["predicted"]
-            report.preformatted("\n---\n".join(text.printed(row) for row in symbols(made)))
-        elif "samples" in values:
+        made = values["prediction"]["predicted"] if "prediction" in values else values.get("samples")
+        if "samples" in values and "prediction" not in values:
             MODALITY.write(values["samples"][: self.limit], run.root / "samples", "sample", values["source"])
             products.synthesis(report, values, MODALITY, JUDGED)
-            report.preformatted("\n---\n".join(text.printed(row) for row in symbols(values["samples"])))
+        if made is not None:
+            report.preformatted("\n---\n".join(text.printed(row) for row in symbols(made)))
         products.finish(report, values, run)
         save_energy(values["energy"], run.root)
         return {"summary": "\n".join(told)}

@@ -12,10 +12,9 @@ import torch
 
 from data import text
 from data.errors import InputError
-from pipelines.examples import Examples, check_learnable
+from pipelines.examples import FEWEST, Examples, check_learnable
 from pipelines.stage import Run
 
-FEWEST = 20  # pieces that anything can be learned from
 SHORTEST = 8  # bytes of a piece
 TOGETHER = 256  # pieces whose bits are set at once
 

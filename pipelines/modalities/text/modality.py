@@ -64,8 +64,10 @@ class Text(Modality):
     def predictors(self, data: Examples, x: Tensor, known: Tensor, level: float) -> Mapping[str, Callable[[], float]]:
         """Bits a byte of counts of five bytes, of those that were learned from, and of single ones."""
 
+        learned = stored(data)
+
         def bits(order: int) -> float:
-            return float(NGram.fit(stored(data), order).bits(symbols(x), 1).mean())
+            return float(NGram.fit(learned, order).bits(symbols(x), 1).mean())
 
         return {"five_gram": lambda: bits(5), "single_bytes": lambda: bits(1)}
 
@@ -77,13 +79,13 @@ class Text(Modality):
         pieces, _ = text.windows([text.english()], x.shape[2])
         taken = torch.randperm(len(pieces), generator=rng)[: len(x)]
         order = torch.randperm(x.shape[2], generator=rng)
-        noise = torch.randint(text.SYMBOLS, (len(x), x.shape[2]), generator=rng)
+        noise = at_random(x, rng)
         backwards = x.flip(2)
         return {
             "english": encoded(pieces[taken.numpy()]) if len(taken) else backwards,
             "backwards": backwards,
             "shuffled": x[:, :, order],
-            "noise": encoded(noise.numpy().astype(np.uint8)),
+            "noise": noise,
         }
 
     def read(self, name: str, shape: Sequence[int], num: int, source: Mapping[str, Any]) -> Tensor:
@@ -125,9 +127,8 @@ class Counts:
         return {"bits_a_byte": float(self.counts.bits(symbols(x)).mean())}
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        noise = torch.randint(text.SYMBOLS, (len(samples), samples.shape[2]), generator=rng).numpy().astype(np.uint8)
         real = self.data.x("validation", slice(len(samples)))
-        return {"samples": self(samples), "real": self(real), "noise": self(encoded(noise))}
+        return {"samples": self(samples), "real": self(real), "noise": self(at_random(samples, rng))}
 
 
 def symbols(x: Tensor) -> np.ndarray:
@@ -138,6 +139,12 @@ def symbols(x: Tensor) -> np.ndarray:
 def encoded(pieces: np.ndarray) -> Tensor:
     """x [n, 256, T] of bytes uint8 [n, T]."""
     return torch.from_numpy(text.one_hot(pieces)).float() * 2 - 1
+
+
+def at_random(like: Tensor, rng: torch.Generator) -> Tensor:
+    """As many pieces of bytes at random as there are in another [n, 256, T], as long."""
+    pieces = torch.randint(text.SYMBOLS, (len(like), like.shape[2]), generator=rng)
+    return encoded(pieces.numpy().astype(np.uint8))
 
 
 def stored(data: Examples) -> np.ndarray:

@@ -15,8 +15,8 @@ from data import moving, video
 from data.containers import SUFFIXES
 from data.errors import InputError
 from data.files import Listing, listing
+from pipelines.examples import FEWEST
 
-FEWEST = 20  # clips that anything can be learned from
 APART = 0.01  # share of the rate that a clip may differ from it
 
 

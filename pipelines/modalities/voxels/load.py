@@ -13,13 +13,12 @@ from data import near_duplicates, voxels
 from data.errors import InputError
 from data.grids import cube
 from data.packing import label_columns
-from pipelines.examples import Examples, check_learnable
+from pipelines.examples import FEWEST, Examples, check_learnable
 from pipelines.settings import check_there
 from pipelines.stage import Run
 from pipelines.warned import told
 
 SIDES = range(8, 129)  # of the cubes
-FEWEST = 20  # shapes that anything can be learned from
 
 
 @dataclass(frozen=True)
