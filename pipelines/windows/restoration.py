@@ -30,6 +30,7 @@ from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
 from pipelines.learning.training import Learning
 from pipelines.measures import certainty, metrics
+from pipelines.side_by_side import side_by_side
 from pipelines.stage import Run
 from pipelines.windows.damage import Box, Damage
 from pipelines.windows.film import parts
@@ -154,9 +155,10 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
         # The likest mask judges, if there is another one to learn from.
         kinds = [judges if len(masks) > 1 else lessons] + [lessons] * (len(masks) - 1)
         todo += [(box, clip, hidden, mask, kind) for mask, kind in zip(masks, kinds, strict=False)]
-    for box, clip, hidden, mask, kind in run.progress(todo, len(todo), "estimates of held-out parts"):
-        found = candidates(clip[None], (hidden | mask)[None, None], thin)
-        kind.append(Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, found))
+    found = side_by_side(lambda part: candidates(part[1][None], (part[2] | part[3])[None, None], thin), todo)
+    made = zip(todo, run.progress(found, len(todo), "estimates of held-out parts"), strict=True)
+    for (box, clip, hidden, mask, kind), estimates in made:
+        kind.append(Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, estimates))
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     return lessons, judges, thin
@@ -293,16 +295,21 @@ def restore(
     boxes = plan.windows(damage)
     mine = _shared(boxes, run)
     todo = [box for box in mine if checkpoint.load(_place(run, box)) is None]
-    for box, clip in run.progress(parts(frames(), todo), len(todo), "windows"):
+
+    def estimated(part: tuple[Box, Tensor]) -> tuple[Box, Tensor, Context]:
+        box, clip = part
         hidden = damage.masks(box)
-        found = context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
-        checkpoint.save(_place(run, box), _restored(energy, restoration, found, hidden, run), {})
+        return box, hidden, context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
+
+    found = side_by_side(estimated, parts(frames(), todo))
+    for box, hidden, context in run.progress(found, len(todo), "windows"):
+        checkpoint.save(_place(run, box), _restored(energy, restoration, context, hidden, run), {})
     run.accelerator.wait_for_everyone()
     joined: dict[str, Joined] = {}
     for box in boxes:
-        found = checkpoint.load(_place(run, box))
-        assert found is not None
-        for name, values in found[0].items():
+        saved = checkpoint.load(_place(run, box))
+        assert saved is not None
+        for name, values in saved[0].items():
             joined.setdefault(name, Joined(damage, len(values), plan)).add_hidden(box, values.float())
     return Restored(*(joined[name].values for name in ("mean", "spread", "estimate")))
 
