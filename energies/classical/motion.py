@@ -5,7 +5,7 @@ found = candidates(x, hidden)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,10 +48,20 @@ class Candidates:
         features: [N, J], what tells how far to trust which of them: log2 of the steps to the nearest seen pixel along
             the trajectory, the confidence there, whether both ends were found, log of their difference, log2 of the
             distance in pixels to what is seen of the frame.
+        places: [N, 2], row and column in the frame.
     """
 
     values: Tensor
     features: Tensor
+    places: Tensor
+
+    def at(self, rows: Tensor) -> Candidates:
+        """Those of some pixels, bool [N]."""
+        return Candidates(self.values[:, rows], self.features[rows], self.places[rows])
+
+    def within(self, row: int, column: int) -> Candidates:
+        """The same of a clip of which this one is a part, at a row and a column."""
+        return replace(self, places=self.places + torch.tensor([row, column]))
 
 
 def is_thin(hidden: Tensor) -> bool:
@@ -76,8 +86,9 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     ]
     if not parts:
         channels = len(clip)
-        return Candidates(torch.zeros(NUM + 4 * thin, 0, channels), torch.zeros(0, len(FEATURES)))
-    return Candidates(torch.cat([part.values for part in parts], 1), torch.cat([part.features for part in parts]))
+        return Candidates(torch.zeros(NUM + 4 * thin, 0, channels), torch.zeros(0, len(FEATURES)), torch.zeros(0, 2))
+    values, features, places = zip(*((part.values, part.features, part.places) for part in parts), strict=True)
+    return Candidates(torch.cat(values, 1), torch.cat(features), torch.cat(places))
 
 
 def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
@@ -106,7 +117,8 @@ def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
     if thin:
         values += _of_the_clip_itself(clip, mask, np.stack(values))
-    return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)))
+    places = mask.nonzero()[:, 1:]
+    return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)), places)
 
 
 def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floats]:
@@ -120,8 +132,7 @@ def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floa
     times = seen.sum(0)
     centre = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
     found = (
-        self_similarity.nonlocal_means(estimate, mask, scale, radius=1, width=1.0),
-        self_similarity.nonlocal_means(estimate, mask, scale, radius=2, width=0.3),
+        *self_similarity.nonlocal_means(estimate, mask, scale, self_similarity.PATCHES),
         self_similarity.kriging(clip, mask, centre),
         self_similarity.kriging(clip, mask, mean),
     )

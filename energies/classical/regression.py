@@ -2,18 +2,21 @@
 
 The estimate is m + sum_k w_k (e_k - m) with m a vote of the candidates e_k and w_k linear in the features of the
 pixel (feature-weighted linear stacking, Sill et al. 2009). Ridge regression finds it: the errors of the
-candidates and the correlations of these errors decide; how strong the ridge, each held-out mask by the others.
+candidates and the correlations of these errors decide; how strong the ridge, each held-out mask by the others. Then
+the constant weights may differ from place to place (`places`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from energies.classical import places
 from energies.classical.motion import Candidates
+from energies.classical.places import Held, Local
 
 RIDGES = ((0.01, 0.1), (0.03, 0.3), (0.1, 1.0), (0.3, 3.0), (1.0, 10.0))
 """Strengths to choose from, on the weights that are the same for all pixels and on their change with the features,
@@ -33,6 +36,7 @@ class Stack:
     Attributes:
         votes: [K], shares of the candidates in m: their mean squared errors to the power of VOTE.
         weights: [1 + J, K], the constant ones first.
+        local: differences of the constant ones by the place.
         centre, scale: [J], of the features.
         edges: [LEVELS - 1], quantiles of the spread of the candidates.
         errors: [LEVELS], root mean square error between these.
@@ -40,6 +44,7 @@ class Stack:
 
     votes: Tensor
     weights: Tensor
+    local: Local
     centre: Tensor
     scale: Tensor
     edges: Tensor
@@ -48,7 +53,7 @@ class Stack:
     def estimate(self, found: Candidates) -> Tensor:
         """Stacked values [N, C] in [-1, 1]."""
         mean, apart = _about_vote(found, self.votes)
-        weights = self._known(found) @ self.weights  # [N, K]
+        weights = self._known(found) @ self.weights + self.local.at(found.places)  # [N, K]
         return (mean + torch.einsum("knc,nk->nc", apart, weights)).clamp(-1, 1)
 
     def expected_error(self, found: Candidates) -> Tensor:
@@ -69,20 +74,33 @@ def fit(trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:
     num = len(trials[0].values)
     ridge = RIDGES[1] if len(parts) == 1 else min(RIDGES, key=lambda choice: _left_out(squares, crosses, num, choice))
     weights = _solved(squares.sum(0), crosses.sum(0), num, ridge)
-    stack = Stack(votes, weights.view(-1, num).float(), centre, scale, torch.zeros(0), torch.zeros(1))
+    none = Local(1, torch.zeros(1, 1, num))
+    stack = Stack(votes, weights.view(-1, num).float(), none, centre, scale, torch.zeros(0), torch.zeros(1))
+    stack = replace(stack, local=places.fit([_held(stack, *pair) for pair in zip(trials, truths, strict=True)]))
     return _with_errors(stack, trials, truths)
+
+
+def _held(stack: Stack, trial: Candidates, truth: Tensor) -> Held:
+    """What the weights of the whole leave of one trial."""
+    _, apart = _about_vote(trial, stack.votes)
+    return Held(trial.places, apart, truth - stack.estimate(trial), _trust(apart))
 
 
 def _normal(trial: Candidates, truth: Tensor, votes: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Normal equations of one trial, [P, P] and [P] with P = (1 + J) K; the power of what is wanted is 1."""
     mean, apart = _about_vote(trial, votes)
-    variance = apart.square().mean((0, 2))
-    trust = (variance + FLOOR * variance.median() + 1e-5) ** (-EVEN / 2)  # [N]
+    trust = _trust(apart)
     told = _known(trial, centre, scale) * trust[:, None]
     design = torch.einsum("nj,knc->jknc", told, apart).flatten(2).flatten(0, 1)  # [P, N C]
     wanted = ((truth - mean) * trust[:, None]).flatten()
     level = float(wanted.double().square().sum()) + 1e-12
     return (design @ design.T).double() / level, (design @ wanted).double() / level
+
+
+def _trust(apart: Tensor) -> Tensor:
+    """[N], by which a pixel counts, of candidates about their vote [K, N, C]."""
+    variance = apart.square().mean((0, 2))
+    return (variance + FLOOR * variance.median() + 1e-5) ** (-EVEN / 2)
 
 
 def _solved(square: Tensor, cross: Tensor, num: int, ridge: tuple[float, float]) -> Tensor:
@@ -112,7 +130,7 @@ def _with_errors(stack: Stack, trials: Sequence[Candidates], truths: Sequence[Te
     level = torch.bucketize(spread, edges)
     total = torch.zeros(LEVELS).index_add(0, level, wrong) + wrong.mean()
     count = torch.bincount(level, minlength=LEVELS) + 1
-    return Stack(stack.votes, stack.weights, stack.centre, stack.scale, edges, (total / count).sqrt())
+    return replace(stack, edges=edges, errors=(total / count).sqrt())
 
 
 def _about_vote(found: Candidates, votes: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ def trial(x: Tensor, hidden: Tensor, mask: Tensor) -> tuple[Candidates, Tensor]:
     both = hidden | mask
     found = candidates(x, both)
     judged = mask[both[0, 0]].cpu()
-    return Candidates(found.values[:, judged], found.features[judged]), x[0][:, mask].T.float().cpu()
+    return found.at(judged), x[0][:, mask].T.float().cpu()
 
 
 def of_stack(x: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Restored:

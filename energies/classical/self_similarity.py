@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK = 4096  # hidden pixels that are kriged at once
+PATCHES = ((1, 1.0), (2, 0.3))
+"""Radius of the patches of non-local means, and their tolerance, of the two estimates that are stacked."""
 
 
 def kriging(clip: Tensor, hidden: Tensor, centre: Tensor, *, nugget: float = 0.01) -> Tensor:
@@ -55,23 +60,29 @@ def _covariance(field: Tensor, hidden: Tensor) -> Tensor:
 
 
 def nonlocal_means(
-    estimate: Tensor, hidden: Tensor, scale: Tensor, *, radius: int, width: float, reach: int = 3, frames: int = 2
-) -> Tensor:
+    estimate: Tensor,
+    hidden: Tensor,
+    scale: Tensor,
+    patches: Sequence[tuple[int, float]],
+    reach: int = 3,
+    frames: int = 2,
+) -> list[Tensor]:  # fmt: skip
     """Means over similar places in nearby frames, weighted by how alike their surroundings are (Buades 2005).
 
-    A place is searched up to `reach` pixels away in the `frames` frames before and after; patches of (2 radius + 1)^2
-    pixels are compared. Seen pixels count ten times as much as estimated ones.
+    A place is searched up to `reach` pixels away in the `frames` frames before and after; patches are compared. Seen
+    pixels count ten times as much as estimated ones.
 
     Args:
         estimate: [C, T, H, W], an initial estimate.
         hidden: bool [T, H, W].
         scale: [T, H, W], expected error of the estimate.
-        radius: of the patches.
-        width: how unlike patches may be, in units of the variance that the estimate's error explains.
+        patches: radius r of the patches of (2 r + 1)^2 pixels, and how unlike they may be, in units of the variance
+            that the estimate's error explains: one pair for each result.
     """
-    tolerance = width * (_box((scale.square() * hidden).clamp(min=1e-5), radius) + 2e-4)
+    doubt = (scale.square() * hidden).clamp(min=1e-5)
+    tolerances = [width * (_box(doubt, radius) + 2e-4) for radius, width in patches]
     count = torch.where(hidden, 0.1, 1.0)
-    total, weight = torch.zeros_like(estimate), torch.full_like(scale, 1e-12)
+    totals, weights = ([torch.zeros_like(estimate) for _ in patches], [torch.full_like(scale, 1e-12) for _ in patches])
     num = len(hidden)
     for dt in [d for d in range(-frames, frames + 1) if d and abs(d) < num]:
         here, there = (slice(0, num - dt), slice(dt, num)) if dt > 0 else (slice(-dt, num), slice(0, num + dt))
@@ -79,14 +90,16 @@ def nonlocal_means(
         source = F.pad(torch.cat([estimate[:, there], count[None, there]]), (reach,) * 4, mode="replicate")
         for dy, dx in product(range(2 * reach + 1), repeat=2):
             moved = source[:, :, dy : dy + estimate.shape[2], dx : dx + estimate.shape[3]]
-            unlike = _box((moved[:-1] - target).square().mean(0), radius)
-            alike = torch.exp(-unlike / tolerance[here]) * moved[-1]
-            total[:, here] += alike * moved[:-1]
-            weight[here] += alike
-    return torch.where(hidden, total / weight, estimate)
+            unlike = (moved[:-1] - target).square().mean(0)
+            for (radius, _), tolerance, total, weight in zip(patches, tolerances, totals, weights, strict=True):
+                alike = torch.exp(-_box(unlike, radius) / tolerance[here]) * moved[-1]
+                total[:, here].addcmul_(alike, moved[:-1])
+                weight[here] += alike
+    return [torch.where(hidden, total / weight, estimate) for total, weight in zip(totals, weights, strict=True)]
 
 
 def _box(x: Tensor, radius: int) -> Tensor:
-    """Mean over (2 radius + 1)^2 pixels of each frame of x [T, H, W]."""
-    padded = F.pad(x[None], (radius,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, 2 * radius + 1, 1)[0]
+    """Mean over (2 radius + 1)^2 pixels of each frame of x [T, H, W]; beyond the edge those of the nearest pixel."""
+    size = (2 * radius + 1, 2 * radius + 1)
+    means = [cv2.blur(frame, size, borderType=cv2.BORDER_REPLICATE) for frame in x.cpu().numpy()]
+    return torch.from_numpy(np.stack(means)).to(x)

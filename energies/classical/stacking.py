@@ -95,8 +95,7 @@ def self_similar(clip: Tensor, hidden: Tensor, context: Context) -> Tensor:
     mean_of_pixel = torch.where(times > 0, (clip * seen).sum(1, keepdim=True) / times.clamp(min=1), mean)
     return torch.stack(
         [
-            self_similarity.nonlocal_means(estimate, hidden, scale, radius=1, width=1.0),
-            self_similarity.nonlocal_means(estimate, hidden, scale, radius=2, width=0.3),
+            *self_similarity.nonlocal_means(estimate, hidden, scale, self_similarity.PATCHES),
             self_similarity.kriging(clip, hidden, mean_of_pixel),
             self_similarity.kriging(clip, hidden, mean),
         ]

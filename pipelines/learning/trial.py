@@ -96,7 +96,7 @@ def _of_windows(x: Tensor, hidden: Tensor, recipe: Recipe, held_out: int, run: R
     others = x[None, None].expand(1, len(SHOWN), *x.shape)
     context = Context(x[None], torch.ones_like(x[None, :1]), hidden[None, None], others)
     box = Box(0, x.shape[1], 0, x.shape[2], 0, x.shape[3])
-    lesson = Lesson(box, x, hidden, ~hidden, Candidates(torch.zeros(0), torch.zeros(0)))
+    lesson = Lesson(box, x, hidden, ~hidden, Candidates(torch.zeros(0), torch.zeros(0), torch.zeros(0)))
     judge = replace(lesson, held_out=torch.zeros_like(hidden))
     found = _learning(restoration.learning([lesson], [judge], [context], recipe, run), recipe, x.shape, run)
     damage = Damage.whole(hidden)

@@ -101,7 +101,7 @@ class Lesson:
     def known(self) -> tuple[Candidates, Tensor]:
         """The estimates of the held-out pixels alone, and the truth there [N, C]."""
         rows = self.held_out[self.hidden]
-        return Candidates(self.found.values[:, rows], self.found.features[rows]), self.clip[:, self.held_out].T
+        return self.found.at(rows), self.clip[:, self.held_out].T
 
 
 def learn(
@@ -158,6 +158,7 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
     found = side_by_side(lambda part: candidates(part[1][None], (part[2] | part[3])[None, None], thin), todo)
     made = zip(todo, run.progress(found, len(todo), "estimates of held-out parts"), strict=True)
     for (box, clip, hidden, mask, kind), estimates in made:
+        estimates = estimates.within(box.y0, box.x0)
         kind.append(Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, estimates))
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
@@ -188,9 +189,10 @@ def of_clip(energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, h
     return made
 
 
-def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor) -> Context:
-    """What the energy is told of a clip [C, T, H, W] as a whole."""
-    return told(clip, hidden, candidates(clip[None], hidden[None, None], restoration.thin), restoration.stack)
+def context_of(restoration: Restoration, clip: Tensor, hidden: Tensor, row: int = 0, column: int = 0) -> Context:
+    """What the energy is told of a clip [C, T, H, W], a part of another one at a row and a column of it."""
+    found = candidates(clip[None], hidden[None, None], restoration.thin).within(row, column)
+    return told(clip, hidden, found, restoration.stack)
 
 
 def learning(
@@ -299,7 +301,7 @@ def restore(
     def estimated(part: tuple[Box, Tensor]) -> tuple[Box, Tensor, Context]:
         box, clip = part
         hidden = damage.masks(box)
-        return box, hidden, context_of(restoration, torch.where(hidden, 0.0, clip), hidden)
+        return box, hidden, context_of(restoration, torch.where(hidden, 0.0, clip), hidden, box.y0, box.x0)
 
     found = side_by_side(estimated, parts(frames(), todo))
     for box, hidden, context in run.progress(found, len(todo), "windows"):

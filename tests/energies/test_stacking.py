@@ -58,9 +58,9 @@ METHODS = {
     "thin plate": lambda c, h: inpainting.smooth(c, h, line(c, h), order=2, time=0.3),
     "total variation": lambda c, h: inpainting.total_variation(c, h, line(c, h), time=1.0, steps=20),
     "kriging": lambda c, h: self_similarity.kriging(c, h, mean_of(c, h)),
-    "nonlocal means": lambda c, h: self_similarity.nonlocal_means(
-        line(c, h), h, torch.full(h.shape, 0.1), radius=1, width=1.0
-    ),
+    "nonlocal means": lambda c, h: self_similarity.nonlocal_means(line(c, h), h, torch.full(h.shape, 0.1), [(1, 1.0)])[
+        0
+    ],
 }
 MASKS = {"pixels": pixels(8, 11, 11), "gap": gap(8, 11)}
 
@@ -132,7 +132,7 @@ def test_nonlocal_means_follow_a_texture_that_moves():
     hidden = pixels(8, 24, 24, share=0.3)
     first = line(clip, hidden)
     scale = torch.full(hidden.shape, error(first, clip, hidden) ** 0.5)
-    guess = self_similarity.nonlocal_means(first, hidden, scale, radius=2, width=0.3)
+    guess = self_similarity.nonlocal_means(first, hidden, scale, [(2, 0.3)])[0]
     assert error(guess, clip, hidden) < 0.5 * error(first, clip, hidden)
 
 
