@@ -14,6 +14,7 @@ from energies.noisy import Noisy
 from energies.observation import Average, Blur, Grey, Hidden, Measurement, Observation
 from energies.references.context import Context, Reference
 from energies.references.local import LEAST_SCALE, LINEAR, NUM_OTHERS, binary_context, blurred, whole_mask
+from energies.references.mirror import Mirrors
 from energies.references.probabilistic_pca import ProbabilisticPCA
 
 KINDS = ("hidden", "average", "grey")
@@ -41,10 +42,14 @@ class DataEstimator:
         rank: principal components, at most.
         noise: of an element beyond these, in units of x.
         binary: shapes [n, 1, N, N, N], their mirror images in the first axis count too; else pictures or clips.
+        mirrored: whether each shape's own mirror image is one more estimate.
     """
 
-    def __init__(self, x: Tensor, rank: int = 600, noise: float = 0.6, binary: bool = True) -> None:
+    def __init__(
+        self, x: Tensor, rank: int = 600, noise: float = 0.6, binary: bool = True, mirrored: bool = False
+    ) -> None:
         self.binary = binary
+        self.mirrors = Mirrors(x) if mirrored else None
         self.x = torch.cat([x, x.flip(2)]) if binary else x
         self.pca = ProbabilisticPCA.fit(self.x, rank, noise)
 
@@ -52,7 +57,8 @@ class DataEstimator:
         """Nothing is seen: the mean."""
         shape = self.pca.event_shape
         mean = self.pca.mean.view(1, *shape).expand(num, *shape)
-        return _context(mean, torch.ones_like(mean[:, :1], dtype=torch.bool), [mean] * NUM_OTHERS, self.binary)
+        others = [mean] * (NUM_OTHERS + (self.mirrors is not None))
+        return _context(mean, torch.ones_like(mean[:, :1], dtype=torch.bool), others, self.binary)
 
     def context(self, observation: Observation, y: Tensor) -> Context:
         """What is known of x of which y [B, ...] is seen. A mask of `Hidden` hides all channels of an element alike."""
@@ -71,7 +77,9 @@ class DataEstimator:
         near = linear + blurred(missed, 0.7) / (blurred(seen, 0.7) + 0.1)
         wide = linear + blurred(missed, 1.5) / (blurred(seen, 1.5) + 0.1)
         estimate = torch.where(hidden, near.clamp(-1, 1), y)
-        return _context(estimate, hidden, [linear, wide, *nearest], self.binary)
+        others = [linear, wide, *nearest]
+        others += [self.mirrors.images(y, hidden, estimate)] if self.mirrors else []
+        return _context(estimate, hidden, others, self.binary)
 
     def _measured(self, observation: Observation, y: Tensor) -> Context:
         noise = observation.noise if isinstance(observation, Noisy) else 0.0
@@ -86,7 +94,8 @@ class DataEstimator:
         guess = (linear + plain) / 2 if self.binary else linear
         estimate = observation.project(guess, y).clamp(-1, 1)
         hidden = torch.ones_like(estimate[:, :1], dtype=torch.bool)
-        return _context(estimate, hidden, [linear, plain, *nearest], self.binary)
+        others = [linear, plain, *nearest, *([estimate] if self.mirrors else [])]
+        return _context(estimate, hidden, others, self.binary)
 
     def _first_and_mean(self, order: Tensor) -> list[Tensor]:
         return [self.x[order[:, 0]], self.x[order].mean(1)]
@@ -98,21 +107,21 @@ class DataReference(Reference):
     Args:
         shape: of one x.
         num: how many x it holds.
-        rank, noise, binary: as for `DataEstimator`.
+        rank, noise, binary, mirrored: as for `DataEstimator`.
         kinds: of measurements that a network around it has learned to be told: hidden, average, grey, blur, and noise,
             which is x seen whole with noise.
     """
 
-    num_others = NUM_OTHERS
     data: Tensor
     former_weights: ClassVar[dict[str, str]] = {"remembered": "data"}
 
     def __init__(
         self, shape: Sequence[int], num: int, rank: int = 600, noise: float = 0.6, binary: bool = True,
-        kinds: Sequence[str] = KINDS,
+        kinds: Sequence[str] = KINDS, mirrored: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.event_shape, self.rank, self.noise, self.binary = tuple(shape), rank, noise, binary
+        self.mirrored, self.num_others = mirrored, NUM_OTHERS + mirrored
         self.kinds = tuple(kinds)
         self.register_buffer("data", torch.zeros(num, torch.Size(shape).numel(), dtype=torch.uint8))
 
@@ -132,7 +141,7 @@ class DataReference(Reference):
         assert self.event_shape is not None
         with torch.autocast(self.data.device.type, enabled=False):
             x = (self.data / 127.5 - 1).view(-1, *self.event_shape)
-            return DataEstimator(x, self.rank, self.noise, self.binary)
+            return DataEstimator(x, self.rank, self.noise, self.binary, self.mirrored)
 
     def takes(self, observation: Observation) -> bool:
         return kind_of(observation) in self.kinds

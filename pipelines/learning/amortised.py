@@ -62,12 +62,12 @@ def learn(data: Examples, recipe: Recipe, folds: int, modality: Modality, run: R
     if rank:
         kept = x[:remembered]
         kinds = list(dict.fromkeys(KINDS[name] for name in recipe.tasks))
-        known = DataReference(data.shape, len(kept), rank, noise, binary, kinds)
+        known = DataReference(data.shape, len(kept), rank, noise, binary, kinds, mirrored=binary)
         known.fit(kept)
     energy = ConditionalEnergy(known, data.shape[0], settings.widths, settings.depths, recipe.stride)
 
     def reference(x: Tensor) -> DataEstimator:
-        return DataEstimator(x[:remembered], rank, noise, binary)
+        return DataEstimator(x[:remembered], rank, noise, binary, mirrored=binary)
 
     def varied(x: Tensor, rng: torch.Generator) -> Tensor:
         x = modality.varied(x, rng)

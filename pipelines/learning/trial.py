@@ -119,7 +119,7 @@ def untaught(energy: Energy) -> Energy:
         rank, shape = min(reference.rank, len(reference.data) - 1), reference.event_shape
         assert shape is not None
         x = (reference.data / 127.5 - 1).view(-1, *shape)
-        found = DataEstimator(x[:2], 1, reference.noise, reference.binary)
+        found = DataEstimator(x[:2], 1, reference.noise, reference.binary, reference.mirrored)
         found.x = torch.cat([x, x.flip(2)]) if reference.binary else x
         basis = torch.randn(rank, *shape, device=x.device) / math.prod(shape) ** 0.5
         found.pca = ProbabilisticPCA(x.mean(0), basis, x.new_ones(rank), reference.noise)
@@ -158,7 +158,9 @@ def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality:
     reference: DataReference | LocalReference = LocalReference()
     if settings.rank:
         kinds = list(dict.fromkeys(amortised.KINDS[name] for name in recipe.tasks))
-        reference = DataReference(data.shape, kept, settings.rank, settings.noise, recipe.binary, kinds)
+        reference = DataReference(
+            data.shape, kept, settings.rank, settings.noise, recipe.binary, kinds, mirrored=recipe.binary
+        )
     energy = ConditionalEnergy(reference, data.shape[0], settings.widths, settings.depths, recipe.stride)
     energy, device = untaught(energy), run.accelerator.device  # lessons are made on the CPU
     rng, rows = run.generator("cost"), max(TOLD, few(data.shape, recipe.batch))

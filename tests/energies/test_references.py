@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from energies import Average, Blur, Grey, Hidden, Noisy, Observation
-from energies.references import DataEstimator, LocalReference
+from energies.references import DataEstimator, DataReference, LocalReference
 from energies.references.dataset import most_alike
 
 PICTURES = torch.rand(30, 3, 6, 6, generator=seeded(0)) * 2 - 1
@@ -85,3 +85,18 @@ def test_details_do_not_see_what_is_hidden() -> None:
     contexts = [LocalReference().context(Hidden(hidden), torch.where(hidden, v, y)) for v in (0.0, torch.nan)]
     for one, other in zip(*(context.tensors() for context in contexts), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_reference_of_shapes_shows_the_mirror_image_of_what_is_seen():
+    rng = seeded(0)
+    half = torch.where(torch.rand(12, 1, 8, 8, 4, generator=rng) < 0.4, 1.0, -1.0)
+    shapes = torch.cat([half, half.flip(4)], 4)  # each its own mirror image in the last axis
+    reference = DataReference((1, 8, 8, 8), 10, rank=4, mirrored=True)
+    reference.fit(shapes[:10])
+    hidden = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    hidden[..., 4:] = True
+    context = reference.context(Hidden(hidden), torch.where(hidden, 0.0, shapes[10:]))
+    assert reference.num_others == context.others.shape[1] == reference.free(2).others.shape[1]
+    assert torch.equal(context.others[:, -1], shapes[10:])
+    measured = reference.context(Average((2, 2, 2)), Average((2, 2, 2)).observe(shapes[10:]))
+    assert measured.others.shape[1] == reference.num_others

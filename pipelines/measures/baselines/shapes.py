@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from energies import Noisy, Observation
 from energies.references.dataset import most_alike
+from energies.references.mirror import Mirrors
 from pipelines.measures.solids import likeliest, overlap
 
-AGREED = 32  # shapes that tell how symmetric the others are
-CERTAIN = 0.1  # of a shape's voxels that are seen: how much that tells beside it
 WIDTHS = (0.7, 1.0, 1.5, 2.5)  # of the blur, in voxels; the best one on shapes that were learned from
 
 
@@ -49,7 +48,7 @@ def recoveries(
         "class_mean": mean,
         "nearest_shape": lambda: train[most_alike(train, damaged, (~hidden).float(), 1)[:, 0]],
         "blurred_visible": lambda: _blurred(train, damaged, hidden, observation),
-        "mirrored": lambda: _mirrored(train, damaged, hidden, _blurred(train, damaged, hidden, observation)),
+        "mirrored": lambda: Mirrors(train).images(damaged, hidden, _blurred(train, damaged, hidden, observation)),
     }
 
 
@@ -102,52 +101,3 @@ def _blurred(train: Tensor, damaged: Tensor, hidden: Tensor, observation: Observ
         width: float(overlap(likeliest(blur(seen, masks, width), where), known > 0, where).mean()) for width in WIDTHS
     }
     return blur(damaged, hidden, max(WIDTHS, key=lambda width: found[width]))
-
-
-def _mirrored(train: Tensor, damaged: Tensor, hidden: Tensor, otherwise: Tensor) -> Tensor:
-    """Each shape's own mirror image where it is hidden; where the image is hidden too, or out of the grid, and where
-    something is seen, another field.
-
-    The plane is the one across which shape and image agree best, by intersection over union where both are seen, as if
-    CERTAIN of its voxels more had been seen that agree as shapes that were learned from do. Planes that show less than
-    half as much of what is hidden as another are left out.
-    """
-    planes = list(_planes(train.shape[-1]))
-    known = train[:AGREED, 0] > 0
-    usual = [float(_agreement(known, torch.ones_like(known), *plane)[2].mean()) for plane in planes]
-    fields = []
-    for x, mask, other in zip(damaged, hidden, otherwise, strict=True):
-        shown = [int((_image(~mask, *plane) & mask).sum()) for plane in planes]
-        extra = CERTAIN * float((x > 0).sum())
-
-        def likelihood(k: int, x: Tensor = x, mask: Tensor = mask, extra: float = extra) -> float:
-            both, either, _ = _agreement(x > 0, ~mask, *planes[k])
-            return (float(both) + extra * usual[k]) / max(float(either) + extra, 1.0)
-
-        best = max((k for k, num in enumerate(shown) if 2 * num >= max(shown)), key=likelihood)
-        image, seen = _image(x, *planes[best]), _image(~mask, *planes[best])
-        fields.append(torch.where(mask & seen, image, other))
-    return torch.stack(fields)
-
-
-def _planes(side: int) -> Iterator[tuple[int, int]]:
-    """Planes across which a grid is mirrored: an axis, and twice their distance from the middle in voxels."""
-    for shift in sorted(range(-(side // 4), side // 4 + 1), key=abs):
-        yield from ((axis, shift) for axis in range(3))
-
-
-def _image(x: Tensor, axis: int, shift: int) -> Tensor:
-    """The mirror image of grids [n, N, N, N]; 0 where it comes from out of the grid."""
-    side = x.shape[1 + axis]
-    places = side - 1 - torch.arange(side) + shift
-    image = x.index_select(1 + axis, places.clamp(0, side - 1))
-    inside = ((places >= 0) & (places < side)).view([-1 if other == axis else 1 for other in range(3)])
-    return image * inside
-
-
-def _agreement(solid: Tensor, seen: Tensor, axis: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Voxels [n] that are set in grids and in their images, in either, where both are seen; and their ratio."""
-    image, where = _image(solid, axis, shift), seen & _image(seen, axis, shift)
-    both = (solid & image & where).flatten(1).sum(1)
-    either = ((solid | image) & where).flatten(1).sum(1)
-    return both, either, both / either.clamp(min=1)
