@@ -156,10 +156,12 @@ def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality:
     assert settings.rank is not None and settings.remembered is not None and settings.noise is not None
     kept = min(settings.remembered, num)
     reference: DataReference | LocalReference = LocalReference()
+    light: DataReference | LocalReference = LocalReference()  # one that holds next to nothing
     if settings.rank:
         kinds = list(dict.fromkeys(amortised.KINDS[name] for name in recipe.tasks))
-        reference = DataReference(
-            data.shape, kept, settings.rank, settings.noise, recipe.binary, kinds, mirrored=recipe.binary
+        reference, light = (
+            DataReference(data.shape, num, rank, settings.noise, recipe.binary, kinds, mirrored=recipe.binary)
+            for num, rank in ((kept, settings.rank), (1, 1))
         )
     energy = ConditionalEnergy(reference, data.shape[0], settings.widths, settings.depths, recipe.stride)
     energy, device = untaught(energy), run.accelerator.device  # lessons are made on the CPU
@@ -174,9 +176,9 @@ def of_amortised(data: Examples, num: int, recipe: Recipe, folds: int, modality:
     used = slice(few(x.shape[1:], recipe.batch))
     context = made[0].rows(used).to(device)
     batch = Batch(x[used].to(device), context.hidden)
-    light = ConditionalEnergy(LocalReference(), data.shape[0], settings.widths, settings.depths, recipe.stride)
+    alone = ConditionalEnergy(light, data.shape[0], settings.widths, settings.depths, recipe.stride)
     plan = Learning(
-        light, recipe.objective, lambda energy, step, rng: (energy.told(context), batch), recipe.training, {}
+        alone, recipe.objective, lambda energy, step, rng: (energy.told(context), batch), recipe.training, {}
     )
     found = learning(plan, data.shape, run)
     fits = folds * seconds_of_reference(energy, min(settings.remembered, num * (folds - 1) // folds))
