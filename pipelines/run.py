@@ -101,12 +101,28 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     for argument in settings:
         if argument.startswith("-"):
             raise ConfigError(f"unknown option '{argument}'; settings are written seed=3, stage.field=value")
+    if "--store" in arguments:
+        _store([argument for argument in arguments if argument != "--store"])
+        return
     if "--list" in arguments:
         print(help.summaries(configs))
     elif not settings:
         print(help.overview(configs, _run_settings(source)))
     else:
         _pipeline(_file(settings[0], configs), settings[1:], source, stages, asks_help)
+
+
+def _store(rest: list[str]) -> None:
+    """List the results that runs may take, or let none take them any more."""
+    if rest not in ([], ["clear"]):
+        raise ConfigError(f"--store lists results, --store clear forgets them; got '{shlex.join(rest)}'")
+    from pipelines import store
+
+    runs = Path("runs")
+    if rest:
+        print(f"{store.forget([runs])} results are forgotten: no run takes them; they stay in their folders in {runs}")
+    else:
+        print(store.listing(runs))
 
 
 def _run_settings(source: Source) -> schema.Class:
@@ -149,7 +165,9 @@ def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | No
         memory.limit()
     wanted = plan.make()
     settings = wanted.settings
-    Pipeline(wanted.stages, file.stem).run(settings.out, settings.seed, settings.compute, settings.imports)
+    Pipeline(wanted.stages, file.stem).run(
+        settings.out, settings.seed, settings.compute, settings.imports, settings.store
+    )
 
 
 def _known(source: Source, stages: str | None, own: list[Module], wanted: Sequence[str]) -> dict[str, schema.Class]:
