@@ -197,7 +197,7 @@ def estimate(stages: Iterable[Stage | Mapping[str, Any]], values: Mapping[str, A
     with torch.random.fork_rng(devices=[]):
         for stage in stages:
             if isinstance(stage, Mapping):
-                known, each = known | stage, None if "energy" in stage else each
+                known, each = {**known, **stage}, None if "energy" in stage else each
             if not hasattr(stage, "cost"):
                 continue
             cost: Cost = stage.cost(handed(stage, known), run)  # type: ignore[attr-defined]

@@ -96,14 +96,14 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     _check_modules()
     configs = root / "configs"
     source = Source(root, ROOT)
+    if "--store" in arguments:
+        _store([argument for argument in arguments if argument != "--store"])
+        return
     asks_help = not arguments or not {"-h", "--help"}.isdisjoint(arguments)
     settings = [argument for argument in arguments if argument not in ("-h", "--help", "--list")]
     for argument in settings:
         if argument.startswith("-"):
             raise ConfigError(f"unknown option '{argument}'; settings are written seed=3, stage.field=value")
-    if "--store" in arguments:
-        _store([argument for argument in arguments if argument != "--store"])
-        return
     if "--list" in arguments:
         print(help.summaries(configs))
     elif not settings:

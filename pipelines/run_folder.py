@@ -187,11 +187,8 @@ def _replace(path: Path, new: Path) -> None:
 def _settings(tree: trees.Tree, num_stages: int | None = None) -> dict[str, Any]:
     """All but what decides nothing, and imports of nothing, which older runs do not state."""
     found = trees.flat(tree, CONFIG, num_stages)
-    return {
-        name: value
-        for name, value in found.items()
-        if name not in ("out", "store") and (name, value) != ("imports", [])
-    }
+    found = {name: value for name, value in found.items() if name not in ("out", "store")}
+    return {name: value for name, value in found.items() if (name, value) != ("imports", [])}
 
 
 def _learned(folder: Path) -> bool:

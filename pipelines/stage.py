@@ -21,8 +21,8 @@ A stage is handed the values that it needs, and no others. Seven things are opti
 - `files()` names its input files, so that a resumed run notices a changed one;
 - `reads(values)` names the values that it reads, of those that it needs and takes, where what it needs tells that it
   will not read them all; it is handed no others;
-- `stored: ClassVar[bool] = True` says that what it gives is all that it does, by its settings, the values, its files and
-  the run's seed alone: then a run takes the result from another one that has it (pipelines/store.py);
+- `stored: ClassVar[bool] = True` says that what it gives is all that it does, and that nothing but its settings, files,
+  values and the run's seed decides it: then a run takes it from another one that has it (pipelines/store.py);
 - `cost(values, run)` says what it takes, before it takes it (pipelines/cost.py);
 - `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
   rules its settings out: better before learning than after.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "ENERGY_PIPELINES_STORE"
 BEGUN = "begun.json"
+ROOT = Path(__file__).resolve().parent.parent
 PATTERNS = f"*/[0-9][0-9]*_*/{BEGUN}", f"*/[0-9][0-9]*_*/*/{BEGUN}"  # of stages, and of parts of them
 LIBRARIES = "torch", "numpy", "scipy", "scikit-image", "scikit-learn", "opencv-python-headless", "pillow", "av"
 
@@ -112,7 +113,7 @@ def wanted(
 
 
 @functools.cache
-def code(root: Path = Path(__file__).resolve().parent.parent) -> str:
+def code(root: Path = ROOT) -> str:
     """A digest of the source of our packages below `root`, and of the versions of the libraries that compute."""
     modules = [file for name in trees.OURS for file in sorted((root / name).rglob("*.py"))]
     source = {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in modules}
