@@ -7,6 +7,7 @@ damage is noticed before it is read. Of a loop two checkpoints are kept: the las
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -131,12 +132,47 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
                 energy.save_pretrained(target / name)
 
     fill(new, write)
+    _put(new, folder)
+
+
+def _put(new: Path, folder: Path) -> None:
+    """Move all that is in a folder into another one."""
     for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):  # the manifest last
         if (folder / path.name).is_dir():
             shutil.rmtree(folder / path.name)
         path.replace(folder / path.name)
     new.rmdir()
     sync(folder)
+
+
+def take_values(source: Path, folder: Path) -> bool:
+    """Give a stage's folder the values that are in another one's, as links to the same files, or copies where there are
+    no links. False: they are not whole, or not there; the folder is as it was."""
+    new = _beside(folder / "values", "new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        for name in (*json.loads((source / MANIFEST).read_bytes()), MANIFEST):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            _link(source / name, new / name)
+        if whole := verify(new):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            _put(new, folder)
+        return whole
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):  # damaged, or removed meanwhile
+        return False
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _link(path: Path, new: Path) -> None:
+    """The same file by another name. No file of a run is changed in place, but replaced: both stay as they are."""
+    try:
+        os.link(path, new)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(path, new)
+    sync(new)
 
 
 def load_values(folder: Path) -> dict[str, Any] | None:

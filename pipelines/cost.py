@@ -183,11 +183,11 @@ def size_of(part: nn.Module) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in part.state_dict().values())
 
 
-def estimate(stages: Iterable[Stage], values: Mapping[str, Any], run: Run) -> str:
+def estimate(stages: Iterable[Stage | Mapping[str, Any]], values: Mapping[str, Any], run: Run) -> str:
     """What stages take together, in a line.
 
     Args:
-        stages: not done yet.
+        stages: not done yet; values in place of one that will take them from another run.
         values: what those before them gave.
         run: gives processes and the number format.
 
@@ -196,6 +196,8 @@ def estimate(stages: Iterable[Stage], values: Mapping[str, Any], run: Run) -> st
     seconds, each, disk, most, known = 0.0, None, 0.0, 0.0, dict(values)
     with torch.random.fork_rng(devices=[]):
         for stage in stages:
+            if isinstance(stage, Mapping):
+                known, each = {**known, **stage}, None if "energy" in stage else each
             if not hasattr(stage, "cost"):
                 continue
             cost: Cost = stage.cost(handed(stage, known), run)  # type: ignore[attr-defined]

@@ -18,6 +18,7 @@ USAGE = """\
 python -m pipelines.run NAME [stage.field=value ...] [out=DIR] [seed=N] [compute=bfloat16]
 python -m pipelines.run NAME --help    all stages and fields of a pipeline
 python -m pipelines.run --list         all pipelines
+python -m pipelines.run --store        results in runs/ that other runs take; --store clear: none takes them any more
 
 NAME is one of the pipelines, or the path of a YAML file like those in configs/.
 Stages of your own, in my_parts.py, stand in such a file once it imports them: imports: [my_parts].

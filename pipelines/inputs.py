@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,20 @@ def _files(names: Iterable[str], root: Path) -> Iterator[str]:
             yield from (str(file) for file in files_below(path) if results not in file.resolve().parents)
 
 
+def inside(names: Iterable[str], root: Path) -> bool:
+    """Whether one of the names is in the folder of the run, so that `record` leaves it out."""
+    return any(root.resolve() in (path := Path(name).resolve(), *path.parents) for name in names)
+
+
 def _signature(path: Path) -> Signature:
-    return checkpoint.signature(path) | {"time": path.stat().st_mtime_ns}
+    found = path.stat()
+    return _of_content(path.absolute(), found.st_size, found.st_mtime_ns) | {"time": found.st_mtime_ns}
+
+
+@functools.cache
+def _of_content(path: Path, size: int, time: int) -> Signature:
+    """Of a file that has this size and time: read once, however often it is asked for."""
+    return checkpoint.signature(path)
 
 
 def _same(path: Path, before: Signature) -> bool:

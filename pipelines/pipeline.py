@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import re
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import torch
-
-from pipelines import checkpoint, cost, memory, run_folder, trees
+from pipelines import checkpoint, cost, making, memory, run_folder, trees
 from pipelines.config import Config, ConfigError
 from pipelines.learning import processes
 from pipelines.origins import origin
 from pipelines.stage import Run, Stage, handed
+from pipelines.store import Given
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,17 @@ class RunSettings:
     """Modules with parts of your own, such as my_parts for my_parts.py in this folder or in that of the pipeline's
     file. Their stages stand in the file beside ours."""
 
+    store: Literal["on", "off"] = "on"
+    """on: what a run beside this one, or one in a folder that ENERGY_PIPELINES_STORE names, has made in just the same
+    way is taken from there. off: everything is made anew."""
+
     def __post_init__(self) -> None:
         if self.compute not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"compute must be auto, float32 or bfloat16, got {self.compute!r}")
         if not isinstance(self.imports, tuple):
             raise ValueError(f"imports must be a tuple of the names of modules, got {self.imports!r}")
+        if self.store not in ("on", "off"):
+            raise ValueError(f"store must be on or off, got {self.store!r}")
 
 
 class Pipeline:
@@ -86,6 +90,7 @@ class Pipeline:
         seed: int = 0,
         compute: Literal["auto", "float32", "bfloat16"] = "auto",
         imports: tuple[str, ...] = (),
+        store: Literal["on", "off"] = "on",
     ) -> dict[str, Any]:
         """Run the stages, or those that an earlier run in the same folder has not finished.
 
@@ -95,6 +100,7 @@ class Pipeline:
             compute: number format of the heavy computations.
             imports: the modules of the stages of one's own. Nothing is imported here: config.yaml names them, so that
                 the command can run it.
+            store: whether results may be taken from other runs.
 
         Returns:
             All values by name, tensors on the CPU, as they were read back from the folder.
@@ -104,44 +110,37 @@ class Pipeline:
                 run began.
             OSError: something cannot be written.
         """
-        settings = RunSettings(None if out is None else str(out), seed, compute, imports)
+        settings = RunSettings(None if out is None else str(out), seed, compute, imports, store)
         root = Path(out or Path("runs") / self.name)
-        run = Run(root, root, seed, compute)
+        run = Run(root, root, seed, compute, imports, store)
         processes.check_launcher()
         memory.check(self.stages)
         locks: list[IO[bytes]] = []
         run.on_main(lambda: locks.append(run_folder.claim(root, Config(settings, self.stages, _modality(self.stages)))))
         try:
             _say(run, processes.described(compute))
-            return self._run_stages(run, settings)
+            return self._run_stages(run)
         finally:
             for lock in locks:  # the main process has it
                 run_folder.settle(root)
                 lock.close()
 
-    def _run_stages(self, run: Run, settings: RunSettings) -> dict[str, Any]:
+    def _run_stages(self, run: Run) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        previous, num_resumed, told = None, 0, False
+        num_resumed, told = 0, False
         for number, (stage, folder) in enumerate(zip(self.stages, self._folders, strict=True), 1):
             run.folder = run.root / folder
-            files = stage.files() if hasattr(stage, "files") else ()  # type: ignore[attr-defined]
-            key = run_folder.stage_key(settings, stage, previous)
-            finished = run.on_main(partial(run_folder.begin, run.folder, key, files))
-            num_resumed += finished
-            if not (told or finished) and hasattr(stage, "cost"):
+            wanted, how = run.on_main(partial(making.ready, stage, values, run))
+            num_resumed += how == making.DONE
+            if not told and how is None and hasattr(stage, "cost"):
                 self._tell_cost(number - 1, values, run)
                 told = True
-            _say(
-                run,
-                f"[{number}/{len(self.stages)}] {folder}{': done before' if finished else ''}",
-            )
-            if not finished:
-                self._work(stage, values, run)
-            given = checkpoint.load_values(run.folder)
-            if given is None:
-                raise ConfigError(f"cannot read {run.folder}; all processes need the same file system")
-            values |= given
-            previous = run.folder
+            _say(run, f"[{number}/{len(self.stages)}] {folder}{'' if how is None else f': {how}'}")
+            if how is None:
+                with run.shown.alive(run.where) if run.is_main else nullcontext():
+                    making.work(stage, values, run)
+            values |= making.values_of(run)
+            run.given |= dict.fromkeys(stage.gives, wanted.given(run.folder))
             for later in self.stages[number:]:
                 if hasattr(later, "check"):
                     later.check(handed(later, values))  # type: ignore[attr-defined]
@@ -155,30 +154,18 @@ class Pipeline:
     def _tell_cost(self, done: int, values: dict[str, Any], run: Run) -> None:
         """Of the stages after so many that are not finished either."""
         if run.is_main:
-            stages = zip(self.stages[done:], self._folders[done:], strict=True)
-            left = [stage for stage, folder in stages if not (run.root / folder / checkpoint.MANIFEST).exists()]
-            _say(run, cost.estimate(left, values, run))
+            _say(run, cost.estimate(self._left(done, values, run), values, run))
 
-    def _work(self, stage: Stage, values: dict[str, Any], run: Run) -> None:
-        """Run a stage and save what it gives."""
-
-        def work() -> dict[str, Any]:
-            # Modules draw their first weights from torch's own generator: always the same ones.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(run._number([run.folder.name]))
-                given = stage(handed(stage, values), run)
-            if set(given) != set(stage.gives):
-                raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(given)}")
-            return given
-
-        start = time.monotonic()
-        with run.shown.alive(run.where) if run.is_main else nullcontext():
-            if getattr(stage, "distributed", False):
-                given = work()
-                run.on_main(lambda: checkpoint.save_values(run.folder, given))
-            else:
-                run.on_main(lambda: checkpoint.save_values(run.folder, work()))
-        run.log(event="finished", seconds=round(time.monotonic() - start, 3))
+    def _left(self, done: int, values: dict[str, Any], run: Run) -> Iterator[Stage | dict[str, Any]]:
+        """Of the stages after so many those that are not finished; of one that will take its values, these."""
+        known: dict[str, Any] = dict(values)
+        given: dict[str, Given | None] = dict(run.given)
+        for stage, folder in zip(self.stages[done:], self._folders[done:], strict=True):
+            found = making.foretold(stage, known, given, run)
+            known |= dict.fromkeys(stage.gives) if found is None else found[0]
+            given |= dict.fromkeys(stage.gives, found and found[1])
+            if not (run.root / folder / checkpoint.MANIFEST).exists():
+                yield stage if found is None else found[0]
 
 
 def _modality(stages: Sequence[Stage]) -> str | None:

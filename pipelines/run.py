@@ -96,6 +96,9 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
     _check_modules()
     configs = root / "configs"
     source = Source(root, ROOT)
+    if "--store" in arguments:
+        _store([argument for argument in arguments if argument != "--store"])
+        return
     asks_help = not arguments or not {"-h", "--help"}.isdisjoint(arguments)
     settings = [argument for argument in arguments if argument not in ("-h", "--help", "--list")]
     for argument in settings:
@@ -107,6 +110,19 @@ def _run(arguments: list[str], root: Path, stages: str | None) -> None:
         print(help.overview(configs, _run_settings(source)))
     else:
         _pipeline(_file(settings[0], configs), settings[1:], source, stages, asks_help)
+
+
+def _store(rest: list[str]) -> None:
+    """List the results that runs may take, or let none take them any more."""
+    if rest not in ([], ["clear"]):
+        raise ConfigError(f"--store lists results, --store clear forgets them; got '{shlex.join(rest)}'")
+    from pipelines import store
+
+    runs = Path("runs")
+    if rest:
+        print(f"{store.forget([runs])} results are forgotten: no run takes them; they stay in their folders in {runs}")
+    else:
+        print(store.listing(runs))
 
 
 def _run_settings(source: Source) -> schema.Class:
@@ -149,7 +165,9 @@ def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | No
         memory.limit()
     wanted = plan.make()
     settings = wanted.settings
-    Pipeline(wanted.stages, file.stem).run(settings.out, settings.seed, settings.compute, settings.imports)
+    Pipeline(wanted.stages, file.stem).run(
+        settings.out, settings.seed, settings.compute, settings.imports, settings.store
+    )
 
 
 def _known(source: Source, stages: str | None, own: list[Module], wanted: Sequence[str]) -> dict[str, schema.Class]:

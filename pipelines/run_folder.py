@@ -10,19 +10,18 @@ once finished
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from pipelines import checkpoint, config, inputs, trees
 from pipelines.config import Config, ConfigError
-from pipelines.origins import of_parts, origin
+from pipelines.store import BEGUN, Wanted
 
-CONFIG, LOG, LOCK, BEGUN = "config.yaml", "log.jsonl", ".lock", "begun.json"
+CONFIG, LOG, LOCK = "config.yaml", "log.jsonl", ".lock"
 ASIDE = ".aside"  # results that are being done anew
 _STAGE = re.compile(r"\d\d+_")
 
@@ -60,35 +59,49 @@ def claim(root: Path, wanted: Config) -> IO[bytes]:
     return lock
 
 
-def begin(folder: Path, key: str, files: Iterable[str]) -> bool:
+def begin(folder: Path, wanted: Wanted, recorded: Mapping[str, Any], root: Path) -> bool:
     """Whether a stage is finished; where not, its folder is ready for it to start, or to go on.
 
     Args:
         folder: the stage's folder.
-        key: of everything that decides the result (`stage_key`); what another key left in the
-            folder is removed; a finished result, only after it is done anew (`settle`).
-        files: the input files and folders of the stage; those of a stage that began must not have changed since.
+        wanted: what is asked for; what else is in the folder is removed; a finished result, only after it is done anew
+            (`settle`).
+        recorded: the input files; those of a stage that began must not have changed since.
+        root: the folder of the run.
     """
-    begun = _begun(folder)
-    if begun is None or begun["key"] != key:
+    known = begun(folder)
+    if known is None or not wanted.goes_on(known):
         _remove(folder)
         folder.mkdir()
-        content = json.dumps({"key": key} | inputs.record(files, folder.parent), indent=1)
-        checkpoint.write_file(folder / BEGUN, content.encode())
+        _write(folder, wanted.key, wanted, recorded)
         return False
-    if found := inputs.changed(begun, folder.parent):
-        raise ConfigError(f"{found} since the run in {folder.parent} read it; {_WAYS_OUT}")
-    return checkpoint.verify(folder)
+    if found := inputs.changed(dict(known), root):
+        raise ConfigError(f"{found} since the run in {root} read it; {_WAYS_OUT}")
+    if checkpoint.verify(folder):
+        return True
+    if known["key"] != wanted.key:  # what other code or another number format began goes on, but only in this run
+        _write(folder, wanted.key if {path.name for path in folder.iterdir()} <= {BEGUN} else None, wanted, known)
+    return False
 
 
-def stage_key(settings: Any, stage: Any, previous: Path | None) -> str:
-    """A digest of what decides a stage's result: settings, stage, and what came before it."""
-    plain = config.plain(settings, type(settings))
-    run = {name: value for name, value in plain.items() if name not in ("out", "imports")}
-    before = (previous / checkpoint.MANIFEST).read_text() if previous else ""
-    own = [*origin(type(stage)), *of_parts(name for name in settings.imports if name != type(stage).__module__)]
-    content = [run, type(stage).__name__, config.plain(stage, type(stage)), before, *own]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def begun(folder: Path) -> dict[str, Any] | None:
+    """What the stage in a folder was asked for, and its input files; None: nothing began there.
+
+    ConfigError: it began by an earlier version.
+    """
+    try:
+        found = json.loads((folder / BEGUN).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if "asked" not in found:
+        raise ConfigError(f"{folder} was begun by another version; {_WAYS_OUT}")
+    return found
+
+
+def _write(folder: Path, key: str | None, wanted: Wanted, recorded: Mapping[str, Any]) -> None:
+    files = {name: recorded[name] for name in ("inputs", "folders")}
+    content = {"key": key, "asked": wanted.asked, "read": wanted.read} | files
+    checkpoint.write_file(folder / BEGUN, json.dumps(content, indent=1).encode())
 
 
 _WAYS_OUT = "choose another folder (out=...) or delete this one"
@@ -172,9 +185,10 @@ def _replace(path: Path, new: Path) -> None:
 
 
 def _settings(tree: trees.Tree, num_stages: int | None = None) -> dict[str, Any]:
-    """All but the name of the folder, which decides nothing, and imports of nothing, which older runs do not state."""
+    """All but what decides nothing, and imports of nothing, which older runs do not state."""
     found = trees.flat(tree, CONFIG, num_stages)
-    return {name: value for name, value in found.items() if name != "out" and (name, value) != ("imports", [])}
+    found = {name: value for name, value in found.items() if name not in ("out", "store")}
+    return {name: value for name, value in found.items() if (name, value) != ("imports", [])}
 
 
 def _learned(folder: Path) -> bool:
@@ -193,10 +207,3 @@ def _with(address: str, settings: dict[str, Any]) -> str:
         return f"without {address}"
     value = settings[address]
     return f"with {address}={'null' if value is None else value}"
-
-
-def _begun(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / BEGUN).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None

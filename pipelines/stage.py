@@ -13,12 +13,16 @@ and adds:
         def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
             return {"blurred": blur(values["clip"], self.width)}
 
-A stage is handed the values that it needs, and no others. Five things are optional:
+A stage is handed the values that it needs, and no others. Seven things are optional:
 
 - `takes: ClassVar[tuple[str, ...]]` names further values, which it is handed where an earlier stage gave them;
 - `distributed: ClassVar[bool] = True` runs it on every process, where otherwise the main one runs it and the others
   read what it gave;
 - `files()` names its input files, so that a resumed run notices a changed one;
+- `reads(values)` names the values that it reads, of those that it needs and takes, where what it needs tells that it
+  will not read them all; it is handed no others;
+- `stored: ClassVar[bool] = True` says that what it gives is all that it does, and that nothing but its settings, files,
+  values and the run's seed decides it: then a run takes it from another one that has it (pipelines/store.py);
 - `cost(values, run)` says what it takes, before it takes it (pipelines/cost.py);
 - `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
   rules its settings out: better before learning than after.
@@ -34,17 +38,18 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 
 from energies.compute import Compute
 from pipelines.learning import processes
 from pipelines.progress import Progress
+from pipelines.store import Given
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,10 +66,23 @@ class Stage(Protocol):
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]: ...
 
 
-def handed(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+def handed(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that a stage needs or takes, and no others: to read another is a KeyError."""
     names = (*stage.needs, *getattr(stage, "takes", ()))
     return {name: values[name] for name in names if name in values}
+
+
+def reads(stage: Stage, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the values that a stage reads as it works."""
+    known = handed(stage, values)
+    needed = {name: known[name] for name in stage.needs}
+    names = stage.reads(needed) if hasattr(stage, "reads") else known  # type: ignore[attr-defined]
+    return tuple(name for name in names if name in known)
+
+
+def read(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a stage reads as it works, and no others."""
+    return {name: values[name] for name in reads(stage, values)}
 
 
 @dataclass
@@ -77,6 +95,9 @@ class Run:
             interrupted.
         seed: the seed of the run.
         compute: "auto", "float32" or "bfloat16".
+        imports: the modules of one's own that it imports.
+        store: whether results may be taken from other runs.
+        given: where the values that stages gave come from, by name; only the main process uses it.
         shown: what was shown of its progress.
     """
 
@@ -84,6 +105,9 @@ class Run:
     folder: Path
     seed: int = 0
     compute: Compute = "auto"
+    imports: tuple[str, ...] = ()
+    store: Literal["on", "off"] = "off"
+    given: dict[str, Given] = field(default_factory=dict, repr=False)
     shown: Progress = field(default_factory=Progress, repr=False)
 
     @cached_property
@@ -101,11 +125,12 @@ class Run:
         """The stage, and the part of it, by the names of their folders: 03_learn."""
         return self.folder.relative_to(self.root).as_posix()
 
-    def part(self, name: str) -> Run:
-        """The same for a part of the stage's work, with a folder of its own: for its checkpoints."""
+    def part(self, name: str, given: dict[str, Given] | None = None) -> Run:
+        """The same for a part of the stage's work, with a folder of its own: for its checkpoints. `given`: where the
+        values come from that the part is handed, if they are others."""
         folder = self.folder / name
         self.on_main(lambda: folder.mkdir(exist_ok=True))
-        other = replace(self, folder=folder)
+        other = replace(self, folder=folder, given=self.given if given is None else given)
         other.__dict__["accelerator"] = self.accelerator
         return other
 

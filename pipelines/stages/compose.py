@@ -13,6 +13,7 @@ from energies import Energy, Schedule
 from energies.algebra import AnyOf, WeightedSum
 from energies.family import is_noisy
 from energies.objectives import ScoreMatching
+from pipelines import making
 from pipelines.composition import expression
 from pipelines.composition.balancing import balancing
 from pipelines.composition.composing import Composer, priors
@@ -23,6 +24,7 @@ from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
 from pipelines.results import save_energy
 from pipelines.stages.learn import Learn
+from pipelines.store import Given
 from pipelines.trees import unknown
 
 TUNED = 3  # times as many samples of a sum that a mixture is part of
@@ -106,9 +108,12 @@ class Compose:
         experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
         attributes = {name: seen(own) for name, own in data.attributes.items()}
         chosen = self._planned(node, experts, {name: own["classes"] for name, own in attributes.items()})
-        missing = [name for name in expression.names(node) if name not in experts]
-        learned = {name: self._learner().cost({"data": _labelled(data, attributes[name])}, run) for name in missing}
-        experts |= {name: cost.known["energy"] for name, cost in learned.items()}
+        learned: dict[str, Cost] = {}
+        for name in (name for name in expression.names(node) if name not in experts):
+            own, given = {"data": _labelled(data, attributes[name])}, {"data": _given(name, run)}
+            found = making.foretold(self._learner(), own, given, run)
+            learned[name] = self._learner().cost(own, run) if found is None else Cost(known=found[0])
+            experts[name] = learned[name].known["energy"]
         drawn: list[int] = []
 
         def count(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Any) -> AnyOf:
@@ -137,7 +142,9 @@ class Compose:
         chosen = self._planned(node, experts, {name: own["classes"] for name, own in attributes.items()})
         for name in expression.names(node):
             if name not in experts:
-                experts[name] = self._learned(attributes[name], data, run.part(name))
+                own = _labelled(data, attributes[name])
+                part = run.part(name, {"data": _given(name, run)})
+                experts[name] = making.part(self._learner(), {"data": own}, part)["energy"]
             # At once: who stops during the next one, or while mixtures are balanced, can give it to another run.
             run.on_main(partial(save_energy, experts[name].cpu(), run.root / "experts", name))
             experts[name].to(run.accelerator.device).eval()
@@ -181,10 +188,6 @@ class Compose:
         Composer(planned, self.strength, chosen).compose(node)
         return chosen
 
-    def _learned(self, own: dict[str, Any], data: Examples, run: Run) -> Energy:
-        """An expert of the classes and labels `own`."""
-        return self._learner()({"data": _labelled(data, own)}, run)["energy"]
-
     def _learner(self) -> Learn:
         """How experts are learned."""
         return Learn(
@@ -192,6 +195,11 @@ class Compose:
             learning_rate=self.learning_rate, batch=self.batch, optimizer=self.optimizer, references=self.references,
             size=self.size, conditional=True,
         )  # fmt: skip
+
+
+def _given(name: str, run: Run) -> Given:
+    """Where the data come from that an expert is learned from."""
+    return run.given.get("data", Given()).derived(name)
 
 
 def _labelled(data: Examples, own: dict[str, Any]) -> Examples:

@@ -57,6 +57,7 @@ class Learn:
     takes: ClassVar[tuple[str, ...]] = ("measured", "observation", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("energy", "generator", "gate")
     distributed: ClassVar[bool] = True
+    stored: ClassVar[bool] = True
 
     pretrained: str | None = None
     """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Any energy of such x will do,
@@ -138,6 +139,10 @@ class Learn:
 
     def files(self) -> tuple[str, ...]:
         return weights_of(self.pretrained)
+
+    def reads(self, values: dict[str, Any]) -> tuple[str, ...]:
+        """What is measured is learned from only of a single x: of a set, `hide` before this changes nothing."""
+        return ("data", *self.takes) if values["data"].single else ("data",)
 
     def check(self, values: dict[str, Any]) -> None:
         values = self._cut(values)

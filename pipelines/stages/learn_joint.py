@@ -34,6 +34,7 @@ class LearnJoint:
     needs: ClassVar[tuple[str, ...]] = ("data",)
     gives: ClassVar[tuple[str, ...]] = ("energy", "plain", "generator")
     distributed: ClassVar[bool] = True
+    stored: ClassVar[bool] = True
 
     pretrained: str | None = None
     """Folder of an earlier run of the same data, with energy/ and plain/: then nothing is learned."""

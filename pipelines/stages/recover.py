@@ -65,6 +65,7 @@ class Recover:
     takes: ClassVar[tuple[str, ...]] = ("gate", "recovered", "samples", "truth_known", "damage", "footage")
     gives: ClassVar[tuple[str, ...]] = ("recovered", "samples", "spread", "ways", "sampling", "held_out")
     distributed: ClassVar[bool] = True
+    stored: ClassVar[bool] = True
 
     samples: int = 8
     """How many x, from the first, samples are drawn of as well; 0: of none."""

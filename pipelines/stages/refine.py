@@ -31,6 +31,7 @@ class Refine:
     takes: ClassVar[tuple[str, ...]] = ("soft", "targets")
     gives: ClassVar[tuple[str, ...]] = ("samples", "soft")
     distributed: ClassVar[bool] = True
+    stored: ClassVar[bool] = True
 
     factor: int | None = None
     """How much finer; null: up to the size of the energy or, of one of details, which has none, of the data."""

@@ -41,6 +41,7 @@ class Synthesize:
     needs: ClassVar[tuple[str, ...]] = ("data", "energy", "generator")
     gives: ClassVar[tuple[str, ...]] = ("samples", "soft", "sample_labels", "generator", "guidance", "sampling")
     distributed: ClassVar[bool] = True
+    stored: ClassVar[bool] = True
 
     num: int | None = None
     """How many; null: 1 of a photograph, 3 of a single clip, else 64."""

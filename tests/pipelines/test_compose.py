@@ -23,7 +23,7 @@ from energies import family as families
 from energies.diagnostics import Monitor
 from energies.matching import MomentMatching
 from energies.sampling import anneal
-from pipelines import checkpoint, run
+from pipelines import checkpoint, making, run
 from pipelines.composition import balancing, experts, expression
 from pipelines.composition.composing import Composer, priors
 from pipelines.examples import Examples
@@ -463,17 +463,13 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
     data: Examples = values_of(learned / "01_load")["data"]
     own = data.attributes["colour"]
     only = Examples("images", data.shape, data.train, data.validation, tuple(own["classes"]), own["train"])
+    (tmp_path / "a").mkdir()
+    here = Run(tmp_path, tmp_path / "a", 1, "float32")
+    Compose(expr="colour.red", steps=2)({"data": data}, here)
+    found = energies.load(tmp_path / "experts/colour").state_dict()
     learn = Learn(energy=Encoder(), steps=2, references=Compose().references, conditional=True)
-    found = []
-    for name, made in (
-        ("a", lambda run: Compose(steps=2)._learned(own, data, run)),
-        ("b", lambda run: learn({"data": only}, run)["energy"]),
-    ):
-        (tmp_path / name).mkdir()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            found.append(made(Run(tmp_path, tmp_path / name, 1, "float32")).state_dict())
-    assert all(torch.equal(found[0][key], found[1][key]) for key in found[1])
+    alone = making.part(learn, {"data": only}, here.part("alone"))["energy"].state_dict()
+    assert all(torch.equal(found[key], alone[key]) for key in alone)
 
 
 def test_nothing_is_left_of_not_the_only_label():

@@ -27,7 +27,7 @@ TINY = [
     "learn.energy.amortised={widths: [8], depths: [1], rank: 20}", "learn.steps=3", "learn.batch=8", *SAMPLED,
 ]  # fmt: skip
 NEW = [
-    "load.images=digits", "load.count=200", "learn.energy.encoder={widths: [8, 12], depths: [1, 1]}", "learn.steps=6",
+    "load.images=digits", "load.count=700", "learn.energy.encoder={widths: [8, 12], depths: [1, 1]}", "learn.steps=6",
     "learn.batch=16", "learn.conditional=false", "synthesize.num=12", "synthesize.generator.schedule.levels=4",
     "export.limit=5", "compute=float32",
 ]  # fmt: skip
@@ -246,7 +246,7 @@ def test_a_run_writes_samples_a_report_and_numbers(digits):
     found = metrics_of(digits)
     assert {"num", "validation", "samples", "real", "noise", "curve", "sampling"} <= found.keys()
     assert {"ten_times_the_steps", "long_from_data", "long_run_ratio", "classifier_accuracy"} <= found.keys()
-    assert (found["num"], found["validation"]) == (12, 20)
+    assert (found["num"], found["validation"]) == (12, 70)
     assert "of_their_class" not in found, "it was not asked for classes"
     assert [point["factor"] for point in found["curve"]] == [0.25, 0.5, 1, 2]
     for kind in (found["samples"], found["noise"], *found["curve"]):

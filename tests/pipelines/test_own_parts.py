@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines import run_folder
+from pipelines import store
 from pipelines.origins import origin
-from pipelines.pipeline import Pipeline, RunSettings
+from pipelines.pipeline import Pipeline, Run, RunSettings
 from pipelines.run import main
 from pipelines.trees import OURS
 
@@ -358,8 +358,8 @@ class Give:
         return {"a": self.num}
 
 
-def key(cls: type, settings: RunSettings = RunSettings()) -> str:  # noqa: B008
-    return run_folder.stage_key(settings, cls(), None)
+def key(cls: type, imports: tuple[str, ...] = ()) -> str:
+    return store.wanted(cls(), (), {}, {"inputs": {}}, Run(Path("r"), Path("r"), imports=imports)).asked
 
 
 def test_two_classes_of_one_name_in_two_modules_share_no_result(folder, monkeypatch):
@@ -371,7 +371,7 @@ def test_two_classes_of_one_name_in_two_modules_share_no_result(folder, monkeypa
     import two  # pyright: ignore
 
     assert len({key(one.Give), key(two.Give), key(Give)}) == 3
-    assert key(one.Give) == key(one.Give, RunSettings("other", imports=("one",)))
+    assert key(one.Give) == key(one.Give, ("one",))
 
 
 def test_the_source_of_our_stages_decides_no_key():
@@ -387,7 +387,7 @@ def test_a_run_of_before_there_were_imports_goes_on(tmp_path, capsys):
     file.write_text(file.read_text().replace("imports: []\n", ""))
     Pipeline([Give()]).run(tmp_path / "r")
     assert capsys.readouterr().err.endswith("[1/1] 01_give: done before\n")
-    assert json.loads((tmp_path / "r/01_give/begun.json").read_text())["key"] == key(Give)
+    assert json.loads((tmp_path / "r/01_give/begun.json").read_text())["asked"] == key(Give)
 
 
 def test_a_pipeline_in_python_names_its_modules_for_the_command(folder, monkeypatch, capsys):
