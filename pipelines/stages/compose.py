@@ -43,9 +43,9 @@ class Compose:
     shapes have shape, colour and motion; furniture has kind, legs, back, arms, top and drawers."""
 
     experts: dict[str, str] = field(default_factory=dict)
-    """Folders of the runs that learned them, or of their energies; score:brightness, score:mirror and score:contrast
-    need none, and make x darker, more symmetric and flatter where they are added. Those that are missing are learned
-    from the data's labels of that name."""
+    """Folders of the runs that learned them, or of their energies, zoo:NAME, or user/name of the Hugging Face hub;
+    score:brightness, score:mirror and score:contrast need none, and make x darker, more symmetric and flatter where
+    they are added. Those that are missing are learned from the data's labels of that name."""
 
     strength: float = 2.0
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
@@ -98,7 +98,7 @@ class Compose:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def files(self) -> tuple[str, ...]:
-        return tuple(file for folder in self._asked().values() for file in weight_files(folder))
+        return tuple(file for name, source in self._asked().items() for file in weight_files(name, source))
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
         data: Examples = values["data"]
