@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from energies import zoo
@@ -43,8 +44,9 @@ def located(source: str | Path, root: Path = zoo.ROOT) -> Path:
     return _fetched(match["repository"], match["revision"])
 
 
+@cache
 def _fetched(repository: str, revision: str | None) -> Path:
-    """The folder of a repository of the hub, its energy fetched unless the cache has it."""
+    """The folder of a repository of the hub, its energy fetched unless the cache has it; asked once in a program."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
