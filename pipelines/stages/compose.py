@@ -21,7 +21,7 @@ from pipelines.cost import Cost, few, gradients, of_gradient
 from pipelines.examples import Examples
 from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
-from pipelines.results import save_energy
+from pipelines.results import ANEW, save_energy
 from pipelines.stages.learn import Learn
 from pipelines.trees import unknown
 
@@ -45,7 +45,7 @@ class Compose:
     experts: dict[str, str] = field(default_factory=dict)
     """Folders of the runs that learned them, or of their energies, zoo:NAME, or user/name of the Hugging Face hub;
     score:brightness, score:mirror and score:contrast need none, and make x darker, more symmetric and flatter where
-    they are added. Those that are missing are learned from the data's labels of that name."""
+    they are added. Those that are missing, or none, are learned from the data's labels of that name."""
 
     strength: float = 2.0
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
@@ -130,7 +130,7 @@ class Compose:
         data: Examples = values["data"]
         shape = self._shape(data)
         node = expression.parse(self.expr)
-        if unused := self.experts.keys() - self._asked().keys():
+        if unused := self.experts.keys() - expression.names(node):
             run.log(event="unused experts", names=sorted(unused))
         experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
         attributes = {name: seen(own) for name, own in data.attributes.items()}
@@ -153,9 +153,9 @@ class Compose:
         return {"energy": energy, "generator": self.generator, "composition": composition}
 
     def _asked(self) -> dict[str, str]:
-        """The experts given that the expression names."""
+        """The experts given that the expression names, but for those that are to be learned anew."""
         names = expression.names(expression.parse(self.expr))
-        return {name: self.experts[name] for name in names if name in self.experts}
+        return {name: self.experts[name] for name in names if self.experts.get(name, ANEW) != ANEW}
 
     def _shape(self, data: Examples) -> tuple[int, ...]:
         """Of what is composed. InputError: `size` does not divide the data."""
