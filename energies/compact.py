@@ -1,4 +1,4 @@
-"""Tensors in few bytes: weights rounded to bfloat16 or to whole numbers, whole numbers deflated.
+"""Tensors in few bytes: weights rounded to bfloat16 or to whole numbers, all that shrinks by it deflated.
 
 `packed` and `unpacked` are inverse to each other but for the rounding of weights. A weight of two axes or more may be
 rounded to a multiple of its row's unit, the row's largest magnitude over the number of steps there are on either side
@@ -18,6 +18,8 @@ from torch import Tensor
 
 MOST_LEVELS = 127  # what int8 holds on either side of 0
 FEW = 4096  # bytes that are not worth deflating
+KINDS = {str(kind).removeprefix("torch."): kind for kind in (torch.uint8, torch.bool, torch.float32, torch.float64)}
+"""Of tensors that are deflated."""
 UNIT = "#unit"  # ends the name of the units of a weight's rows
 
 
@@ -52,16 +54,13 @@ def packed(
         if name in weights and tensor.dtype == torch.float32:
             if how.levels is None or tensor.ndim < 2 or not tensor.numel():
                 found[name], told[name] = tensor.bfloat16(), {"as": "bfloat16"}
-                continue
-            rows = tensor.flatten(1)
-            unit = (rows.abs().amax(1) / how.levels).clamp(min=torch.finfo(torch.float32).tiny)
-            whole = (rows / unit[:, None]).round().to(torch.int8)
-            found[name], found[name + UNIT] = _deflated(whole), unit
-            told[name] = {"as": "rows", "shape": list(tensor.shape)}
-        elif tensor.dtype == torch.uint8 and tensor.numel() >= FEW:
-            found[name], told[name] = _deflated(tensor), {"as": "bytes", "shape": list(tensor.shape)}
-        else:
-            found[name] = tensor
+            else:
+                whole, found[name + UNIT] = _rounded(tensor.flatten(1), how.levels)
+                found[name], told[name] = _deflated(whole), {"as": "rows", "shape": list(tensor.shape)}
+            continue
+        found[name], kind = tensor, str(tensor.dtype).removeprefix("torch.")
+        if kind in KINDS and tensor.nbytes >= FEW and (fewer := _deflated(tensor)).nbytes < tensor.nbytes / 2:
+            found[name], told[name] = fewer, {"as": "bytes", "kind": kind, "shape": list(tensor.shape)}
     return found, told
 
 
@@ -76,8 +75,8 @@ def unpacked(tensors: dict[str, Tensor], told: Any) -> dict[str, Tensor]:
         kind, stored, shape = (how.get("as") if isinstance(how, dict) else None), found[name], _shape(how)
         if kind == "bfloat16" and stored.dtype == torch.bfloat16:
             found[name] = stored.float()
-        elif kind == "bytes" and shape:
-            found[name] = _inflated(stored, shape, torch.uint8, name)
+        elif kind == "bytes" and shape and how.get("kind") in KINDS:
+            found[name] = _inflated(stored, shape, KINDS[how["kind"]], name)
         elif kind == "rows" and shape and name + UNIT in found:
             unit = found.pop(name + UNIT)
             if unit.dtype != torch.float32 or list(unit.shape) != shape[:1]:
@@ -89,15 +88,21 @@ def unpacked(tensors: dict[str, Tensor], told: Any) -> dict[str, Tensor]:
     return found
 
 
+def _rounded(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """int8 [n, m] and the unit of each row [n], of which they are the multiples that are nearest to rows [n, m]."""
+    unit = (rows.abs().amax(1) / levels).clamp(min=torch.finfo(torch.float32).tiny)
+    return (rows / unit[:, None]).round().to(torch.int8), unit
+
+
 def _deflated(tensor: Tensor) -> Tensor:
-    """uint8 [n] of a tensor of 8 bits."""
-    content = zlib.compress(tensor.contiguous().view(torch.uint8).numpy().tobytes(), 9)
+    """uint8 [n] of a tensor."""
+    content = zlib.compress(tensor.contiguous().numpy().tobytes(), 9)
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def _inflated(stored: Tensor, shape: list[int], kind: torch.dtype, name: str) -> Tensor:
-    """The tensor of 8 bits and a shape. ValueError: the bytes are damaged, or more or fewer than it takes."""
-    wanted, reader = math.prod(shape), zlib.decompressobj()
+    """The tensor of a shape. ValueError: the bytes are damaged, or more or fewer than it takes."""
+    wanted, reader = math.prod(shape) * kind.itemsize, zlib.decompressobj()
     try:
         if stored.dtype != torch.uint8:
             raise ValueError("no bytes")

@@ -37,6 +37,7 @@ from energies.saving import save_module
 from pipelines.results import log_of
 
 MOST = 3_000_000  # bytes of an entry's energies
+MOST_IN_ALL = 20_000_000  # bytes of those of all
 BREAK = 60.0  # seconds between two steps beyond which a run was interrupted
 
 
@@ -85,6 +86,8 @@ def make(name: str, entry: Entry, arguments: argparse.Namespace) -> None:
     (new / "card.md").write_text(text_of(card))
     shutil.rmtree(arguments.zoo / name, ignore_errors=True)
     shutil.move(new, arguments.zoo / name)
+    total = sum(path.stat().st_size for path in arguments.zoo.rglob("*.safetensors"))
+    print(f"{name}: {size / 1e6:.2f} MB; the zoo: {total / 1e6:.2f} of {MOST_IN_ALL / 1e6:.0f} MB")
 
 
 def _words(settings: Sequence[str]) -> list[str]:
