@@ -133,6 +133,13 @@ def _files(folder: Path) -> dict[str, Any]:
     return {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in found.items()}
 
 
+def _shown(value: Any) -> str:
+    """A number, or a map of them, to read."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {f'({_shown(v)})' if isinstance(v, dict) else _shown(v)}" for key, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def text_of(card: dict[str, Any]) -> str:
     """card.md: what card.json says, to read."""
     shape, name = "x".join(map(str, card["event_shape"])), card["name"]
@@ -143,7 +150,7 @@ def text_of(card: dict[str, Any]) -> str:
         "weights": f"{card['parameters']:,} parameters, {card['weights']}",
         "serves": ", ".join(f"`{pipeline}`" for pipeline in card["serves"]),
     }  # fmt: skip
-    numbers = {key: json.dumps(value) for key, value in card["numbers"].items()}
+    numbers = {key: _shown(value) for key, value in card["numbers"].items()}
     table = "\n".join(f"| {key} | {value} |" for key, value in (rows | numbers).items())
     example = f'import energies\n\nenergy = energies.load("zoo:{name}")\nprint(energy.event_shape)  # {shape}'
     command = f"python -m pipelines.run {card['serves'][0]} {card['taken_by']}=zoo:{name}"
