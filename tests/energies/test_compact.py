@@ -69,6 +69,7 @@ def test_numbers_of_other_kinds_are_left_alone():
 def test_rows_of_zeros_and_of_tiny_numbers_come_back_finite():
     weight = torch.stack([torch.zeros(5), torch.full((5,), 1e-42), torch.linspace(-3, 3, 5)])
     stored, told = packed({"w": weight}, {"w"}, Compact(127))
+    assert (stored["w" + UNIT] > 0).all()
     torch.testing.assert_close(unpacked(stored, told)["w"], weight, rtol=0, atol=0.012)
 
 
