@@ -79,7 +79,8 @@ def make(name: str, entry: Entry, arguments: argparse.Namespace) -> None:
     records = [record for record in log_of(run) if fnmatch(record["stage"], entry.logged)]
     lines = "".join(f"{json.dumps(record)}\n" for record in records)
     (new / "log.jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
-    card = _card(name, entry, run, stored, records, metrics) | {"files": _files(new)}
+    command = " ".join(entry.learn if arguments.source is None else entry.learn[:1])  # another run: by its `stages`
+    card = _card(name, entry, run, stored, records, metrics) | {"learned_by": command, "files": _files(new)}
     if (size := sum(found["bytes"] for path, found in card["files"].items() if path.endswith("safetensors"))) > MOST:
         raise SystemExit(f"{name} takes {size / 1e6:.2f} MB; fewer levels, or a smaller network, take less")
     (new / zoo.CARD).write_text(json.dumps(card, indent=1))
@@ -116,7 +117,7 @@ def _card(
         "name": name, "modality": config["modality"], "class": type(stored[0]).__name__,
         "event_shape": list(stored[0].event_shape), "classes": list(getattr(stored[0], "classes", ())),
         "data": {k: v for k, v in config["stages"][0]["load"].items() if v is not None}, "seed": config["seed"],
-        "learned_by": " ".join(entry.learn), "stages": config["stages"][1:], "objective": entry.objective,
+        "stages": config["stages"][1:], "objective": entry.objective,
         "steps": 1 + max(record["step"] for record in steps),
         "hours": round(sum(gap for gap in gaps if 0 < gap < BREAK) / 3600, 2),
         "parameters": sum(p.numel() for energy in stored for p in energy.parameters()),

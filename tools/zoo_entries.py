@@ -72,7 +72,7 @@ SAMPLES, RECOVERED = ("samples", "real"), ("recovery", "best_baseline", "baselin
 MATCHING, TOLD = "score matching", "denoising, told what is seen"
 
 ENTRIES = {
-    "digits": Entry(("image_synthesis", "learn.steps=4000", NONE), MATCHING, ("image_synthesis",), SAMPLES),
+    "digits": Entry(("image_synthesis", "learn.steps=3000", NONE), MATCHING, ("image_synthesis",), SAMPLES),
     "digits_recovery": Entry(("image_recovery", NONE), TOLD, ("image_recovery",), RECOVERED),
     "digits_joint": joint("classification"),
     "bricks": Entry(("texture_synthesis", NONE), "score matching of crops", ("texture_synthesis",), SAMPLES),

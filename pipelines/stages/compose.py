@@ -22,6 +22,7 @@ from pipelines.examples import Examples
 from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
 from pipelines.results import ANEW, save_energy
+from pipelines.settings import check_zoo
 from pipelines.stages.learn import Learn
 from pipelines.trees import unknown
 
@@ -91,6 +92,7 @@ class Compose:
         node = expression.parse(self.expr)
         if problem := expression.contradiction(node):
             raise ValueError(f"expr: {problem}")
+        check_zoo(**{f"experts.{name}": source for name, source in self.experts.items()})
         if not self.strength > 0:
             raise ValueError(f"strength must be positive, got {self.strength}")
         for name in ("balance", "references"):

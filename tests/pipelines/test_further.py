@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,16 @@ from energies import (
     GenerativeConvNet,
     Hidden,
     ResidualEnergy,
+    hub,
 )
 from energies.objectives import EnergyMatching, MaximumLikelihood
+from pipelines import results
+from pipelines import settings as checks
 from pipelines.learning.settings import Amortised
+from pipelines.stages.compose import Compose
 from pipelines.stages.learn import Learn
+from pipelines.stages.learn_joint import LearnJoint
+from pipelines.stages.recover import Recover
 
 DATA = data_of("images", 40)
 VOXELS = data_of("voxels", 24, (1, 16, 16, 16))
@@ -132,13 +139,42 @@ def test_what_cannot_learn_further_is_refused_in_one_line(tmp_path):
         stage.cost({"data": photograph}, run_in(tmp_path))
 
 
-@pytest.mark.parametrize("settings", [{"further": 3}, {"pretrained": "none", "further": 3}, {"pretrained": "zoo:none"}])
-def test_settings_that_mean_nothing_are_refused(settings):
-    with pytest.raises(ValueError, match=r"set pretrained|there is no 'none' in the zoo"):
+@pytest.mark.parametrize("settings", [{"further": 3}, {"pretrained": "none", "further": 3}])
+def test_further_without_an_energy_is_refused(settings):
+    with pytest.raises(ValueError, match=r"further is .* set pretrained"):
         Learn(**settings)
 
 
+@pytest.mark.parametrize(
+    ("stage", "settings", "field"),
+    [
+        (Learn, {"pretrained": "zoo:nobody"}, "pretrained"),
+        (LearnJoint, {"pretrained": "zoo:nobody"}, "pretrained"),
+        (Recover, {"prior": "zoo:nobody"}, "prior"),
+        (Compose, {"experts": {"colour": "zoo:nobody"}}, "experts.colour"),
+    ],
+)
+def test_an_entry_that_the_zoo_lacks_is_told_before_anything_is_loaded(stage, settings, field):
+    with pytest.raises(ValueError, match=rf"^{field}=zoo:nobody: there is no 'nobody' in the zoo; there are "):
+        stage(**settings)
+
+
+def test_an_energy_of_the_zoo_is_taken_wherever_one_is_asked_for(tmp_path, monkeypatch):
+    entry = tmp_path / "nobody"
+    encoder(DATA).save_pretrained(entry)
+    (entry / "card.json").write_text("{}")
+    monkeypatch.setattr(hub, "located", partial(hub.located, root=tmp_path))
+    for module in (results, checks):
+        monkeypatch.setattr(module, "located", hub.located)
+    for stage in (Learn("zoo:nobody"), Recover(prior="zoo:nobody"), Compose("a", {"a": "zoo:nobody"})):
+        assert stage.files() == (str(entry),)
+    taken = Learn("zoo:nobody")({"data": DATA}, run_in(tmp_path))["energy"]
+    assert torch.equal(weights(taken), weights(encoder(DATA)))
+    assert LearnJoint(pretrained="zoo:nobody").files() == (str(entry / "energy"), str(entry / "plain"))
+
+
 def test_none_means_to_learn_anew(tmp_path, monkeypatch):
+    assert LearnJoint(pretrained="none").files() == Compose("a", {"a": "none"}).files() == ()
     monkeypatch.chdir(tmp_path)
     stage = Learn("none", steps=1, batch=2, energy=None)
     assert stage.files() == () and stage._planned({"data": DATA}) == Learn(steps=1, batch=2)._planned({"data": DATA})
