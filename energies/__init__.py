@@ -16,6 +16,7 @@ from energies.energy import Energy, gradient
 from energies.family import Family
 from energies.function import FunctionEnergy
 from energies.generators import Chain, Stepwise
+from energies.hub import located
 from energies.joint import EncoderLogits, JointEnergy, NoisyClassifier
 from energies.networks.causal import FrameEnergy, TokenEnergy
 from energies.networks.convnet import GenerativeConvNet
@@ -88,21 +89,26 @@ __all__ = [
 ]
 
 
-def load(folder: str | Path) -> Energy:
-    """Read an energy that `save_pretrained` wrote, whatever its class.
+def load(source: str | Path) -> Energy:
+    """Read an energy that `save_pretrained` or `push_to_hub` wrote, whatever its class.
 
     A class of one's own is found where the program has imported its module already; nothing is imported that a file
     names.
 
+    Args:
+        source: a folder; zoo:NAME, of the energies that come with the package (`energies.zoo.names()`); or user/name or
+            user/name@revision of the Hugging Face hub, unless there is a folder of that name.
+
     Raises:
         FileNotFoundError: there is none.
+        ConnectionError: the hub is out of reach, and its cache has none.
         ValueError: it is damaged, of an earlier version, or of a class that is not imported; the line says which.
     """
-    energy = load_module(Path(folder))
+    energy = load_module(located(source))
     if not isinstance(energy, Energy):
-        raise ValueError(f"{folder}: holds a {type(energy).__name__}, which is no energy")
+        raise ValueError(f"{source}: holds a {type(energy).__name__}, which is no energy")
     for name, tensor in energy.state_dict().items():
         if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
             found = str(tensor.dtype).removeprefix("torch.")
-            raise ValueError(f"{folder}: holds {name} in {found}, expected float32")
+            raise ValueError(f"{source}: holds {name} in {found}, expected float32")
     return energy

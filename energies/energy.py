@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from energies.hub import located
 from energies.saving import Stored, load_module, save_module
 
 if TYPE_CHECKING:
@@ -29,16 +30,17 @@ CARD = """---
 {{ card_data }}
 ---
 
-An energy E(x), saved by energy-pipelines: `energies.load(folder)` reads it.
+An energy E(x), saved by energy-pipelines: `energies.load(folder)` reads it, and `energies.load("user/name")` from here.
 """
 
 
 class Energy(Stored, nn.Module, PyTorchModelHubMixin, model_card_template=CARD, library_name="energy-pipelines"):
     """Base of all energies; a subclass defines `forward(x: [B, *event]) -> [B]`.
 
-    `save_pretrained(folder)` writes weights (safetensors), class and constructor arguments (energy.json);
-    `energies.load(folder)` reads any energy without being told its class. It works for a subclass of one's own whose
-    arguments are numbers, text, lists, tensors, energies or frozen dataclasses.
+    `save_pretrained(folder)` writes weights (safetensors), class and constructor arguments (energy.json), and
+    `push_to_hub("user/name")` the same to the Hugging Face hub; `energies.load` reads any energy from either without
+    being told its class. It works for a subclass of one's own whose arguments are numbers, text, lists, tensors,
+    energies or frozen dataclasses.
     """
 
     exact: Energy | None = None
@@ -128,9 +130,9 @@ class Energy(Stored, nn.Module, PyTorchModelHubMixin, model_card_template=CARD, 
         save_module(self, save_directory)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **_: Any) -> Energy:
+    def _from_pretrained(cls, *, model_id: str, revision: str | None, **_: Any) -> Energy:
         """TypeError: the folder holds an energy of another class."""
-        energy = load_module(Path(model_id))
+        energy = load_module(located(model_id if revision is None else f"{model_id}@{revision}"))
         if not isinstance(energy, cls):
             raise TypeError(f"{model_id}: holds a {type(energy).__name__}, wanted is a {cls.__name__}")
         return energy

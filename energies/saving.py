@@ -13,6 +13,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
+from energies.compact import Compact, packed, unpacked
 from energies.description import Stored, describe, restore
 
 __all__ = ["Stored", "describe", "load_module", "restore", "save_module"]
@@ -21,10 +22,15 @@ FORMAT = 2
 DESCRIPTION, WEIGHTS = "energy.json", "model.safetensors"
 
 
-def save_module(module: nn.Module, folder: Path) -> None:
+def save_module(module: nn.Module, folder: Path, compact: Compact | None = None) -> None:
     """Write a `Stored` module: its description to energy.json, its weights to model.safetensors.
 
     Tensors among the arguments go to the second as well. What several names share is written once.
+
+    Args:
+        module: anything that `describe` takes.
+        folder: where; made if need be.
+        compact: how weights are rounded to take few bytes; None: all is written as it is.
 
     Raises:
         TypeError: an argument cannot be stored.
@@ -37,9 +43,14 @@ def save_module(module: nn.Module, folder: Path) -> None:
     distinct, shared = _distinct(tensors)
     # Cloned: other views of the same memory are fine here, but not in a file.
     contiguous = torch.contiguous_format
-    content = tensors_to_bytes({k: t.cpu().clone(memory_format=contiguous) for k, t in distinct.items()})
-    digest = hashlib.sha256(content).hexdigest()
-    found = {"format": FORMAT, "energy": description, "shared": shared, "sha256": digest}
+    written = {k: t.cpu().clone(memory_format=contiguous) for k, t in distinct.items()}
+    found = {"format": FORMAT, "energy": description, "shared": shared}
+    if compact is not None:
+        places = {parameter.data_ptr() for parameter in module.parameters() if parameter.numel()}
+        weights = {name for name, t in distinct.items() if t.data_ptr() in places}
+        written, found["compact"] = packed(written, weights, compact)
+    content = tensors_to_bytes(written)
+    found["sha256"] = hashlib.sha256(content).hexdigest()
     text = json.dumps(found | {"own_sha256": _digest(found)}, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(content)
@@ -48,6 +59,8 @@ def save_module(module: nn.Module, folder: Path) -> None:
 
 def load_module(folder: Path) -> nn.Module:
     """Read what `save_module` wrote, on the CPU, in evaluation mode, with numbers of the kind that was saved.
+
+    Weights that were saved compact are in float32 again, rounded.
 
     Raises:
         FileNotFoundError: the folder holds no energy.
@@ -86,7 +99,7 @@ def _content(text: bytes) -> dict[str, Any]:
         raise ValueError(f"is of format {content['format']!r:.40}, expected {FORMAT}")
     wanted = {"format", "energy", "shared", "sha256"}
     wrong = [f"lacks {key}" for key in sorted(wanted - content.keys())]
-    wrong += [f"has the unknown key {key:.40}" for key in sorted(content.keys() - wanted)]
+    wrong += [f"has the unknown key {key:.40}" for key in sorted(content.keys() - wanted - {"compact"})]
     energy, shared = content.get("energy"), content.get("shared")
     if not wrong and not (isinstance(energy, dict) and "module" in energy):
         wrong.append("describes no module as its energy")
@@ -112,6 +125,7 @@ def _tensors(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
         tensors = tensors_from_bytes(weights)
     except SafetensorError as error:
         raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
+    tensors = unpacked(tensors, content.get("compact", {}))
     if lost := {name: key for name, key in content["shared"].items() if key not in tensors or name in tensors}:
         name, key = next(iter(lost.items()))
         raise ValueError(f"{path.name}: {name} shares {key}, which is missing, or is there itself")

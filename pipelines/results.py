@@ -14,9 +14,11 @@ from typing import Any
 import energies
 from data.errors import InputError
 from energies import ConditionalEnergy, Energy, Family
+from energies.hub import located
 from pipelines import checkpoint
 
 WEIGHTS = "model.safetensors"
+ANEW = "none"  # in place of an energy that was learned before: it is learned, whatever there is to take
 
 
 def emptied(folder: Path, *names: str) -> Path:
@@ -27,32 +29,50 @@ def emptied(folder: Path, *names: str) -> Path:
     return folder
 
 
-def load_energy(folder: Path, address: str) -> Energy:
-    """The energy in a folder. InputError, naming the field that asks for it: none can be read."""
+def found(source: str | Path, address: str) -> Path:
+    """The folder of the energy that a source names: that of a run or of the energy, zoo:NAME, or user/name of the hub.
+
+    InputError, naming the field that asks for it: there is none in the zoo or on the hub.
+    """
+    try:
+        return inner(located(source))
+    except (OSError, ValueError) as error:
+        raise InputError(_told(source, address, error)) from None
+
+
+def load_energy(source: str | Path, address: str) -> Energy:
+    """The energy that a source names. InputError, naming the field that asks for it: none can be read."""
+    folder = found(source, address)
     try:
         return energies.load(folder)
     except (OSError, ValueError) as error:
-        told = str(error).removeprefix(f"{folder}").lstrip(": ")
-        raise InputError(f"{address}={folder}: {told}") from None
+        raise InputError(_told(source, address, error, folder)) from None
 
 
-def pretrained(folder: Path, shape: Sequence[int], address: str = "learn.pretrained", what: str = "pictures") -> Energy:
-    """The energy in a folder, or of a run's. InputError, naming the field: there is none, or of other x."""
-    folder = inner(folder)
-    energy = load_energy(folder, address)
+def _told(source: str | Path, address: str, error: Exception, folder: str | Path = "") -> str:
+    """One line of an error in reading what a source names."""
+    told = str(error).removeprefix(str(folder or source)).lstrip(": ")
+    return f"{address}={source}: {told}"
+
+
+def pretrained(
+    source: str | Path, shape: Sequence[int], address: str = "learn.pretrained", what: str = "pictures"
+) -> Energy:
+    """The energy that a source names. InputError, naming the field: there is none, or of other x."""
+    energy = load_energy(source, address)
     if isinstance(energy, Family) and (energy.label is not None or energy.level is not None):
-        raise InputError(f"{address}={folder}: is bound to a label or a noise level; save the energy unbound")
+        raise InputError(f"{address}={source}: is bound to a label or a noise level; save the energy unbound")
     if energy._event_shape is None and not isinstance(energy, ConditionalEnergy):
         energy.event_shape = shape  # it is of x of any shape
     if not energy.fits(shape):
-        found, wanted = ("x".join(map(str, size)) for size in (energy.event_shape, shape))
-        raise InputError(f"{address}={folder}: is an energy of {found}, the {what} are {wanted}")
+        own, wanted = ("x".join(map(str, size)) for size in (energy.event_shape, shape))
+        raise InputError(f"{address}={source}: is an energy of {own}, the {what} are {wanted}")
     return energy
 
 
-def weights_of(folder: str | None) -> tuple[str, ...]:
-    """What an energy is read from, of a run's folder or the energy's: all that is in its own folder."""
-    return (str(inner(Path(folder))),) if folder else ()
+def weights_of(source: str | None, address: str) -> tuple[str, ...]:
+    """What the energy that a source names is read from: all that is in its folder. InputError: as of `found`."""
+    return () if source is None else (str(found(source, address)),)
 
 
 def inner(folder: Path) -> Path:

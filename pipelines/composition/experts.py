@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from energies import Energy, Family, FunctionEnergy
 from energies.function import SCORES
 from pipelines.composition import expression
 from pipelines.composition.composing import Composer
-from pipelines.results import inner, load_energy, weights_of
+from pipelines.results import found, load_energy, weights_of
 from pipelines.trees import unknown
 
 SCORE = "score:"
@@ -34,8 +33,8 @@ class ToLearn(Family):
 def seen(own: dict[str, Any]) -> dict[str, Any]:
     """Classes and labels without those classes that nothing to learn from shows: an energy would be of chance there,
     and the complement of another label would be drawn from it."""
-    found = own["train"]
-    present = [k for k in range(len(own["classes"])) if (found == k).any()]
+    train = own["train"]
+    present = [k for k in range(len(own["classes"])) if (train == k).any()]
     number = torch.full((len(own["classes"]) + 1,), -1)  # the last one: of labels -1, that are not known
     number[present] = torch.arange(len(present))
     labels = {part: number[column] for part, column in own.items() if part != "classes"}
@@ -49,13 +48,13 @@ def read_expert(name: str, source: str, shape: Sequence[int]) -> Energy:
         if score not in SCORES:
             unknown(f"compose.experts.{name}: unknown score", score, list(SCORES))
         return FunctionEnergy(score)
-    folder = inner(Path(source))
-    if not folder.is_dir():
-        raise InputError(f"compose.experts.{name}={source}: no such folder; give that of the run that learned it")
-    energy = load_energy(folder, f"compose.experts.{name}")
+    address = f"compose.experts.{name}"
+    if not found(source, address).is_dir():
+        raise InputError(f"{address}={source}: no such folder; give that of the run that learned it")
+    energy = load_energy(source, address)
     if not energy.fits(shape):
         raise InputError(
-            f"compose.experts.{name}={source}: is of {'x'.join(map(str, energy.event_shape))}, what is loaded of "
+            f"{address}={source}: is of {'x'.join(map(str, energy.event_shape))}, what is loaded of "
             f"{'x'.join(map(str, shape))}; load what it was learned from"
         )
     return energy
@@ -77,6 +76,6 @@ def check_labels(node: expression.Node, labels: dict[str, list[str]], experts: d
             )
 
 
-def weight_files(source: str) -> tuple[str, ...]:
+def weight_files(name: str, source: str) -> tuple[str, ...]:
     """The folder that an expert is read from."""
-    return () if source.startswith(SCORE) else weights_of(source)
+    return () if source.startswith(SCORE) else weights_of(source, f"compose.experts.{name}")

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import ConditionalEnergy, DataReference, LocalReference
+from energies import ConditionalEnergy, DataReference, Energy, LocalReference
 from energies.objectives import Batch
 from energies.references import DataEstimator
 from pipelines.examples import Examples
+from pipelines.learning.further import begun
 from pipelines.learning.lessons import Lessons, Task
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
@@ -51,8 +52,10 @@ def check(data: Examples, recipe: Recipe, folds: int, modality: Modality) -> Non
     tasks_of(data.shape, recipe, modality)
 
 
-def learn(data: Examples, recipe: Recipe, folds: int, modality: Modality, run: Run) -> ConditionalEnergy:
-    """An amortised energy of data at the size of the energy."""
+def learn(
+    data: Examples, recipe: Recipe, folds: int, modality: Modality, run: Run, ready: Energy | None = None
+) -> Energy:
+    """An amortised energy of data at the size of the energy, from first weights or those of a `ready` one."""
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     assert settings.rank is not None and settings.remembered is not None and settings.noise is not None
@@ -64,7 +67,8 @@ def learn(data: Examples, recipe: Recipe, folds: int, modality: Modality, run: R
         kinds = list(dict.fromkeys(KINDS[name] for name in recipe.tasks))
         known = DataReference(data.shape, len(kept), rank, noise, binary, kinds, mirrored=binary)
         known.fit(kept)
-    energy = ConditionalEnergy(known, data.shape[0], settings.widths, settings.depths, recipe.stride)
+    energy = begun(ConditionalEnergy(known, data.shape[0], settings.widths, settings.depths, recipe.stride), ready)
+    assert isinstance(energy, ConditionalEnergy)
 
     def reference(x: Tensor) -> DataEstimator:
         return DataEstimator(x[:remembered], rank, noise, binary, mirrored=binary)

@@ -12,6 +12,7 @@ from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context, EncoderEnergy, Energy
 from energies.objectives import Batch, RecoveryLikelihood, ScoreMatching
 from pipelines.learning.dataset import built, chains_of
+from pipelines.learning.further import begun
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
 from pipelines.learning.single import scene
@@ -28,16 +29,18 @@ def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
         )
 
 
-def learn(x: Tensor, recipe: Recipe, run: Run) -> Energy:
-    """An energy of crops of x [C, *size], or of its scene, the mean picture given."""
-    return plan(x, recipe, run).train(run)
+def learn(x: Tensor, recipe: Recipe, run: Run, ready: Energy | None = None) -> Energy:
+    """An energy of crops of x [C, *size], or of its scene, the mean picture given, from first weights or those of a
+    `ready` one."""
+    planned = plan(x, recipe, run)
+    return planned._replace(energy=begun(planned.energy, ready)).train(run)
 
 
 def plan(x: Tensor, recipe: Recipe, run: Run) -> Learning[Any]:
     """How it is learned."""
     if isinstance(recipe.energy, Amortised):
         return _of_scene(x, recipe, run)
-    device, sides = run.accelerator.device, list(map(min, recipe.sides(x.shape[1:]), x.shape[1:]))
+    device, sides = run.accelerator.device, sides_of(x.shape, recipe)
     energy, batch = _built(x, sides, recipe), recipe.batch
     x = x.to(device)
     buffer = chains_of(energy, recipe, x[(slice(None), *(slice(side) for side in sides))], None, run)
@@ -46,6 +49,11 @@ def plan(x: Tensor, recipe: Recipe, run: Run) -> Learning[Any]:
         return energy, Batch(crops(x, sides, batch, rng), chains=buffer, progress=step / recipe.steps)
 
     return Learning(energy, recipe.objective, draw, recipe.training, {} if buffer is None else buffer.tensors())
+
+
+def sides_of(shape: Sequence[int], recipe: Recipe) -> list[int]:
+    """Of the crops of x of a shape [C, *size]."""
+    return list(map(min, recipe.sides(shape[1:]), shape[1:]))
 
 
 def _built(x: Tensor, sides: Sequence[int], recipe: Recipe) -> Energy:

@@ -24,6 +24,7 @@ from energies.objectives import (
 )
 from pipelines.examples import Examples, Part, block_means
 from pipelines.learning import boltzmann, prediction
+from pipelines.learning.further import begun
 from pipelines.learning.lessons import SAMPLED, UNLABELLED, forgotten
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Boltzmann, ConvNet, Encoder, HelmholtzMachine, Residual, Transformer
@@ -36,9 +37,12 @@ COARSEST = 1.75  # elements a side of the last level, at least: further ones wou
 Vary = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def learn(data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run) -> Energy:
-    """An energy of data; arguments as of `plan`."""
+def learn(
+    data: Examples, recipe: Recipe, by_class: bool, references: int, varied: Vary, run: Run, ready: Energy | None = None
+) -> Energy:
+    """An energy of data, from first weights or from those of a `ready` one; other arguments as of `plan`."""
     planned = plan(data, recipe, by_class, references, varied, run)
+    planned = planned._replace(energy=begun(planned.energy, ready))
     if isinstance(planned.energy, DBM):
         boltzmann.learn_layers(planned.energy, data, recipe, varied, run)
     energy = planned.train(run)

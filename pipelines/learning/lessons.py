@@ -23,15 +23,15 @@ SAMPLED = 10_000  # x whose mean and spread are taken, at most
 ROUND = 4  # batches whose contexts are made at once, and tasks that take turns
 
 
-def check_unseen(energy: ConditionalEnergy, validation: Tensor, folder: str) -> None:
-    """InputError if x to judge by [n, *event] are among those that an energy from a folder remembers."""
+def check_unseen(energy: ConditionalEnergy, validation: Tensor, source: str) -> None:
+    """InputError if x to judge by [n, *event] are among those that an energy that a source names remembers."""
     if not isinstance(energy.reference, DataReference):
         return
     known = {row.numpy().tobytes() for row in energy.reference.data}
     seen = sum(row.numpy().tobytes() in known for row in levels(validation))
     if seen > len(validation) / 20:  # some data hold the same x more than once
         raise InputError(
-            f"learn.pretrained={folder}: was learned from {seen} of the {len(validation)} that are to be judged by; "
+            f"learn.pretrained={source}: was learned from {seen} of the {len(validation)} that are to be judged by; "
             "load the data with the same settings as that run did"
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
 from energies import ClipReference, ConditionalEnergy, Context, EncoderEnergy, Energy, GenerativeConvNet
-from pipelines.results import inner, load_energy
+from pipelines.results import load_energy
 
 LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
 ANYWHERE = ("image", "st")  # presets whose layers all slide over x
@@ -57,16 +56,15 @@ def of_size(energy: Energy, size: Sequence[int]) -> Energy:
     raise ValueError(f"an energy of {_sides(energy.event_shape)} is not one of {_sides((0, *size))}")
 
 
-def pretrained_single(folder: Path, shape: Sequence[int], noun: str, address: str = "learn.pretrained") -> Energy:
-    """The energy in a run's folder that is one of x of a shape [C, *size], or of crops of such x, as it was learned.
+def pretrained_single(source: str, shape: Sequence[int], noun: str, address: str = "learn.pretrained") -> Energy:
+    """The energy that a source names, one of x of a shape [C, *size], or of crops of such x, as it was learned.
 
     InputError: there is none, it is of other x, or it is of one clip that was damaged.
     """
-    folder = inner(folder)
-    energy = load_energy(folder, address)
+    energy = load_energy(source, address)
     if isinstance(energy, ConditionalEnergy) and isinstance(energy.reference, ClipReference) and not is_scene(energy):
         raise InputError(
-            f"{address}={folder}: was learned to recover one damaged clip alone; take a run of video_synthesis"
+            f"{address}={source}: was learned to recover one damaged clip alone; take a run of video_synthesis"
         )
     if not energy.fits(shape):
         try:
@@ -77,7 +75,7 @@ def pretrained_single(folder: Path, shape: Sequence[int], noun: str, address: st
         except ValueError:
             found, wanted = ("x".join(map(str, size or ())) for size in (energy.event_shape, shape))
             raise InputError(
-                f"{address}={folder}: is an energy of {found}, the {noun} is {wanted} (set load.size)"
+                f"{address}={source}: is an energy of {found}, the {noun} is {wanted} (set load.size)"
             ) from None
     return energy
 

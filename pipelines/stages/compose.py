@@ -22,7 +22,8 @@ from pipelines.cost import Cost, few, gradients, of_gradient
 from pipelines.examples import Examples
 from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
-from pipelines.results import save_energy
+from pipelines.results import ANEW, save_energy
+from pipelines.settings import check_zoo
 from pipelines.stages.learn import Learn
 from pipelines.store import Given
 from pipelines.trees import unknown
@@ -45,9 +46,9 @@ class Compose:
     shapes have shape, colour and motion; furniture has kind, legs, back, arms, top and drawers."""
 
     experts: dict[str, str] = field(default_factory=dict)
-    """Folders of the runs that learned them, or of their energies; score:brightness, score:mirror and score:contrast
-    need none, and make x darker, more symmetric and flatter where they are added. Those that are missing are learned
-    from the data's labels of that name."""
+    """Folders of the runs that learned them, or of their energies, zoo:NAME, or user/name of the Hugging Face hub;
+    score:brightness, score:mirror and score:contrast need none, and make x darker, more symmetric and flatter where
+    they are added. Those that are missing, or none, are learned from the data's labels of that name."""
 
     strength: float = 2.0
     """How much concepts count beside p(x): 1 is Bayes' rule; more insists on them, at a lower temperature."""
@@ -93,6 +94,7 @@ class Compose:
         node = expression.parse(self.expr)
         if problem := expression.contradiction(node):
             raise ValueError(f"expr: {problem}")
+        check_zoo(**{f"experts.{name}": source for name, source in self.experts.items()})
         if not self.strength > 0:
             raise ValueError(f"strength must be positive, got {self.strength}")
         for name in ("balance", "references"):
@@ -100,7 +102,7 @@ class Compose:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def files(self) -> tuple[str, ...]:
-        return tuple(file for folder in self._asked().values() for file in weight_files(folder))
+        return tuple(file for name, source in self._asked().items() for file in weight_files(name, source))
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
         data: Examples = values["data"]
@@ -135,7 +137,7 @@ class Compose:
         data: Examples = values["data"]
         shape = self._shape(data)
         node = expression.parse(self.expr)
-        if unused := self.experts.keys() - self._asked().keys():
+        if unused := self.experts.keys() - expression.names(node):
             run.log(event="unused experts", names=sorted(unused))
         experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
         attributes = {name: seen(own) for name, own in data.attributes.items()}
@@ -160,9 +162,9 @@ class Compose:
         return {"energy": energy, "generator": self.generator, "composition": composition}
 
     def _asked(self) -> dict[str, str]:
-        """The experts given that the expression names."""
+        """The experts given that the expression names, but for those that are to be learned anew."""
         names = expression.names(expression.parse(self.expr))
-        return {name: self.experts[name] for name in names if name in self.experts}
+        return {name: self.experts[name] for name in names if self.experts.get(name, ANEW) != ANEW}
 
     def _shape(self, data: Examples) -> tuple[int, ...]:
         """Of what is composed. InputError: `size` does not divide the data."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from data.errors import InputError
@@ -17,7 +16,7 @@ from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching,
 from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.learning import amortised, clip, crops, dataset, prediction, trial
+from pipelines.learning import amortised, clip, crops, dataset, further, prediction, trial
 from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
@@ -37,8 +36,9 @@ from pipelines.learning.settings import (
 )
 from pipelines.learning.single import is_scene, of_size, pretrained_single
 from pipelines.modalities import modality_of
-from pipelines.results import pretrained, weights_of
+from pipelines.results import ANEW, pretrained, weights_of
 from pipelines.sampling.generation import CONDITIONAL
+from pipelines.settings import check_zoo
 from pipelines.stage import Run
 from pipelines.windows import restoration
 from pipelines.windows.damage import Damage
@@ -60,9 +60,14 @@ class Learn:
     stored: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an earlier run, or of its energy, RUN/energy: then nothing is learned. Any energy of such x will do,
-    whatever it was learned for; one of clean x needs the objective that it was learned by. For a damaged clip it must
-    have been learned from other frames, as with load.start: else it knows what is hidden."""
+    """Folder of an earlier run, or of its energy, RUN/energy; zoo:NAME, of the energies that come with the package;
+    or user/name of the Hugging Face hub: then nothing is learned but `further`. Any energy of such x will do, whatever
+    it was learned for; one of clean x needs the objective that it was learned by. For a damaged clip it must have been
+    learned from other frames, as with load.start: else it knows what is hidden. none: learn anew."""
+
+    further: int | None = None
+    """Steps to learn on from the weights of `pretrained`, on what is loaded, at a tenth of the learning rate where none
+    is said; what an amortised energy is told is taken from these data. null: take it as it is."""
 
     energy: Network | None = None
     """The energy: encoder, which serves every task by conditioning; amortised, which is told what is seen; residual or
@@ -117,7 +122,10 @@ class Learn:
     """Held-out masks that a damaged clip is learned from, at least 3; one more judges the result."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "learning_rate", "batch", "chains"):
+        check_zoo(pretrained=self.pretrained)
+        if self.further is not None and self._source is None:
+            raise ValueError("further is for an energy that was learned before; set pretrained")
+        for name in ("further", "steps", "learning_rate", "batch", "chains"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         if self.energy is not None and self.objective is not None:
@@ -138,7 +146,12 @@ class Learn:
             raise ValueError(f"crop must be {SMALLEST} or more a side, got {list(self.crop)}")
 
     def files(self) -> tuple[str, ...]:
-        return weights_of(self.pretrained)
+        return weights_of(self._source, "learn.pretrained")
+
+    @property
+    def _source(self) -> str | None:
+        """What names the energy that was learned before; None: there is none."""
+        return None if self.pretrained == ANEW else self.pretrained
 
     def reads(self, values: dict[str, Any]) -> tuple[str, ...]:
         """What is measured is learned from only of a single x: of a set, `hide` before this changes nothing."""
@@ -149,10 +162,9 @@ class Learn:
         data: Examples = values["data"]
         if data.single and "observation" not in values:
             return  # whether it is damaged is not known yet
-        if self.pretrained is None:
-            of_units = isinstance(self._planned(values).energy, Boltzmann | HelmholtzMachine)
-        else:
-            of_units = isinstance(self._ready(data, _way(values)), Latent)
+        ready = None if self._source is None else self._ready(data, _way(values))
+        recipe = self._recipe(values, ready)
+        of_units = isinstance(ready if recipe is None else recipe.energy, Latent | Boltzmann | HelmholtzMachine)
         if of_units and "observation" in values:
             _check_single_elements(values["observation"])
 
@@ -160,12 +172,13 @@ class Learn:
         values = self._cut(values)
         data: Examples = values["data"]
         way, recipes = _way(values), modality_of(data.modality).recipes()
-        if self.pretrained is not None:
-            shape = data.shape if way != "data" else dataset.shape_at(data, self.size, modality_of(data.modality).noun)
-            recipe, found = None, trial.of_ready(self._ready(data, way), shape, run)
+        ready = None if self._source is None else self._ready(data, way)
+        if (recipe := self._recipe(values, ready)) is not None:
+            found = self._cost_of_learning(values, way, recipe, ready, run)
         else:
-            recipe = self._planned(values)
-            found = self._cost_of_learning(values, way, recipe, run)
+            assert ready is not None
+            shape = data.shape if way != "data" else dataset.shape_at(data, self.size, modality_of(data.modality).noun)
+            found = trial.of_ready(ready, shape, run)
         if not found.known:
             return found
         generator = self._generator(found.known["energy"], recipe, way, recipes)
@@ -179,7 +192,9 @@ class Learn:
             return values
         return values | {"data": prediction.windows(data)}
 
-    def _cost_of_learning(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Cost:
+    def _cost_of_learning(
+        self, values: dict[str, Any], way: Way, recipe: Recipe, ready: Energy | None, run: Run
+    ) -> Cost:
         data: Examples = values["data"]
         if way == "damaged" and values.get("damage") is not None:
             return Cost()
@@ -187,7 +202,7 @@ class Learn:
             return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
         if way == "single":
             return trial.of_single(data.x()[0], recipe, run)
-        modality, by_class = modality_of(data.modality), self._by_class(data, recipe)
+        modality, by_class = modality_of(data.modality), self._by_class(data, recipe, ready)
         shape = dataset.shape_at(data, self.size, modality.noun)
         some = dataset.resized(replace(data, train=data.train[: trial.SOME], validation=data.validation[:0]), shape)
         if isinstance(recipe.energy, Amortised):
@@ -198,8 +213,8 @@ class Learn:
         values = self._cut(values)
         data: Examples = values["data"]
         way, recipes, gate = _way(values), modality_of(data.modality).recipes(), None
-        ready = None if self.pretrained is None else self._ready(data, way)
-        recipe = self._planned(values) if ready is None else None
+        ready = None if self._source is None else self._ready(data, way)
+        recipe = self._recipe(values, ready)
         if values.get("damage") is not None:
             assert recipe is not None
             energy, gate = restoration.learn(values["footage"].frames, values["damage"], recipe, self.held_out, run)
@@ -215,21 +230,41 @@ class Learn:
             else:
                 energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
         elif recipe is not None:
-            energy = self._learned(values, way, recipe, run)
+            energy = self._learned(values, way, recipe, ready, run)
         else:
             assert ready is not None
             energy = ready
         return {"energy": energy, "generator": self._generator(energy, recipe, way, recipes), "gate": gate}
 
-    def _planned(self, values: dict[str, Any]) -> Recipe:
-        """The recipe of these settings. InputError: there is none, or it does not suit what is loaded."""
+    def _recipe(self, values: dict[str, Any], ready: Energy | None) -> Recipe | None:
+        """How the energy is learned, or a `ready` one further; None: that is taken as it is. InputError: as below."""
+        if ready is None:
+            return self._planned(values)
+        if self.further is None:
+            return None
+        data, way = values["data"], _way(values)
+        if way == "damaged":
+            raise InputError("learn.further: of a damaged clip an energy is learned anew, or taken as it is")
+        recipe = self._planned(values, ready)
+        if way == "single":
+            further.check_crops(ready, crops.sides_of(data.shape, recipe))
+        by_class = way == "data" and self._by_class(data, recipe, ready)
+        return further.adapted(recipe, ready, by_class, slower=self.learning_rate is None)
+
+    def _planned(self, values: dict[str, Any], ready: Energy | None = None) -> Recipe:
+        """The recipe of these settings, for a network like that of a `ready` energy where there is one.
+
+        InputError: there is none, or it does not suit what is loaded.
+        """
         data: Examples = values["data"]
         way, modality = _way(values), modality_of(data.modality)
         one = modality.noun.removesuffix("s")
         source = {"data": f"a set of {modality.noun}", "single": f"one {one}", "damaged": f"one damaged {one}"}[way]
-        said = {name: getattr(self, name) for name in ("steps", "learning_rate", "batch", "chains", "tasks", "crop")}
+        said = {name: getattr(self, name) for name in ("learning_rate", "batch", "chains", "tasks", "crop")}
+        said["steps"] = self.steps if ready is None else self.further
+        network = self.energy if ready is None else further.network(ready, self.energy)
         known = modality.recipes().ways.get(way, ())
-        recipe = planned(known, source, self.energy, self.objective, self.optimizer, said)
+        recipe = planned(known, source, network, self.objective, self.optimizer, said)
         if isinstance(recipe.energy, ConvNet):
             check_preset(recipe.energy, modality.axes)
         if self.references and not isinstance(recipe.objective, ScoreMatching):
@@ -263,8 +298,11 @@ class Learn:
         if way != "data":
             check_no_reference(self.energy, source)
 
-    def _by_class(self, data: Examples, recipe: Recipe) -> bool:
-        """Whether labels are learned. InputError: there are none, or none of a class."""
+    def _by_class(self, data: Examples, recipe: Recipe, ready: Energy | None = None) -> bool:
+        """Whether labels are learned, by a `ready` energy where it knows classes. InputError: there are none, or none
+        of a class."""
+        if ready is not None and not (isinstance(ready, Family) and ready.num_classes):
+            return False
         noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
         if self.conditional and not able:
             raise InputError("learn.conditional is for the energies encoder and residual, and for boltzmann")
@@ -288,20 +326,20 @@ class Learn:
 
     def _ready(self, data: Examples, way: Way) -> Energy:
         """The energy that was learned before. InputError: it is not one of what is loaded."""
-        assert self.pretrained is not None
-        folder, modality = Path(self.pretrained), modality_of(data.modality)
+        source, modality = self._source, modality_of(data.modality)
+        assert source is not None
         if way == "damaged" and data.train.shape == (1, 0):
             raise InputError(
                 "learn.pretrained: of so large a clip the energy is learned; or set load.size, load.frames"
             )
         if way != "data":
-            energy = pretrained_single(folder, data.shape, modality.noun.removesuffix("s"))
+            energy = pretrained_single(source, data.shape, modality.noun.removesuffix("s"))
             return of_size(energy, data.shape[1:]) if way == "damaged" or is_scene(energy) else energy
         shape = dataset.shape_at(data, self.size, modality.noun)
-        energy = pretrained(folder, shape, "learn.pretrained", modality.noun)
+        energy = pretrained(source, shape, "learn.pretrained", modality.noun)
         self._check_classes(energy, data)
-        if isinstance(energy, ConditionalEnergy):
-            check_unseen(energy, dataset.resized(data, shape).x("validation"), self.pretrained)
+        if isinstance(energy, ConditionalEnergy) and self.further is None:  # else it remembers what is loaded
+            check_unseen(energy, dataset.resized(data, shape).x("validation"), source)
         return energy
 
     def _check_classes(self, energy: Energy, data: Examples) -> None:
@@ -319,17 +357,17 @@ class Learn:
                 f"learn.conditional is {str(self.conditional).lower()}"
             )
 
-    def _learned(self, values: dict[str, Any], way: Way, recipe: Recipe, run: Run) -> Energy:
+    def _learned(self, values: dict[str, Any], way: Way, recipe: Recipe, ready: Energy | None, run: Run) -> Energy:
         """Of what is whole."""
         data: Examples = values["data"]
         if way == "single":
-            return crops.learn(data.x()[0], recipe, run)
+            return crops.learn(data.x()[0], recipe, run, ready)
         modality = modality_of(data.modality)
-        by_class = self._by_class(data, recipe)
+        by_class = self._by_class(data, recipe, ready)
         data = dataset.resized(data, dataset.shape_at(data, self.size, modality.noun))
         if isinstance(recipe.energy, Amortised):
-            return amortised.learn(data, recipe, self.folds, modality, run)
-        return dataset.learn(data, recipe, by_class, self.references, modality.varied, run)
+            return amortised.learn(data, recipe, self.folds, modality, run, ready)
+        return dataset.learn(data, recipe, by_class, self.references, modality.varied, run, ready)
 
     def _generator(self, energy: Energy, recipe: Recipe | None, way: Way, recipes: Recipes) -> Generator:
         """How the energy is sampled, where nothing else is said."""

@@ -21,8 +21,8 @@ from pipelines.learning.recipe import JointRecipe
 from pipelines.learning.settings import RATES, Weights
 from pipelines.learning.training import Learning, Training
 from pipelines.modalities import modality_of
-from pipelines.results import pretrained
-from pipelines.settings import check_network
+from pipelines.results import ANEW, found, pretrained
+from pipelines.settings import check_network, check_zoo
 from pipelines.stage import Run
 
 
@@ -37,7 +37,8 @@ class LearnJoint:
     stored: ClassVar[bool] = True
 
     pretrained: str | None = None
-    """Folder of an earlier run of the same data, with energy/ and plain/: then nothing is learned."""
+    """Folder of an earlier run of the same data, with energy/ and plain/, or zoo:NAME, of the energies that come with
+    the package: then nothing is learned. none: learn anew."""
 
     widths: tuple[int, ...] | None = None
     """Channels of the levels, from half the resolution on; of what is small only the first ones. null: as suits the
@@ -68,6 +69,7 @@ class LearnJoint:
     """Chains in the replay buffer, for maximum likelihood."""
 
     def __post_init__(self) -> None:
+        check_zoo(pretrained=self.pretrained)
         if self.widths is not None and self.depths is not None:
             check_network(self.widths, self.depths, least=0)
         for name in ("steps", "learning_rate"):
@@ -77,9 +79,15 @@ class LearnJoint:
             raise ValueError("batch must be 2 or more, chains 1 or more, plain_share above 0, at most 1")
 
     def files(self) -> tuple[str, ...]:
-        if self.pretrained is None:
-            return ()
-        return tuple(str(Path(self.pretrained, name)) for name in ("energy", "plain"))
+        root = self._root()
+        return () if root is None else tuple(str(root / name) for name in ("energy", "plain"))
+
+    def _root(self) -> Path | None:
+        """The folder with both energies that were learned before; None: they are learned."""
+        if self.pretrained in (None, ANEW):
+            return None
+        folder = found(self.pretrained, "learn_joint.pretrained")
+        return folder.parent if folder.name == "energy" else folder
 
     def check(self, values: dict[str, Any]) -> None:
         data: Examples = values["data"]
@@ -90,11 +98,11 @@ class LearnJoint:
         if missing:
             raise InputError(f"learn_joint: no {noun} of the class {missing[0]} are loaded to learn from; load more")
         self._recipe(data)
-        if self.pretrained is not None:
-            self._pretrained(Path(self.pretrained), data)
+        if (root := self._root()) is not None:
+            self._pretrained(root, data)
 
     def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if self.pretrained is not None:
+        if self._root() is not None:
             return Cost()
         data: Examples = values["data"]
         recipe = self._recipe(data)
@@ -112,8 +120,8 @@ class LearnJoint:
         data: Examples = values["data"]
         recipe = self._recipe(data)
         generator = recipe.objective.generator()
-        if self.pretrained is not None:
-            return self._pretrained(Path(self.pretrained), data) | {"generator": generator}
+        if (root := self._root()) is not None:
+            return self._pretrained(root, data) | {"generator": generator}
         return {
             "energy": self._plan(data, recipe, run.part("joint")).train(run.part("joint")),
             "plain": self._plan(data, self._plain(recipe), run.part("plain")).train(run.part("plain")),
@@ -141,18 +149,17 @@ class LearnJoint:
 
     def _pretrained(self, root: Path, data: Examples) -> dict[str, Any]:
         num, noun = len(data.classes), modality_of(data.modality).noun
-        root = root.parent if root.name == "energy" else root
-        found = {
+        both = {
             name: pretrained(root / name, data.shape, "learn_joint.pretrained", noun) for name in ("energy", "plain")
         }
-        if not all(isinstance(e, JointEnergy) and e.num_classes == num for e in found.values()):
+        if not all(isinstance(e, JointEnergy) and e.num_classes == num for e in both.values()):
             raise InputError(f"learn_joint.pretrained={self.pretrained}: holds no joint energies of {num} classes")
-        if found["energy"].noisy != isinstance(self._recipe(data).objective.generative, ScoreMatching):
+        if both["energy"].noisy != isinstance(self._recipe(data).objective.generative, ScoreMatching):
             raise InputError(
                 f"learn_joint.pretrained={self.pretrained}: was learned by another objective than "
                 "learn_joint.objective.generative; set the one that it was learned by"
             )
-        return found
+        return both
 
     def _plan(self, data: Examples, recipe: JointRecipe, run: Run) -> Learning[JointEnergy]:
         """How it is learned."""

@@ -6,7 +6,6 @@ import math
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -42,7 +41,7 @@ from pipelines.sampling.posterior import (
     posterior_schedule,
     seconds_of_mean,
 )
-from pipelines.settings import check_sampler, check_there
+from pipelines.settings import check_energy, check_sampler
 from pipelines.stage import Run
 from pipelines.windows.damage import Damage
 from pipelines.windows.plan import Plan
@@ -78,8 +77,9 @@ class Recover:
     """How the mean of an energy that is conditioned is found: more chains and corrections are better and slower."""
 
     prior: str | None = None
-    """Folder of a run, or of its energy, that learned to synthesise such x: it recovers them too, by conditioning, and
-    is shown beside. One that was learned from these very x knows what is hidden of them."""
+    """Folder of a run, or of its energy, that learned to synthesise such x, zoo:NAME, or user/name of the hub: it
+    recovers them too, by conditioning, and is shown beside. One that was learned from these very x knows what is hidden
+    of them."""
 
     generator: Schedule | Chain | None = None
     """How samples are drawn: schedule or, of an energy of clean x, chain; null: as it suits the energy, with steps of
@@ -109,10 +109,10 @@ class Recover:
         if self.chains is not None and self.chains < 1:
             raise ValueError(f"chains must be 1 or more, got {self.chains}")
         check_sampler(self.sampler, self.warm_up)
-        check_there(prior=self.prior)
+        check_energy(prior=self.prior)
 
     def files(self) -> tuple[str, ...]:
-        return weights_of(self.prior)
+        return weights_of(self.prior, "recover.prior")
 
     def check(self, values: dict[str, Any]) -> None:
         if "data" in values and "energy" not in values:
@@ -314,10 +314,11 @@ class Recover:
     def _prior(self, data: Examples) -> Energy | None:
         if self.prior is None:
             return None
-        folder, noun = Path(self.prior), modality_of(data.modality).noun
+        noun = modality_of(data.modality).noun
         if not data.single:
-            return pretrained(folder, data.shape, "recover.prior", noun)
-        return of_size(pretrained_single(folder, data.shape, noun.removesuffix("s"), "recover.prior"), data.shape[1:])
+            return pretrained(self.prior, data.shape, "recover.prior", noun)
+        energy = pretrained_single(self.prior, data.shape, noun.removesuffix("s"), "recover.prior")
+        return of_size(energy, data.shape[1:])
 
 
 def _suited(energy: Energy, data: Examples, way: Way) -> Generator:

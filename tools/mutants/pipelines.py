@@ -186,4 +186,14 @@ MODALITIES = (
     Mutant(P + "examples", "levels are cut, not rounded", "* 127.5).round().to(torch.uint8)", "* 127.5).to(torch.uint8)", of("examples", "levels_come_back_to_half_a_level")),
 )  # fmt: skip
 
-MUTANTS = (*GATE, *POSTERIOR, *TRAINING, *COMPOSITION, *PIPELINE, *MEASURES, *MODALITIES)
+FURTHER = (
+    Mutant(P + "learning.further", "an amortised energy begins anew", "        fresh.net.load_state_dict(ready.net.state_dict())\n", "", of("further", "it_starts_from_the_weights_that_it_is_given[amortised]")),
+    Mutant(P + "learning.further", "further learning is as fast as learning", "SLOWER if slower", "1.0 if slower", of("further", "its_rate_is_a_tenth_where_none_is_said")),
+    Mutant(P + "learning.further", "the kind of objective may change", "    if noisy != isinstance", "    if False and noisy != isinstance", of("further", "what_cannot_learn_further_is_refused_in_one_line")),
+    Mutant(S + "learn", "none is the name of a folder", "None if self.pretrained == ANEW else self.pretrained", "self.pretrained", of("further", "none_means_to_learn_anew")),
+    Mutant("energies.hub", "the hub comes before folders", " and not Path(source).exists()", "", of("hub", "a_folder_wins_over_the_hub_and_a_path_is_always_one")),
+    Mutant("energies.compact", "means are rounded as weights are", "name in weights and ", "", of("compact", "numbers_of_other_kinds_are_left_alone")),
+    Mutant("energies.compact", "a row of zeros has no unit", ".clamp(min=torch.finfo(torch.float32).tiny)", "", of("compact", "rows_of_zeros_and_of_tiny_numbers_come_back_finite")),
+)  # fmt: skip
+
+MUTANTS = (*FURTHER, *GATE, *POSTERIOR, *TRAINING, *COMPOSITION, *PIPELINE, *MEASURES, *MODALITIES)
