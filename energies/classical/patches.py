@@ -10,9 +10,7 @@ patches at once, by the principal components of patches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from math import prod
 
 import numpy as np
 import torch
@@ -132,8 +130,8 @@ class _Search:
 
     def frames(self) -> Tensor:
         """The clip and its textures as estimated, [K, T, H, W]."""
-        inner = [slice(PAD, PAD + n) for n in self._size]
-        return self._rows.T.view(-1, *self._shape)[:, *inner]
+        inner = (slice(PAD, PAD + n) for n in self._size)
+        return self._rows.T.view(-1, *self._shape)[(slice(None), *inner)]
 
     def _placed(self, values: Tensor, empty: float) -> Tensor:
         """Values [t, h, w] at the first places along each axis, in the padded clip, flat."""

@@ -41,3 +41,26 @@ def test_expected_errors_are_those_of_fresh_pixels() -> None:
     fresh, wanted = trial(20_000, 1)
     expected = stack.expected_error(fresh)
     assert abs(float(expected.square().mean() / (stack.estimate(fresh) - wanted).square().mean()) - 1) < 0.1
+
+
+def extrapolated(shares: list[float]) -> tuple[list[Candidates], list[torch.Tensor]]:
+    """Two estimates of each mask, the second wrong by so much more than the first: extrapolation takes the error away,
+    in the direction that the sign of the share tells."""
+    trials, truths = [], []
+    for seed, share in enumerate(shares):
+        rng = seeded(seed)
+        truth, wrong = 0.3 * torch.randn(500, 1, generator=rng), 0.1 * torch.randn(500, 1, generator=rng)
+        values = torch.stack([truth + wrong, truth + (1 + share) * wrong])
+        trials.append(Candidates(values, torch.rand(500, 1, generator=rng)))
+        truths.append(truth)
+    return trials, truths
+
+
+def test_what_masks_do_not_agree_on_is_left_to_the_vote() -> None:
+    """However many pixels it has, each mask is one observation."""
+    for shares, low, high in (([0.5] * 4, 0.0, 0.2), ([0.5, 0.5, 0.5, -0.5], 0.98, 1.02)):
+        trials, truths = extrapolated(shares)
+        stack = regression.fit(trials, truths)
+        for found, truth in zip(trials, truths, strict=True):
+            vote = torch.einsum("k,knc->nc", stack.votes, found.values)
+            assert low <= float((stack.estimate(found) - truth).norm() / (vote - truth).norm()) <= high
