@@ -18,9 +18,9 @@ from energies.classical import places
 from energies.classical.motion import Candidates
 from energies.classical.places import Held, Local
 
-RIDGES = ((0.01, 0.1), (0.03, 0.3), (0.1, 1.0), (0.3, 3.0), (1.0, 10.0))
+RIDGES = ((0.01, 0.1), (0.03, 0.3), (0.1, 1.0), (0.3, 3.0), (1.0, 10.0), (10.0, 100.0), (1e6, 1e6))
 """Strengths to choose from, on the weights that are the same for all pixels and on their change with the features,
-against the mean power of the candidates about m."""
+against the mean power of the candidates about m; with the last one m alone is left."""
 
 VOTE = -4
 EVEN = 0.25  # power of the candidates' variance by which pixels are weighted down: 0 counts errors, .5 relative ones
@@ -72,7 +72,7 @@ def fit(trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:
     parts = [_normal(trial, truth, votes, centre, scale) for trial, truth in zip(trials, truths, strict=True)]
     squares, crosses = (torch.stack(part) for part in zip(*parts, strict=True))
     num = len(trials[0].values)
-    ridge = RIDGES[1] if len(parts) == 1 else min(RIDGES, key=lambda choice: _left_out(squares, crosses, num, choice))
+    ridge = RIDGES[1] if len(parts) == 1 else _strength(squares, crosses, num)
     weights = _solved(squares.sum(0), crosses.sum(0), num, ridge)
     none = Local(1, torch.zeros(1, 1, num))
     stack = Stack(votes, weights.view(-1, num).float(), none, centre, scale, torch.zeros(0), torch.zeros(1))
@@ -110,15 +110,26 @@ def _solved(square: Tensor, cross: Tensor, num: int, ridge: tuple[float, float])
     return torch.linalg.solve(square + torch.diag(strength * power + 1e-9), cross)
 
 
-def _left_out(squares: Tensor, crosses: Tensor, num: int, ridge: tuple[float, float]) -> float:
-    """Mean log error of every trial by the weights of all others."""
-    total = 0.0
+def _strength(squares: Tensor, crosses: Tensor, num: int) -> tuple[float, float]:
+    """The strongest ridge that is within a standard error of the best one (Breiman et al. 1984).
+
+    Pixels of one mask err alike, so each mask is one observation: where few masks disagree, weights stay at the vote.
+    """
+    errors = torch.stack([_left_out(squares, crosses, num, ridge) for ridge in RIDGES])
+    worse = errors - errors[errors.mean(1).argmin()]
+    within = worse.mean(1) <= worse.std(1) / len(squares) ** 0.5
+    return RIDGES[int(within.nonzero().max())]
+
+
+def _left_out(squares: Tensor, crosses: Tensor, num: int, ridge: tuple[float, float]) -> Tensor:
+    """Log error of every trial [n] by the weights of all others."""
+    found = []
     for k in range(len(squares)):
         others = [j for j in range(len(squares)) if j != k]
         weights = _solved(squares[others].sum(0), crosses[others].sum(0), num, ridge)
         error = 1 - 2 * weights @ crosses[k] + weights @ squares[k] @ weights
-        total += float(error.clamp(min=1e-6).log()) / len(squares)
-    return total
+        found.append(error.clamp(min=1e-6).log())
+    return torch.stack(found)
 
 
 def _with_errors(stack: Stack, trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:

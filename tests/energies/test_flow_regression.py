@@ -76,3 +76,26 @@ def test_large_frames_have_larger_cells() -> None:
     large = [replace(mask, places=torch.randint(1080, (500, 2), generator=seeded(k))) for k, mask in enumerate(masks)]
     local = regression.fit(large, truths).local
     assert local.side == 64 and local.weights.shape[:2] == (17, 17)
+
+
+def extrapolated(shares: list[float]) -> tuple[list[Candidates], list[torch.Tensor]]:
+    """Two estimates of each mask, the second wrong by so much more than the first: extrapolation takes the error away,
+    in the direction that the sign of the share tells."""
+    trials, truths = [], []
+    for seed, share in enumerate(shares):
+        rng = seeded(seed)
+        truth, wrong = 0.3 * torch.randn(500, 1, generator=rng), 0.1 * torch.randn(500, 1, generator=rng)
+        values = torch.stack([truth + wrong, truth + (1 + share) * wrong])
+        trials.append(Candidates(values, torch.rand(500, 1, generator=rng), torch.zeros(500, 2)))
+        truths.append(truth)
+    return trials, truths
+
+
+def test_what_masks_do_not_agree_on_is_left_to_the_vote() -> None:
+    """However many pixels it has, each mask is one observation."""
+    for shares, low, high in (([0.5] * 4, 0.0, 0.2), ([0.5, 0.5, 0.5, -0.5], 0.98, 1.02)):
+        trials, truths = extrapolated(shares)
+        stack = regression.fit(trials, truths)
+        for found, truth in zip(trials, truths, strict=True):
+            vote = torch.einsum("k,knc->nc", stack.votes, found.values)
+            assert low <= float((stack.estimate(found) - truth).norm() / (vote - truth).norm()) <= high

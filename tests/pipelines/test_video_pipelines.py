@@ -34,6 +34,7 @@ BASELINES = (
     "navier_stokes",
     "low_rank",
     "flow",
+    "patches",
 )
 FEW = Schedule(3, 2.0, 0.1, 1, 0.5)
 

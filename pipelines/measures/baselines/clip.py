@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from energies.classical import inpainting, propagation
+from energies.classical.patches import patches
 from energies.classical.stacking import held_out_masks
 
 Baseline = Literal[
-    "temporal_linear", "nearest_frame", "biharmonic", "total_variation", "telea", "navier_stokes", "low_rank", "flow"
-]
+    "temporal_linear", "nearest_frame", "biharmonic", "total_variation", "telea", "navier_stokes", "low_rank", "flow",
+    "patches",
+]  # fmt: skip
 
 TV_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Weights of the temporal differences that total variation is tuned over."""
@@ -26,7 +28,7 @@ RANK_STEPS = 40
 def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generator) -> Tensor:
     """What a baseline makes of a clip [C, T, H, W] whose pixels `hidden` [T, H, W] are unknown.
 
-    rng: for the held-out masks that total variation is tuned on.
+    rng: for the held-out masks that total variation is tuned on, and for the search of patches.
     """
     methods: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "temporal_linear": inpainting.temporal_linear,
@@ -36,6 +38,7 @@ def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generat
         "navier_stokes": lambda clip, mask: inpainting.by_frame(clip, mask, "navier_stokes"),
         "low_rank": low_rank,
         "flow": along_flow,
+        "patches": lambda clip, mask: patches(clip, mask, rng),
         "total_variation": lambda clip, mask: total_variation(clip, mask, held_out_masks(hidden, 1, rng)),
     }
     return methods[name](damaged, hidden)
