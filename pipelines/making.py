@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from energies import zoo
+from energies.hub import ZOO
 from pipelines import checkpoint, inputs, run_folder, store, trees
 from pipelines.config import ConfigError
 from pipelines.stage import read, reads
 from pipelines.store import Given, Wanted
 
 if TYPE_CHECKING:
+    from pipelines.cost import Cost
     from pipelines.stage import Run, Stage
 
 DONE = "done before"
@@ -34,15 +38,27 @@ def ready(stage: Stage, values: Mapping[str, Any], run: Run) -> tuple[Wanted, st
         wanted = store.wanted(stage, names, run.given, begun, run)
     if run_folder.begin(run.folder, wanted, begun, run.root):
         return wanted, DONE
+    if able(stage, wanted, run)[1]:
+        return wanted, None
     own = run_folder.begun(run.folder)
     source = store.take(wanted, run) if own and own["key"] == wanted.key else None
     return wanted, None if source is None else f"taken from {source}"
 
 
+def able(stage: Stage, wanted: Wanted, run: Run) -> tuple[Stage, str | None]:
+    """The stage that is to work: this one, or where the zoo holds what it would learn, one that takes it from there;
+    then that is said as well."""
+    name = zoo.standing_in(wanted.asked) if wanted.key and run.store == "on" else None
+    if name is None:
+        return stage, None
+    return replace(stage, pretrained=f"{ZOO}{name}"), f"taken from {ZOO}{name}"  # type: ignore[type-var]
+
+
 def foretold(
     stage: Stage, values: Mapping[str, Any], given: Mapping[str, Given | None], run: Run
 ) -> tuple[dict[str, Any], Given] | None:
-    """What a stage will take from another run, and where it comes from; None: nothing, or that is not known yet.
+    """What a stage will take from another run, or from the zoo, and where it comes from; None: nothing, or that is not
+    known yet.
 
     Args:
         values: those that are known by then.
@@ -54,6 +70,10 @@ def foretold(
     if len(known) < len(reads(stage, values)):
         return None
     wanted = store.wanted(stage, known, known, inputs.record(store.files(stage), run.root), run)
+    taking, how = able(stage, wanted, run)
+    if how:
+        cost: Cost = taking.cost(handed(stage, values), run)  # type: ignore[attr-defined]
+        return dict.fromkeys(stage.gives) | dict(cost.known), Given(wanted.asked, traced=wanted.traced)
     for entry in store.candidates(wanted, run):
         if (found := checkpoint.load_values(entry.folder)) is not None:
             return found, wanted.given(entry.folder)
@@ -91,9 +111,10 @@ def values_of(run: Run) -> dict[str, Any]:
 
 def part(stage: Stage, values: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """What a stage gives that is a part of another one's work; `run` is that of the part (`Run.part`)."""
-    _, how = run.on_main(partial(ready, stage, values, run))
+    wanted, how = run.on_main(partial(ready, stage, values, run))
     if how is None:
+        stage, how = able(stage, wanted, run)
         work(stage, values, run)
-    elif run.is_main and how != DONE:
+    if run.is_main and how not in (None, DONE):
         print(f"[{run.where}] {how}", file=sys.stderr, flush=True)
     return values_of(run)

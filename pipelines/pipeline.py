@@ -135,10 +135,11 @@ class Pipeline:
             if not told and how is None and hasattr(stage, "cost"):
                 self._tell_cost(number - 1, values, run)
                 told = True
-            _say(run, f"[{number}/{len(self.stages)}] {folder}{'' if how is None else f': {how}'}")
+            able, taken = making.able(stage, wanted, run) if how is None else (stage, how)
+            _say(run, f"[{number}/{len(self.stages)}] {folder}{'' if taken is None else f': {taken}'}")
             if how is None:
                 with run.shown.alive(run.where) if run.is_main else nullcontext():
-                    making.work(stage, values, run)
+                    making.work(able, values, run)
             values |= making.values_of(run)
             run.given |= dict.fromkeys(stage.gives, wanted.given(run.folder))
             for later in self.stages[number:]:

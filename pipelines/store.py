@@ -171,7 +171,7 @@ class Entry:
 
 
 def candidates(wanted: Wanted, run: Run) -> Iterator[Entry]:
-    """Where the result of a stage may be, in the order to look; another shelf of results is a further loop here."""
+    """Where the result of a stage may be, in the order to look."""
     if wanted.key is None or run.store == "off":
         return
     for entry in _entries([run.root.parent, *_shared()]):

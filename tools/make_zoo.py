@@ -2,7 +2,7 @@
 
 python -m tools.make_zoo digits                     # learns in runs/zoo/digits; the same command goes on with it
 python -m tools.make_zoo digits --from runs/mine    # takes a finished run in place of learning
-python -m tools.make_zoo --cards                    # writes every card.md anew from its card.json
+python -m tools.make_zoo --cards                    # after settings have changed: what each entry is found by, anew
 
 Learning is an ordinary run of a pipeline with more steps. What is measured is the energy as it is stored, by another
 run that takes it. Beside the energy stay that run's metrics.json, the log of learning, and the card.
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from command import call, metrics_of
 from zoo_entries import ENTRIES, Entry
+from zoo_keys import key
 
 import energies
 from energies import Energy, zoo
@@ -48,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--measured", type=Path, help="a finished run that took it as it is stored")
     parser.add_argument("--out", type=Path, default=Path("runs/zoo"), help="folder of the runs")
     parser.add_argument("--zoo", type=Path, default=zoo.ROOT, help="folder of the entries")
-    parser.add_argument("--cards", action="store_true", help="write card.md of all entries anew")
+    parser.add_argument("--cards", action="store_true", help="what all entries are found by, anew")
     arguments = parser.parse_args(words)
     if unknown := [name for name in arguments.names if name not in ENTRIES]:
         parser.error(f"there is no entry {unknown[0]}; there are {', '.join(ENTRIES)}")
@@ -57,20 +58,22 @@ def main(words: Sequence[str] | None = None) -> None:
     for name in arguments.names:
         make(name, ENTRIES[name], arguments)
     for name in zoo.names(arguments.zoo) if arguments.cards else ():
-        (arguments.zoo / name / "card.md").write_text(text_of(zoo.card(name, arguments.zoo)))
+        serves = ENTRIES[name].serves
+        found = zoo.card(name, arguments.zoo) | {"serves": list(serves), "asked": [key(place) for place in serves]}
+        _write(found, arguments.zoo / name)
 
 
 def make(name: str, entry: Entry, arguments: argparse.Namespace) -> None:
     """Learn, store, measure; the entry takes its place when it is whole."""
     run: Path = arguments.source or arguments.out / "_".join([entry.learn[0], *_words(entry.learn[1:])])
     if arguments.source is None:
-        call([*entry.learn, f"out={run}"])
+        call([*entry.learn, "store=off", f"out={run}"])
     new = arguments.out / f"{name}_stored"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     stored = [_stored(run, pattern, new, len(entry.energy) > 1, entry.levels) for pattern in entry.energy]
     if arguments.measured is None:
-        pipeline, *settings = entry.measure or entry.serves[:1]
+        pipeline, *settings = entry.measure or (entry.serves[0].partition("/")[0],)
         measured = arguments.out / f"{name}_measured"
         metrics = metrics_of(pipeline, [*settings, f"{entry.taken}={new}"], measured)
     else:
@@ -83,12 +86,16 @@ def make(name: str, entry: Entry, arguments: argparse.Namespace) -> None:
     card = _card(name, entry, run, stored, records, metrics) | {"learned_by": command, "files": _files(new)}
     if (size := sum(found["bytes"] for path, found in card["files"].items() if path.endswith("safetensors"))) > MOST:
         raise SystemExit(f"{name} takes {size / 1e6:.2f} MB; fewer levels, or a smaller network, take less")
-    (new / zoo.CARD).write_text(json.dumps(card, indent=1))
-    (new / "card.md").write_text(text_of(card))
+    _write(card, new)
     shutil.rmtree(arguments.zoo / name, ignore_errors=True)
     shutil.move(new, arguments.zoo / name)
     total = sum(path.stat().st_size for path in arguments.zoo.rglob("*.safetensors"))
     print(f"{name}: {size / 1e6:.2f} MB; the zoo: {total / 1e6:.2f} of {MOST_IN_ALL / 1e6:.0f} MB")
+
+
+def _write(card: dict[str, Any], folder: Path) -> None:
+    (folder / zoo.CARD).write_text(json.dumps(card, indent=1))
+    (folder / "card.md").write_text(text_of(card))
 
 
 def _words(settings: Sequence[str]) -> list[str]:
@@ -122,7 +129,7 @@ def _card(
         "hours": round(sum(gap for gap in gaps if 0 < gap < BREAK) / 3600, 2),
         "parameters": sum(p.numel() for energy in stored for p in energy.parameters()),
         "weights": "bfloat16" if entry.levels is None else f"{2 * entry.levels + 1} levels a row",
-        "serves": list(entry.serves), "taken_by": entry.taken,
+        "serves": list(entry.serves), "asked": [key(place) for place in entry.serves], "taken_by": entry.taken,
         "numbers": {key: metrics[key] for key in entry.numbers if key in metrics},
     }  # fmt: skip
 
@@ -149,12 +156,12 @@ def text_of(card: dict[str, Any]) -> str:
         "data": ", ".join(f"{k}={v}" for k, v in card["data"].items()), "seed": card["seed"],
         "learned by": f"`{card['learned_by']}`: {card['objective']}, {card['steps']} steps, {card['hours']} hours",
         "weights": f"{card['parameters']:,} parameters, {card['weights']}",
-        "serves": ", ".join(f"`{pipeline}`" for pipeline in card["serves"]),
+        "serves": ", ".join(f"`{place}`" for place in card["serves"]),
     }  # fmt: skip
     numbers = {key: _shown(value) for key, value in card["numbers"].items()}
     table = "\n".join(f"| {key} | {value} |" for key, value in (rows | numbers).items())
     example = f'import energies\n\nenergy = energies.load("zoo:{name}")\nprint(energy.event_shape)  # {shape}'
-    command = f"python -m pipelines.run {card['serves'][0]} {card['taken_by']}=zoo:{name}"
+    command = f"python -m pipelines.run {card['serves'][0].partition('/')[0]} {card['taken_by']}=zoo:{name}"
     return f"# {name}\n\n| | |\n|---|---|\n{table}\n\n```python\n{example}\n```\n\n```sh\n{command}\n```\n"
 
 

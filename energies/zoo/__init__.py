@@ -27,6 +27,11 @@ def card(name: str, root: Path = ROOT) -> dict[str, Any]:
     return json.loads((_entry(name, root) / CARD).read_text())
 
 
+def standing_in(asked: str, root: Path = ROOT) -> str | None:
+    """The entry that takes the place of what a stage of that digest would learn (pipelines/store.py); None: none."""
+    return next((name for name in names(root) if asked in card(name, root)["asked"]), None)
+
+
 def folder(name: str, root: Path = ROOT) -> Path:
     """The folder of an entry's energy: the entry's own, or energy/ in it where it holds several.
 

@@ -113,8 +113,8 @@ class Compose:
         learned: dict[str, Cost] = {}
         for name in (name for name in expression.names(node) if name not in experts):
             own, given = {"data": _labelled(data, attributes[name])}, {"data": _given(name, run)}
-            found = making.foretold(self._learner(), own, given, run)
-            learned[name] = self._learner().cost(own, run) if found is None else Cost(known=found[0])
+            found = making.foretold(self.learner(), own, given, run)
+            learned[name] = self.learner().cost(own, run) if found is None else Cost(known=found[0])
             experts[name] = learned[name].known["energy"]
         drawn: list[int] = []
 
@@ -146,7 +146,7 @@ class Compose:
             if name not in experts:
                 own = _labelled(data, attributes[name])
                 part = run.part(name, {"data": _given(name, run)})
-                experts[name] = making.part(self._learner(), {"data": own}, part)["energy"]
+                experts[name] = making.part(self.learner(), {"data": own}, part)["energy"]
             # At once: who stops during the next one, or while mixtures are balanced, can give it to another run.
             run.on_main(partial(save_energy, experts[name].cpu(), run.root / "experts", name))
             experts[name].to(run.accelerator.device).eval()
@@ -190,7 +190,7 @@ class Compose:
         Composer(planned, self.strength, chosen).compose(node)
         return chosen
 
-    def _learner(self) -> Learn:
+    def learner(self) -> Learn:
         """How experts are learned."""
         return Learn(
             energy=self.energy or Encoder(), objective=self.objective, steps=self.steps,

@@ -16,6 +16,7 @@ from data.containers import SUFFIXES
 from data.errors import InputError
 from data.files import listing
 from energies import Hidden
+from energies.classical.motion import is_thin
 from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
@@ -68,7 +69,8 @@ class Video(Modality):
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
     ) -> Mapping[str, Callable[[], Tensor]]:
         """Of many clips as of pictures. Of one, with no others to look at, the methods of `measures.baselines.clip`, of
-        which total variation draws the held-out pixels that it is tuned on."""
+        which total variation draws the held-out pixels that it is tuned on; patches, which take long, only where more
+        than scattered pixels and scratches is hidden."""
         if not data.single:
             return baselines.baselines(data.x("train", slice(MOST)), observation, y)
         inner = observation.noiseless
@@ -76,6 +78,7 @@ class Video(Modality):
             return baselines.alone(observation, y)
         names: tuple[baselines.Baseline, ...] = get_args(baselines.Baseline)
         hidden = inner.mask[0, 0]
+        names = tuple(name for name in names if name != "patches") if is_thin(hidden.cpu()) else names
         return {name: lambda name=name: baselines.estimate(name, y[0], hidden, rng(name))[None] for name in names}
 
     def forecasts(self, data: Examples, past: Tensor, num: int) -> Mapping[str, Callable[[], Tensor]]:
