@@ -118,7 +118,7 @@ class Learner:
         self.file.write_text(f"modality: images\nstages:\n  - load: {{count: 40}}\n  - {stage}\n")
 
     def command(self, out: str) -> list[str]:
-        return [str(self.file), f"out={self.folder / out}", "compute=float32"]
+        return [str(self.file), f"out={self.folder / out}", "compute=float32", "store=off"]
 
     def run(self, out: str, send: tuple[float, int] | None = None, before: Callable[[], object] | None = None) -> End:
         def work() -> int:

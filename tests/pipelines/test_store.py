@@ -253,6 +253,7 @@ def test_a_copy_is_taken_where_there_are_no_links(tmp_path, monkeypatch):
     assert same(first, Pipeline([Load(), Fit()]).run(tmp_path / "b")) and CALLS == ["fit"]
 
 
+@pytest.mark.filterwarnings("ignore:.* is damaged")
 def test_a_run_that_goes_on_and_a_damaged_one_are_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(Fit, "fails", True)
     with pytest.raises(KeyboardInterrupt):
