@@ -15,7 +15,7 @@ from energies import zoo
 from energies.hub import ZOO
 from pipelines import checkpoint, inputs, run_folder, store, trees
 from pipelines.config import ConfigError
-from pipelines.stage import read, reads
+from pipelines.stage import handed, read, reads
 from pipelines.store import Given, Wanted
 
 if TYPE_CHECKING:
