@@ -75,6 +75,7 @@ def make(name: str, entry: Entry, arguments: argparse.Namespace) -> None:
     if arguments.measured is None:
         pipeline, *settings = entry.measure or (entry.serves[0].partition("/")[0],)
         measured = arguments.out / f"{name}_measured"
+        shutil.rmtree(measured, ignore_errors=True)
         metrics = metrics_of(pipeline, [*settings, f"{entry.taken}={new}"], measured)
     else:
         metrics = json.loads((arguments.measured / "metrics.json").read_text())

@@ -92,7 +92,7 @@ ENTRIES = {
         ("video_synthesis", NONE), "denoising of one clip's windows", ("video_synthesis/02_learn",), SAMPLES, levels=127
     ),
     "furniture": Entry(
-        ("voxel_recovery", "learn.steps=800", NONE), TOLD, ("voxel_recovery/03_learn",), RECOVERED, levels=19
+        ("voxel_recovery", "learn.steps=800", NONE), TOLD, ("voxel_recovery/03_learn",), RECOVERED, levels=15
     ),
     "furniture_16": Entry(
         COARSE, MATCHING, ("voxel_synthesis/02_learn",), SAMPLES, taken="02_learn.pretrained",
