@@ -17,8 +17,12 @@ from tiny import data_of, encoder
 import energies
 from energies import Energy, zoo
 from energies.hub import located
-from pipelines import run
+from pipelines import run, store
+from pipelines.modalities.images import Learn, Load
+from pipelines.modalities.images.modality import MODALITY
 from pipelines.pipeline import Pipeline
+from pipelines.stage import Run
+from pipelines.store import Given
 
 ROOT = Path(__file__).resolve().parent.parent
 EACH, ALL = 3_000_000, 20_000_000  # bytes
@@ -59,6 +63,36 @@ def test_the_entries_of_the_package_are_whole_and_small(tool):
     assert set(zoo.names()) <= tool.ENTRIES.keys()
     for name in zoo.names():
         assert (zoo.ROOT / name / "card.md").read_text() == tool.text_of(zoo.card(name))
+
+
+def test_every_entry_is_found_by_what_the_pipelines_ask_for(tool):
+    """A new setting of `load` or `learn`, or another value in a pipeline's file: python -m tools.make_zoo --cards."""
+    for name in zoo.names():
+        card, entry = zoo.card(name), tool.ENTRIES[name]
+        assert card["serves"] == list(entry.serves)
+        assert card["asked"] == [tool.key(place) for place in entry.serves], name
+
+
+def test_what_the_zoo_holds_is_not_learned(tmp_path, capsys):
+    stages = [Load(), Learn()]
+    values = Pipeline(stages).run(tmp_path / "taken")
+    assert "02_learn: taken from zoo:digits" in capsys.readouterr().err
+    taken, brought = values["energy"].state_dict(), energies.load("zoo:digits").state_dict()
+    assert taken.keys() == brought.keys() and all(torch.equal(taken[key], brought[key]) for key in taken)
+    assert values["generator"] == Learn(steps=1)._generator(values["energy"], None, "data", MODALITY.recipes())
+    Pipeline(stages).run(tmp_path / "taken")
+    assert "02_learn: done before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("learn", "settings"), [(Learn(steps=1), {}), (Learn(steps=1, pretrained="none"), {}), (None, {"seed": 1})]
+)
+def test_another_question_has_another_answer(learn, settings, tmp_path):
+    """Of another seed the digits are split otherwise."""
+    run, load = Run(tmp_path, tmp_path, **settings), Load()
+    loaded = store.wanted(load, (), {}, {"inputs": {}}, run)
+    asked = store.wanted(learn or Learn(), ("data",), {"data": Given(loaded.asked, traced=True)}, {"inputs": {}}, run)
+    assert zoo.standing_in(asked.asked) is None
 
 
 def learned(folder: Path, energy: Energy, place: str, stage: str) -> Path:
