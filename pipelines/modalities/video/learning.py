@@ -20,8 +20,10 @@ TRANSFORMER = Transformer(8, 128, 4, 4)
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
 MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
-SCENE = Schedule(24, 8.0, 0.06, 1, 0.35, spacing="geometric", predictor="euler")
-"""In units of how much each pixel varies about its mean."""
+SCENE = Schedule(24, 8.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
+"""In units of how much each pixel varies about its mean. With one step a level motion is too regular and grain stays."""
+SEEN = replace(SCENE, steps=1)
+"""Of a scene of which part is seen: the rest tells more than further steps do."""
 TEXTURE = Schedule(levels=24, high=5.0, steps=3)
 """Of what is learned from crops, which reach no further."""
 DAMAGED = Schedule(6, 2.0, 0.1, 1, 0.5, spacing="geometric", predictor="euler")
@@ -61,10 +63,10 @@ RECIPES = Recipes(
             Recipe(Amortised((40, 64), (1, 2)), Denoising(), 100, 0.0015, 1, Optimizer(), DAMAGED, crop=(12, 32)),
             Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 100, 0.0015, 1, Optimizer(), Chain(60, 0.01, 0.1)),
             Recipe(
-                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, SCENE, chains=8,
+                Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, SEEN, chains=8,
                 crop=(12, 32),
             ),
         ],
     },
-    noisy={"single": SCENE, "damaged": SCENE},
+    noisy={"single": SCENE, "damaged": SEEN},
 )  # fmt: skip
