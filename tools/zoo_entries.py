@@ -76,14 +76,14 @@ MATCHING, TOLD = "score matching", "denoising, told what is seen"
 
 ENTRIES = {
     "digits": Entry(("image_synthesis", "learn.steps=3000", NONE), MATCHING, ("image_synthesis/02_learn",), SAMPLES),
-    "digits_recovery": Entry(("image_recovery", NONE), TOLD, ("image_recovery/03_learn",), RECOVERED),
+    "digits_recovery": Entry(("image_recovery", NONE), TOLD, ("image_recovery/03_learn",), RECOVERED, levels=63),
     "digits_joint": joint("classification"),
     "bricks": Entry(("texture_synthesis", NONE), "score matching of crops", ("texture_synthesis/02_learn",), SAMPLES),
     "scenes_shape": expert(SCENES, "shape", "circle", 127),
     "scenes_colour": expert(SCENES, "colour", "red", 127, ("compose_recovery",)),
     "scenes_size": expert(SCENES, "size", "small", 127),
     "scenes_place": expert(SCENES, "place", "left", 127),
-    "clips": Entry(("clip_synthesis", NONE), MATCHING, ("clip_synthesis/02_learn",), SAMPLES),
+    "clips": Entry(("clip_synthesis", NONE), MATCHING, ("clip_synthesis/02_learn",), SAMPLES, levels=127),
     "clips_recovery": Entry(("clip_recovery", NONE), TOLD, ("clip_recovery/03_learn",), RECOVERED, levels=127),
     "clips_joint": joint("video_classification"),
     "clips_motion": expert(CLIPS, "motion", "right", 127),
@@ -102,7 +102,7 @@ ENTRIES = {
         ("voxel_features", NONE), MATCHING, ("voxel_features/02_learn",), ("accuracy",), levels=19
     ),
     "furniture_joint": joint("voxel_classification", levels=7),
-    "furniture_kind": expert(FURNITURE, "kind", "table", 31),
-    "furniture_drawers": expert(FURNITURE, "drawers", "some", 31),
-    "furniture_legs": expert(FURNITURE, "legs", "splayed", 31),
+    "furniture_kind": expert(FURNITURE, "kind", "table", 23),
+    "furniture_drawers": expert(FURNITURE, "drawers", "some", 23),
+    "furniture_legs": expert(FURNITURE, "legs", "splayed", 23),
 }  # fmt: skip
