@@ -47,8 +47,11 @@ def ready(stage: Stage, values: Mapping[str, Any], run: Run) -> tuple[Wanted, st
 
 def able(stage: Stage, wanted: Wanted, run: Run) -> tuple[Stage, str | None]:
     """The stage that is to work: this one, or where the zoo holds what it would learn, one that takes it from there;
-    then that is said as well."""
-    name = zoo.standing_in(wanted.asked) if wanted.key and run.store == "on" else None
+    then that is said as well. ConfigError: a card of the zoo is damaged."""
+    try:
+        name = zoo.standing_in(wanted.asked) if wanted.key and run.store == "on" else None
+    except ValueError as error:
+        raise ConfigError(f"{error}, or set store=off") from None
     if name is None:
         return stage, None
     return replace(stage, pretrained=f"{ZOO}{name}"), f"taken from {ZOO}{name}"  # type: ignore[type-var]

@@ -303,10 +303,11 @@ def test_what_other_code_began_goes_on_but_is_taken_by_nobody(tmp_path, monkeypa
     assert calls(tmp_path / "a", Load(), Fit()) == calls(tmp_path / "b", Load(), Fit()) == 0, "finished: stays"
 
 
-def test_a_run_of_an_earlier_version_is_told_of_and_kept(tmp_path):
+@pytest.mark.parametrize("begun", ['{"key": "old", "inputs": {}, "folders": []}', "3", "null", '{"asked": "x"}'])
+def test_a_run_of_an_earlier_version_and_a_damaged_one_are_told_of_and_kept(tmp_path, begun):
     Pipeline([Load(), Fit()]).run(tmp_path / "a")
-    (tmp_path / "a/01_load/begun.json").write_text('{"key": "old", "inputs": {}, "folders": []}')
-    with pytest.raises(run_folder.ConfigError, match="01_load was begun by another version; choose another folder"):
+    (tmp_path / "a/01_load/begun.json").write_text(begun)
+    with pytest.raises(run_folder.ConfigError, match=r"01_load was begun by another version, or its begun\.json is"):
         Pipeline([Load(), Fit()]).run(tmp_path / "a")
     assert checkpoint.verify(tmp_path / "a/01_load")
 
