@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,9 @@ def foretold(
         cost: Cost = taking.cost(handed(stage, values), run)  # type: ignore[attr-defined]
         return dict.fromkeys(stage.gives) | dict(cost.known), Given(wanted.asked, traced=wanted.traced)
     for entry in store.candidates(wanted, run):
-        if (found := checkpoint.load_values(entry.folder)) is not None:
-            return found, wanted.given(entry.folder)
+        with suppress(PermissionError):  # that of another person: `store.take` passes over it, too
+            if (found := checkpoint.load_values(entry.folder)) is not None:
+                return found, wanted.given(entry.folder)
     return None
 
 

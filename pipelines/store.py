@@ -182,9 +182,14 @@ def candidates(wanted: Wanted, run: Run) -> Iterator[Entry]:
 def take(wanted: Wanted, run: Run) -> str | None:
     """Take the result of a stage into its folder, with its lines of the log. Gives the run that had it, or None."""
     for entry in candidates(wanted, run):
-        if checkpoint.take_values(entry.folder, run.folder):
+        try:
+            records = log_of(entry.run)
+            taken = checkpoint.take_values(entry.folder, run.folder)
+        except PermissionError:  # that of another person, who shares some of it
+            continue
+        if taken:
             run.log(event="taken", source=str(entry.run))
-            for record in log_of(entry.run):
+            for record in records:
                 stage = record["stage"]
                 if stage == entry.where or stage.startswith(f"{entry.where}/"):
                     run.log(**record | {"stage": run.where + stage.removeprefix(entry.where)})

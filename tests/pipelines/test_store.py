@@ -290,6 +290,20 @@ def test_what_is_taken_is_whole_or_not_there(tmp_path, monkeypatch, problem):
     assert same(first, Pipeline([Load(), Fit()]).run(tmp_path / "b"))
 
 
+def test_what_belongs_to_others_and_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
+    Pipeline([Load(), Fit()]).run(tmp_path / "a")
+    signature = checkpoint.signature
+
+    def refused(path: Path, *_: Any) -> Any:
+        if tmp_path / "a" in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return signature(path)
+
+    for module, name in ((checkpoint, "signature"), (os, "link"), (checkpoint.shutil, "copyfile")):
+        monkeypatch.setattr(module, name, refused)
+    assert calls(tmp_path / "b", Load(), Fit(), Show()) == 1
+
+
 def test_what_other_code_began_goes_on_but_is_taken_by_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(Fit, "fails", True)
     with pytest.raises(KeyboardInterrupt):
