@@ -47,20 +47,28 @@ def located(source: str | Path, root: Path = zoo.ROOT) -> Path:
 @cache
 def _fetched(repository: str, revision: str | None) -> Path:
     """The folder of a repository of the hub, its energy fetched unless the cache has it; asked once in a program."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-    named = repository if revision is None else f"{repository}@{revision}"
-    try:
-        found = snapshot_download(
-            repository, revision=revision, allow_patterns=[DESCRIPTION, WEIGHTS], etag_timeout=PATIENCE
-        )
+    named, away = repository if revision is None else f"{repository}@{revision}", None
+    try:  # `snapshot_download` asks the same first, and waits without end
+        HfApi().repo_info(repository, revision=revision, timeout=PATIENCE)
     except RevisionNotFoundError:
         raise FileNotFoundError(f"{named}: {repository} of the hub has no revision {revision}") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise FileNotFoundError(f"{named}: no such folder, and no such repository on the hub") from None
     except Exception as error:  # of whichever HTTP library the hub's uses
-        why = type(error.__cause__ or error).__name__
+        away = error
+    try:
+        found = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=[DESCRIPTION, WEIGHTS],
+            etag_timeout=PATIENCE,
+            local_files_only=away is not None,
+        )
+    except Exception as error:
+        why = type((away or error).__cause__ or away or error).__name__
         raise ConnectionError(
             f"{named}: no such folder, and the hub is out of reach and was not read before ({why})"
         ) from None

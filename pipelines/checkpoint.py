@@ -141,7 +141,7 @@ def _put(new: Path, folder: Path) -> None:
         if (folder / path.name).is_dir():
             shutil.rmtree(folder / path.name)
         path.replace(folder / path.name)
-    new.rmdir()
+    shutil.rmtree(new)  # a link to a file that is there already, of a taking that was cut short, is left where it was
     sync(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,11 @@ def ready(stage: Stage, values: Mapping[str, Any], run: Run) -> tuple[Wanted, st
 
 def able(stage: Stage, wanted: Wanted, run: Run) -> tuple[Stage, str | None]:
     """The stage that is to work: this one, or where the zoo holds what it would learn, one that takes it from there;
-    then that is said as well."""
-    name = zoo.standing_in(wanted.asked) if wanted.key and run.store == "on" else None
+    then that is said as well. ConfigError: a card of the zoo is damaged."""
+    try:
+        name = zoo.standing_in(wanted.asked) if wanted.key and run.store == "on" else None
+    except ValueError as error:
+        raise ConfigError(f"{error}, or set store=off") from None
     if name is None:
         return stage, None
     return replace(stage, pretrained=f"{ZOO}{name}"), f"taken from {ZOO}{name}"  # type: ignore[type-var]
@@ -75,8 +79,9 @@ def foretold(
         cost: Cost = taking.cost(handed(stage, values), run)  # type: ignore[attr-defined]
         return dict.fromkeys(stage.gives) | dict(cost.known), Given(wanted.asked, traced=wanted.traced)
     for entry in store.candidates(wanted, run):
-        if (found := checkpoint.load_values(entry.folder)) is not None:
-            return found, wanted.given(entry.folder)
+        with suppress(PermissionError):  # that of another person: `store.take` passes over it, too
+            if (found := checkpoint.load_values(entry.folder)) is not None:
+                return found, wanted.given(entry.folder)
     return None
 
 

@@ -24,6 +24,7 @@ from pipelines.store import BEGUN, Wanted
 CONFIG, LOG, LOCK = "config.yaml", "log.jsonl", ".lock"
 ASIDE = ".aside"  # results that are being done anew
 _STAGE = re.compile(r"\d\d+_")
+_FILES = "inputs", "folders"  # of begun.json, as `inputs.record` has them
 
 
 def claim(root: Path, wanted: Config) -> IO[bytes]:
@@ -87,19 +88,19 @@ def begin(folder: Path, wanted: Wanted, recorded: Mapping[str, Any], root: Path)
 def begun(folder: Path) -> dict[str, Any] | None:
     """What the stage in a folder was asked for, and its input files; None: nothing began there.
 
-    ConfigError: it began by an earlier version.
+    ConfigError: it began by an earlier version, or that is damaged.
     """
     try:
         found = json.loads((folder / BEGUN).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    if "asked" not in found:
-        raise ConfigError(f"{folder} was begun by another version; {_WAYS_OUT}")
+    if not isinstance(found, dict) or not found.keys() >= {"key", "asked", "read", *_FILES}:
+        raise ConfigError(f"{folder} was begun by another version, or its {BEGUN} is damaged; {_WAYS_OUT}")
     return found
 
 
 def _write(folder: Path, key: str | None, wanted: Wanted, recorded: Mapping[str, Any]) -> None:
-    files = {name: recorded[name] for name in ("inputs", "folders")}
+    files = {name: recorded[name] for name in _FILES}
     content = {"key": key, "asked": wanted.asked, "read": wanted.read} | files
     checkpoint.write_file(folder / BEGUN, json.dumps(content, indent=1).encode())
 

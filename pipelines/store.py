@@ -174,17 +174,22 @@ def candidates(wanted: Wanted, run: Run) -> Iterator[Entry]:
     """Where the result of a stage may be, in the order to look."""
     if wanted.key is None or run.store == "off":
         return
-    for entry in _entries([run.root.parent, *_shared()]):
-        if entry.key == wanted.key and entry.folder.resolve() != run.folder.resolve():
+    for entry in _entries([run.root.parent, *_shared()], wanted.key):
+        if entry.folder.resolve() != run.folder.resolve():
             yield entry
 
 
 def take(wanted: Wanted, run: Run) -> str | None:
     """Take the result of a stage into its folder, with its lines of the log. Gives the run that had it, or None."""
     for entry in candidates(wanted, run):
-        if checkpoint.take_values(entry.folder, run.folder):
+        try:
+            records = log_of(entry.run)
+            taken = checkpoint.take_values(entry.folder, run.folder)
+        except PermissionError:  # that of another person, who shares some of it
+            continue
+        if taken:
             run.log(event="taken", source=str(entry.run))
-            for record in log_of(entry.run):
+            for record in records:
                 stage = record["stage"]
                 if stage == entry.where or stage.startswith(f"{entry.where}/"):
                     run.log(**record | {"stage": run.where + stage.removeprefix(entry.where)})
@@ -198,13 +203,13 @@ def _shared() -> list[Path]:
     return [Path(name).expanduser() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
-def _entries(places: Iterable[Path]) -> Iterator[Entry]:
-    """The finished results in folders of runs."""
+def _entries(places: Iterable[Path], wanted: str | None = None) -> Iterator[Entry]:
+    """The finished results in folders of runs, all of them or those of one key."""
     for place in {place.resolve(): place for place in places}.values():
         for file in (file for pattern in PATTERNS for file in sorted(place.glob(pattern))):
             with suppress(OSError, ValueError, AttributeError):  # removed meanwhile, or not ours
                 key = json.loads(file.read_bytes()).get("key")
-                if key is not None and (file.parent / checkpoint.MANIFEST).exists():
+                if key is not None and wanted in (None, key) and (file.parent / checkpoint.MANIFEST).exists():
                     yield Entry(place / file.relative_to(place).parts[0], file.parent, key)
 
 
@@ -231,5 +236,7 @@ def listing(runs: Path) -> str:
             size, age = sum(stat.st_size for stat in stats), time.time() - manifest.stat().st_mtime
             rows.append((shown(size), clock(age), str(entry.run), entry.where))
     lines = [f"{size:>8}  {age:>12}  {run}  {where}" for size, age, run, where in rows]
+    if not rows:
+        return f"no results in {', '.join(map(str, [runs, *_shared()]))}"
     total = f"{len(rows)} results, {shown(sum(sizes.values()))}; who deletes the folder of a run deletes its results"
     return "\n".join([*lines, total])

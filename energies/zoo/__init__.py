@@ -23,12 +23,22 @@ def names(root: Path = ROOT) -> list[str]:
 
 
 def card(name: str, root: Path = ROOT) -> dict[str, Any]:
-    """What is known of an entry. ValueError: there is no such entry."""
-    return json.loads((_entry(name, root) / CARD).read_text())
+    """What is known of an entry. ValueError: there is no such entry, or its card is damaged."""
+    file = _entry(name, root) / CARD
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("asked"), list):
+        raise ValueError(f"{file} is damaged; install the package again")
+    return found
 
 
 def standing_in(asked: str, root: Path = ROOT) -> str | None:
-    """The entry that takes the place of what a stage of that digest would learn (pipelines/store.py); None: none."""
+    """The entry that takes the place of what a stage of that digest would learn (pipelines/store.py); None: none.
+
+    ValueError: a card is damaged.
+    """
     return next((name for name in names(root) if asked in card(name, root)["asked"]), None)
 
 

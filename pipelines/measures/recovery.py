@@ -87,7 +87,7 @@ def summary(found: Mapping[str, Any], modality: Modality) -> list[str]:
     lines = tables.table(compared(found))
     told = ", ".join(f"{name} in {seconds:.1f} s" for name, seconds in found["seconds"].items())
     mixed = ", mixed with the initial estimate as held-out pixels say" if "initial_estimate" in found else ""
-    told += f"; {found['total_seconds']:.0f} s with learning"
+    told += f"; {found['total_seconds']:.0f} s in all"
     lines.append(f"the recovery is {found['way']}: {said(found['way'])}{mixed} ({told})")
     return warnings + lines + gains(found, modality)
 

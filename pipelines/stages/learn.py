@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Family, Hidden
+from energies import Chain, ConditionalEnergy, Energy, Hidden
 from energies.boltzmann import GibbsChain, Latent
 from energies.family import is_noisy
 from energies.generators import Generator
@@ -16,7 +16,7 @@ from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching,
 from energies.observation import Observation
 from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.learning import amortised, clip, crops, dataset, further, prediction, trial
+from pipelines.learning import amortised, classes, clip, crops, dataset, further, prediction, trial
 from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
@@ -24,11 +24,9 @@ from pipelines.learning.settings import (
     Amortised,
     Boltzmann,
     ConvNet,
-    Encoder,
     HelmholtzMachine,
     Network,
     Objective,
-    Residual,
     Transformer,
     Weights,
     check_objective,
@@ -202,7 +200,7 @@ class Learn:
             return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
         if way == "single":
             return trial.of_single(data.x()[0], recipe, run)
-        modality, by_class = modality_of(data.modality), self._by_class(data, recipe, ready)
+        modality, by_class = modality_of(data.modality), classes.learned(data, recipe, self.conditional, ready)
         shape = dataset.shape_at(data, self.size, modality.noun)
         some = dataset.resized(replace(data, train=data.train[: trial.SOME], validation=data.validation[:0]), shape)
         if isinstance(recipe.energy, Amortised):
@@ -248,7 +246,7 @@ class Learn:
         recipe = self._planned(values, ready)
         if way == "single":
             further.check_crops(ready, crops.sides_of(data.shape, recipe))
-        by_class = way == "data" and self._by_class(data, recipe, ready)
+        by_class = way == "data" and classes.learned(data, recipe, self.conditional, ready)
         return further.adapted(recipe, ready, by_class, slower=self.learning_rate is None)
 
     def _planned(self, values: dict[str, Any], ready: Energy | None = None) -> Recipe:
@@ -274,7 +272,7 @@ class Learn:
             shape = dataset.shape_at(data, self.size, modality.noun)
             if isinstance(recipe.energy, Amortised):
                 amortised.check(replace(data, shape=shape), recipe, self.folds, modality)
-            self._by_class(data, recipe)
+            classes.learned(data, recipe, self.conditional)
         elif way == "single":
             crops.check(data.shape, recipe, one)
         elif values.get("damage") is None:
@@ -298,32 +296,6 @@ class Learn:
         if way != "data":
             check_no_reference(self.energy, source)
 
-    def _by_class(self, data: Examples, recipe: Recipe, ready: Energy | None = None) -> bool:
-        """Whether labels are learned, by a `ready` energy where it knows classes. InputError: there are none, or none
-        of a class."""
-        if ready is not None and not (isinstance(ready, Family) and ready.num_classes):
-            return False
-        noun, able = modality_of(data.modality).noun, isinstance(recipe.energy, Encoder | Residual | Boltzmann)
-        if self.conditional and not able:
-            raise InputError("learn.conditional is for the energies encoder and residual, and for boltzmann")
-        if isinstance(recipe.energy, Boltzmann) and recipe.energy.hidden and len(recipe.energy.hidden) > 1:
-            if self.conditional:
-                raise InputError(
-                    "learn.conditional: of Boltzmann machines only those with one hidden layer learn classes"
-                )
-            return False
-        labels, classes = data.train_labels, data.classes
-        if self.conditional and (labels is None or len(classes) < 2):
-            raise InputError(f"learn.conditional needs {noun} with labels: put them into folders by class")
-        by_class = self.conditional is not False and able and labels is not None and len(classes) > 1
-        missing = [name for k, name in enumerate(classes) if by_class and not (labels == k).any()]
-        if missing:
-            raise InputError(
-                f"learn: no {noun} of the class {missing[0]} are loaded to learn from; load more, or set "
-                "learn.conditional=false"
-            )
-        return by_class
-
     def _ready(self, data: Examples, way: Way) -> Energy:
         """The energy that was learned before. InputError: it is not one of what is loaded."""
         source, modality = self._source, modality_of(data.modality)
@@ -337,25 +309,10 @@ class Learn:
             return of_size(energy, data.shape[1:]) if way == "damaged" or is_scene(energy) else energy
         shape = dataset.shape_at(data, self.size, modality.noun)
         energy = pretrained(source, shape, "learn.pretrained", modality.noun)
-        self._check_classes(energy, data)
+        classes.check(energy, data, self.conditional, source)
         if isinstance(energy, ConditionalEnergy) and self.further is None:  # else it remembers what is loaded
             check_unseen(energy, dataset.resized(data, shape).x("validation"), source)
         return energy
-
-    def _check_classes(self, energy: Energy, data: Examples) -> None:
-        """InputError: the classes that an energy was learned by are not those of the data."""
-        known = list(energy.classes) if isinstance(energy, Family) else []
-        noun = modality_of(data.modality).noun
-        if known and known != list(data.classes):
-            raise InputError(
-                f"learn.pretrained={self.pretrained}: was learned by the classes {', '.join(known)}; the {noun} have "
-                f"{', '.join(data.classes) or 'none'}"
-            )
-        if self.conditional is not None and self.conditional != bool(known):
-            raise InputError(
-                f"learn.pretrained={self.pretrained}: was {'' if known else 'not '}learned by class, and "
-                f"learn.conditional is {str(self.conditional).lower()}"
-            )
 
     def _learned(self, values: dict[str, Any], way: Way, recipe: Recipe, ready: Energy | None, run: Run) -> Energy:
         """Of what is whole."""
@@ -363,7 +320,7 @@ class Learn:
         if way == "single":
             return crops.learn(data.x()[0], recipe, run, ready)
         modality = modality_of(data.modality)
-        by_class = self._by_class(data, recipe, ready)
+        by_class = classes.learned(data, recipe, self.conditional, ready)
         data = dataset.resized(data, dataset.shape_at(data, self.size, modality.noun))
         if isinstance(recipe.energy, Amortised):
             return amortised.learn(data, recipe, self.folds, modality, run, ready)

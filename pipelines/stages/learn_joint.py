@@ -149,6 +149,11 @@ class LearnJoint:
 
     def _pretrained(self, root: Path, data: Examples) -> dict[str, Any]:
         num, noun = len(data.classes), modality_of(data.modality).noun
+        if lost := [name for name in ("energy", "plain") if not (root / name).is_dir()]:
+            raise InputError(
+                f"learn_joint.pretrained={self.pretrained}: holds no {lost[0]}; name a run of learn_joint, which "
+                "leaves the folders energy and plain"
+            )
         both = {
             name: pretrained(root / name, data.shape, "learn_joint.pretrained", noun) for name in ("energy", "plain")
         }

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -161,9 +162,9 @@ def test_a_folder_wins_over_the_hub_and_a_path_is_always_one(server):
 def test_an_entry_of_the_zoo_is_loaded_by_its_name(tmp_path):
     for entry, folder in (("one", tmp_path / "one"), ("two", tmp_path / "two/energy")):
         save_module(StudentT(3.0), folder)
-        (tmp_path / entry / "card.json").write_text(json.dumps({"name": entry}))
+        (tmp_path / entry / "card.json").write_text(json.dumps({"name": entry, "asked": []}))
     (tmp_path / "__pycache__").mkdir()
-    assert zoo.names(tmp_path) == ["one", "two"] and zoo.card("two", tmp_path) == {"name": "two"}
+    assert zoo.names(tmp_path) == ["one", "two"] and zoo.card("two", tmp_path)["name"] == "two"
     for entry in zoo.names(tmp_path):
         assert torch.equal(energies.load(located(f"zoo:{entry}", tmp_path))(X), StudentT(3.0)(X))
     with pytest.raises(ValueError, match=r"there is no 'three' in the zoo; there are one, two"):
@@ -171,3 +172,23 @@ def test_an_entry_of_the_zoo_is_loaded_by_its_name(tmp_path):
     for name in ("", "../zoo", "one/.."):
         with pytest.raises(ValueError, match="there is no"):
             located(f"zoo:{name}", tmp_path)
+
+
+@pytest.mark.parametrize("card", [b"", b"3", b"\xd1\xff", b"{}", b'{"asked": null}'])
+def test_a_damaged_card_of_the_zoo_is_told_of_in_one_line(tmp_path, card):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/card.json").write_bytes(card)
+    with pytest.raises(ValueError, match=r"one/card\.json is damaged; install the package again"):
+        zoo.standing_in("digest", tmp_path)
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for_and_the_cache_serves(server, monkeypatch):
+    StudentT(3.0).push_to_hub("user/tails", token="hf_none")
+    energies.load("user/tails")
+    hub._fetched.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and says nothing
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        monkeypatch.setattr(hub, "PATIENCE", 0.05)
+        assert torch.equal(energies.load("user/tails")(X), StudentT(3.0)(X))
+        with pytest.raises(ConnectionError, match="user/other: no such folder, and the hub is out of reach"):
+            energies.load("user/other")

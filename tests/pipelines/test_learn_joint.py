@@ -124,13 +124,16 @@ def test_ones_that_were_learned_before_are_taken_or_refused(joints, tmp_path):
     for folder in (tmp_path, tmp_path / "energy"):
         taken = LearnJoint(str(folder))(values, here(tmp_path))
         assert torch.equal(next(taken["plain"].parameters()), next(values["plain"].parameters()))
-    data = values["data"]
+    data, alone = values["data"], tmp_path / "alone"
+    values["energy"].save_pretrained(alone / "energy")
     three = replace(data, classes=("a", "b", "c"), train_labels=torch.arange(len(data.train)) % 3)
     for settings, given, words in (
         ({"pretrained": str(tmp_path)}, three, "no joint energies of 3 classes"),
         ({"pretrained": str(tmp_path), "objective": LIKELIHOOD}, data, "by another objective"),
         ({"pretrained": str(tmp_path)}, DATA["voxels"], "1x8x8, the shapes are 1x8x8x8"),
         ({"pretrained": str(tmp_path / "none")}, data, "learn_joint.pretrained="),
+        ({"pretrained": "zoo:digits"}, data, "=zoo:digits: holds no energy; name a run of learn_joint"),
+        ({"pretrained": str(alone)}, data, "holds no plain; name a run of learn_joint"),
         ({}, replace(data, train_labels=None), "needs data with labels of two classes"),
         ({}, replace(data, classes=(*CLASSES, "middle")), "no pictures of the class middle"),
         ({"widths": (4,)}, data, "learn_joint: widths and depths must be as many"),

@@ -290,6 +290,38 @@ def test_what_is_taken_is_whole_or_not_there(tmp_path, monkeypatch, problem):
     assert same(first, Pipeline([Load(), Fit()]).run(tmp_path / "b"))
 
 
+def test_taking_is_done_again_where_it_was_cut_short(tmp_path, monkeypatch):
+    first, replace, moved = Pipeline([Load(), Fit()]).run(tmp_path / "a"), Path.replace, []
+
+    def stopped(path: Path, new: Path) -> Path:
+        moved.extend([path] * (path.parent == tmp_path / "b/02_fit/.values.new"))
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        return replace(path, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline([Load(), Fit()]).run(tmp_path / "b")
+    assert not checkpoint.verify(tmp_path / "b/02_fit")
+    assert same(first, Pipeline([Load(), Fit()]).run(tmp_path / "b")) and CALLS == ["fit"]
+    assert not list(tmp_path.glob("b/02_fit/.*"))
+
+
+def test_what_belongs_to_others_and_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
+    Pipeline([Load(), Fit()]).run(tmp_path / "a")
+    signature = checkpoint.signature
+
+    def refused(path: Path, *_: Any) -> Any:
+        if tmp_path / "a" in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return signature(path)
+
+    for module, name in ((checkpoint, "signature"), (os, "link"), (checkpoint.shutil, "copyfile")):
+        monkeypatch.setattr(module, name, refused)
+    assert calls(tmp_path / "b", Load(), Fit(), Show()) == 1
+
+
 def test_what_other_code_began_goes_on_but_is_taken_by_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(Fit, "fails", True)
     with pytest.raises(KeyboardInterrupt):
@@ -303,10 +335,11 @@ def test_what_other_code_began_goes_on_but_is_taken_by_nobody(tmp_path, monkeypa
     assert calls(tmp_path / "a", Load(), Fit()) == calls(tmp_path / "b", Load(), Fit()) == 0, "finished: stays"
 
 
-def test_a_run_of_an_earlier_version_is_told_of_and_kept(tmp_path):
+@pytest.mark.parametrize("begun", ['{"key": "old", "inputs": {}, "folders": []}', "3", "null", '{"asked": "x"}'])
+def test_a_run_of_an_earlier_version_and_a_damaged_one_are_told_of_and_kept(tmp_path, begun):
     Pipeline([Load(), Fit()]).run(tmp_path / "a")
-    (tmp_path / "a/01_load/begun.json").write_text('{"key": "old", "inputs": {}, "folders": []}')
-    with pytest.raises(run_folder.ConfigError, match="01_load was begun by another version; choose another folder"):
+    (tmp_path / "a/01_load/begun.json").write_text(begun)
+    with pytest.raises(run_folder.ConfigError, match=r"01_load was begun by another version, or its begun\.json is"):
         Pipeline([Load(), Fit()]).run(tmp_path / "a")
     assert checkpoint.verify(tmp_path / "a/01_load")
 
@@ -348,7 +381,7 @@ def test_a_part_of_a_stage_is_taken_by_itself(tmp_path, capsys):
 
 def test_the_command_lists_results_and_forgets_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["--store"]) == 0 and capsys.readouterr().out.startswith("0 results, 1 MB; ")
+    assert main(["--store"]) == 0 and capsys.readouterr().out == "no results in runs\n"
     for name in "ab":
         assert calls(Path("runs") / name, Load(), Fit(), Show()) == (name == "a")
     capsys.readouterr()
