@@ -21,7 +21,7 @@ ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
 MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
 SCENE = Schedule(24, 8.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
-"""In units of how much each pixel varies about its mean. With one step a level motion is too regular and grain stays."""
+"""In units of how much each pixel varies about its mean. With one step a level grain stays."""
 SEEN = replace(SCENE, steps=1)
 """Of a scene of which part is seen: the rest tells more than further steps do."""
 TEXTURE = Schedule(levels=24, high=5.0, steps=3)
