@@ -72,7 +72,7 @@ def fit(trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:
     parts = [_normal(trial, truth, votes, centre, scale) for trial, truth in zip(trials, truths, strict=True)]
     squares, crosses = (torch.stack(part) for part in zip(*parts, strict=True))
     num = len(trials[0].values)
-    ridge = RIDGES[1] if len(parts) == 1 else _strength(squares, crosses, num)
+    ridge = RIDGES[1] if len(parts) == 1 else min(RIDGES, key=lambda choice: _left_out(squares, crosses, num, choice))
     weights = _solved(squares.sum(0), crosses.sum(0), num, ridge)
     none = Local(1, torch.zeros(1, 1, num))
     stack = Stack(votes, weights.view(-1, num).float(), none, centre, scale, torch.zeros(0), torch.zeros(1))
@@ -110,20 +110,15 @@ def _solved(square: Tensor, cross: Tensor, num: int, ridge: tuple[float, float])
     return torch.linalg.solve(square + torch.diag(strength * power + 1e-9), cross)
 
 
-def _strength(squares: Tensor, crosses: Tensor, num: int) -> tuple[float, float]:
-    """The ridge by which each mask is foretold best, on average, by the others: a mask is one observation."""
-    return min(RIDGES, key=lambda ridge: float(_left_out(squares, crosses, num, ridge).mean()))
-
-
-def _left_out(squares: Tensor, crosses: Tensor, num: int, ridge: tuple[float, float]) -> Tensor:
-    """Log error of every trial [n] by the weights of all others."""
-    found = []
+def _left_out(squares: Tensor, crosses: Tensor, num: int, ridge: tuple[float, float]) -> float:
+    """Mean log error of every trial by the weights of all others: a mask is one observation."""
+    total = 0.0
     for k in range(len(squares)):
         others = [j for j in range(len(squares)) if j != k]
         weights = _solved(squares[others].sum(0), crosses[others].sum(0), num, ridge)
         error = 1 - 2 * weights @ crosses[k] + weights @ squares[k] @ weights
-        found.append(error.clamp(min=1e-6).log())
-    return torch.stack(found)
+        total += float(error.clamp(min=1e-6).log()) / len(squares)
+    return total
 
 
 def _with_errors(stack: Stack, trials: Sequence[Candidates], truths: Sequence[Tensor]) -> Stack:

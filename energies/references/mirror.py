@@ -22,7 +22,8 @@ class Mirrors:
         known = shapes[:AGREED, 0] > 0
         self.planes = list(planes(known.shape[-1]))
         everywhere = torch.ones_like(known)
-        self.usual = torch.stack([_ratio(*_agreement(known, everywhere, *plane)).mean() for plane in self.planes])
+        agreements = (_agreement(known, everywhere, *plane) for plane in self.planes)
+        self.usual = torch.stack([(both / either.clamp(min=1)).mean() for both, either in agreements])
 
     def images(self, x: Tensor, hidden: Tensor, otherwise: Tensor) -> Tensor:
         """Where each shape is hidden its own mirror image, 1 and -1; where the image is hidden too or out of the grid,
@@ -75,7 +76,3 @@ def _agreement(solid: Tensor, seen: Tensor, axis: int, shift: int) -> tuple[Tens
     """Voxels [n] that are set in grids and in their images, and in either, where both are seen."""
     other, where = image(solid, axis, shift), seen & image(seen, axis, shift)
     return (solid & other & where).flatten(1).sum(1), ((solid | other) & where).flatten(1).sum(1)
-
-
-def _ratio(both: Tensor, either: Tensor) -> Tensor:
-    return both / either.clamp(min=1)

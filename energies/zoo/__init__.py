@@ -24,14 +24,7 @@ def names(root: Path = ROOT) -> list[str]:
 
 def card(name: str, root: Path = ROOT) -> dict[str, Any]:
     """What is known of an entry. ValueError: there is no such entry, or its card is damaged."""
-    file = _entry(name, root) / CARD
-    try:
-        found = json.loads(file.read_bytes())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("asked"), list):
-        raise ValueError(f"{file} is damaged; install the package again")
-    return found
+    return _read(_entry(name, root) / CARD)
 
 
 def standing_in(asked: str, root: Path = ROOT) -> str | None:
@@ -39,7 +32,17 @@ def standing_in(asked: str, root: Path = ROOT) -> str | None:
 
     ValueError: a card is damaged.
     """
-    return next((name for name in names(root) if asked in card(name, root)["asked"]), None)
+    return next((name for name in names(root) if asked in _read(root / name / CARD)["asked"]), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("asked"), list):
+        raise ValueError(f"{file} is damaged; install the package again")
+    return found
 
 
 def folder(name: str, root: Path = ROOT) -> Path:

@@ -148,21 +148,26 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
     boxes = chosen(damage, PIECES)
     each = max(2, math.ceil(held_out / len(boxes)))
     thin = sum(is_thin(damage.masks(box)) for box in boxes) * 2 > len(boxes)
-    todo: list[tuple[Box, Tensor, Tensor, Tensor, list[Lesson]]] = []
+    todo: list[tuple[Box, Tensor, Tensor, Tensor]] = []
+    kinds: list[list[Lesson]] = []
     for number, (box, clip) in enumerate(parts(frames(), boxes)):
         hidden = damage.masks(box)
         masks = masks_held_out.alike(hidden, each + 1, run.generator("held out", number))
         # The likest mask judges, if there is another one to learn from.
-        kinds = [judges if len(masks) > 1 else lessons] + [lessons] * (len(masks) - 1)
-        todo += [(box, clip, hidden, mask, kind) for mask, kind in zip(masks, kinds, strict=False)]
-    found = side_by_side(lambda part: candidates(part[1][None], (part[2] | part[3])[None, None], thin), todo)
-    made = zip(todo, run.progress(found, len(todo), "estimates of held-out parts"), strict=True)
-    for (box, clip, hidden, mask, kind), estimates in made:
-        estimates = estimates.within(box.y0, box.x0)
-        kind.append(Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, estimates))
+        kinds += [judges if k == 0 and len(masks) > 1 else lessons for k in range(len(masks))]
+        todo += [(box, clip, hidden, mask) for mask in masks]
+    made = run.progress(side_by_side(lambda part: _lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
+    for kind, lesson in zip(kinds, made, strict=True):
+        kind.append(lesson)
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     return lessons, judges, thin
+
+
+def _lesson(box: Box, clip: Tensor, hidden: Tensor, mask: Tensor, thin: bool) -> Lesson:
+    """A piece [C, t, h, w] of which a mask is held out, with its estimates."""
+    found = candidates(clip[None], (hidden | mask)[None, None], thin).within(box.y0, box.x0)
+    return Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, found)
 
 
 def pasted(x: Tensor, hidden: Tensor, values: Tensor) -> Tensor:
