@@ -78,8 +78,11 @@ def outcome(tests: tuple[str, ...], mutant: Mutant | None) -> str:
 
             watch = Failures()
             options = ["-x", "-q", *(word for name in NOT_ASKED for word in ("-p", f"no:{name}"))]
-            with open(os.devnull, "w") as sink, contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 status = int(pytest.main([*options, *tests], plugins=[watch]))
+            if status and mutant is None:
+                os.write(2, said.getvalue().encode())
             if status == 1 and watch.errors:
                 status = 9
         finally:

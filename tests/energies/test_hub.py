@@ -151,12 +151,13 @@ def test_what_is_not_there_is_told_in_one_line(server):
 
 def test_a_folder_wins_over_the_hub_and_a_path_is_always_one(server):
     StudentT(3.0).push_to_hub("user/tails", token="hf_none")
+    asked = server.asked  # the first push of a program asks for more than the others
     StudentT(5.0).save_pretrained("user/tails")
     assert torch.equal(energies.load("user/tails")(X), StudentT(5.0)(X))
     assert not is_elsewhere(Path("user/nobody")) and located(Path("user/nobody")) == Path("user/nobody")
     for source in ("nowhere", "/a/b", "./a/b", "../b", "a/b/c", "~/b"):
         assert not is_elsewhere(source)
-    assert server.asked == 0
+    assert server.asked == asked
 
 
 def test_an_entry_of_the_zoo_is_loaded_by_its_name(tmp_path):
