@@ -1,6 +1,6 @@
 """How visible a repair is: to a network that looks at it, at its border, and from frame to frame.
 
-Clips are float [3, T, H, W] in [-1, 1], `hidden` bool [T, H, W]. Smaller is better in all three; 0 is invisible.
+Clips are float [3, T, H, W] in [-1, 1], `hidden` bool [T, H, W]. Smaller is better in all of them; 0 is invisible.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ import importlib.util
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from energies.classical import flow
+from energies.classical.flow import Floats
 
 NETWORK = "EfficientNet-lite0"
 BLOCKS = (0, 2, 4, 7, 10)
@@ -72,6 +76,23 @@ def seam(x: Tensor, hidden: Tensor) -> float:
     if not len(over) or not len(by):
         return float("nan")
     return max(0.0, float(over.mean() / by.mean().clamp(min=1e-6)) - 1)
+
+
+def flicker(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
+    """How much more a clip changes than the truth does along the motion of the truth, where it is hidden: mean absolute
+    difference of neighbouring frames, over that of the truth, less 1; at least 0. NaN: the motion of no hidden pixel is
+    known."""
+    frames = torch.stack([truth, x]).movedim(1, -1).float().cpu().numpy()  # [2, T, H, W, C]
+    motion = flow.of_clip(frames[0], np.zeros(hidden.shape, np.bool_))
+    known = hidden[:-1].cpu().numpy() & (motion.forward_error < flow.CONSISTENT)
+    if not known.any():
+        return float("nan")
+
+    def change(clip: Floats) -> float:
+        moved = [flow.sampled(frame, way) for frame, way in zip(clip[1:], motion.forward, strict=True)]
+        return float(np.abs(np.stack(moved) - clip[:-1])[known].mean())
+
+    return max(0.0, change(frames[1]) / max(change(frames[0]), 1e-6) - 1)
 
 
 def _near(border: Tensor) -> Tensor:

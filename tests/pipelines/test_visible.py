@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from data import procedural
-from pipelines.measures.visible import feature_distance, has_eyes, seam
+from pipelines.measures.visible import feature_distance, flicker, has_eyes, seam
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,27 @@ def test_a_patch_of_another_brightness_has_a_seam_and_the_truth_has_none(clip, h
     frames = torch.zeros_like(hidden)
     frames[1] = True
     assert np.isnan(seam(clip, frames))
+
+
+def moving(noise: float) -> torch.Tensor:
+    """A smooth pattern that moves by two pixels a frame, and noise of its own in every frame: [3, 5, 64, 64]."""
+    rng = torch.Generator().manual_seed(0)
+    wide = F.interpolate(torch.rand(1, 3, 12, 14, generator=rng), (64, 80), mode="bicubic")[0] * 2 - 1
+    frames = [wide[:, :, 2 * t : 2 * t + 64] for t in range(5)]
+    return torch.stack(frames, 1) + noise * torch.randn(3, 5, 64, 64, generator=rng)
+
+
+def test_grain_of_every_frame_flickers_and_what_moves_with_the_truth_does_not():
+    where = torch.zeros(5, 64, 64, dtype=torch.bool)
+    where[:, 20:44, 20:44] = True
+    truth = moving(0.02)
+    assert flicker(truth, truth, where) == 0
+    assert flicker(truth.mean(1, keepdim=True).expand_as(truth), truth, where) > 0.5  # it stands still
+    grain = [flicker(truth + g * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)), truth, where)
+             for g in (0.02, 0.05, 0.15)]  # fmt: skip
+    # sqrt(1 + (g / .02)^2) - 1 of what the truth's own noise changes, in part smoothed by the sub-pixel motion
+    assert 0.2 < grain[0] < grain[1] < grain[2] and 4 < grain[2] < 10
+    assert flicker(truth - 0.3, truth, where) == pytest.approx(0, abs=1e-3)  # a wrong colour is still
+    whole = torch.ones_like(where)
+    still = torch.zeros_like(truth)
+    assert not np.isnan(flicker(still, truth, whole)) and flicker(still, truth, whole) == 0

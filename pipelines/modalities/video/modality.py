@@ -22,7 +22,7 @@ from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
 from pipelines.measures import baselines
 from pipelines.measures.synthesis import Comparison, OfClips
-from pipelines.measures.visible import feature_distance, has_eyes, seam
+from pipelines.measures.visible import feature_distance, flicker, has_eyes, seam
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
 from pipelines.modalities.images.modality import MOST, seen_in_part
@@ -56,11 +56,11 @@ class Video(Modality):
         return baselines.score(x, truth, where)
 
     def visible(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
-        """Of one clip, the seam around what was hidden, if it has a border, and the distance of the features of
-        EfficientNet-lite0, if the extra `eyes` is installed (pipelines/measures/visible.py)."""
+        """Of one clip, the seam around what was hidden, if it has a border, its flicker, if motion is known, and the
+        distance of the features of EfficientNet-lite0, if the extra `eyes` is installed (measures/visible.py)."""
         if len(x) > 1:
             return {}
-        found = {"seam": seam(x[0], where[0, 0])}
+        found = {"seam": seam(x[0], where[0, 0]), "flicker": flicker(x[0], truth[0], where[0, 0])}
         if has_eyes():
             found["feature_distance"] = feature_distance(x[0], truth[0], where[0, 0])
         return {name: value for name, value in found.items() if math.isfinite(value)}
