@@ -22,11 +22,12 @@ from tests.conftest import seeded
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 SCORES = {"psnr": 20.0, "mae": 5.0, "ssim": 0.8, "iou": 0.7, "voxel_error": 0.01, "seconds": 0.1}
 NUMBERS = {"frechet": 1.0, "precision": 0.9, "recall": 0.9, "in_one_part": 0.9, "temporal": 3.0}
-WAYS = {"amortised": SCORES, "conditioned": SCORES}
+HELD_OUT = {"recovery": 20.5, "initial_estimate": 20.0}
+WAYS = {"amortised": SCORES | {"held_out": HELD_OUT}, "conditioned": SCORES}
 FOUND: dict[str, Any] = {
     "recovery": SCORES, "way": "amortised", "ways": WAYS, "seconds": {"amortised": 0.1, "conditioned": 2.0},
-    "baselines": {"mean": SCORES}, "best_baseline": "mean", "gain_db": 1.0, "gain_iou": 0.1, "total_seconds": 30.0,
-    "initial_estimate": SCORES, "initial_estimate_gain_db": 0.5, "coverage_90": 0.9,
+    "baselines": {"mean": SCORES, "flow": SCORES}, "best_baseline": "mean", "gain_db": 1.0, "gain_iou": 0.1,
+    "total_seconds": 30.0, "initial_estimate": SCORES, "initial_estimate_gain_db": 0.5, "coverage_90": 0.9,
     "samples": NUMBERS, "real": NUMBERS, "noise": NUMBERS, "long_run_ratio": None, "asked": {"all_hold": 0.9},
     "path": {"accepted": 0.8, "in_one_part": 0.9, "distance_to_training": 0.1}, "reconstruction": SCORES,
     "classes": ["chair", "table"], "accuracy": {"energy": 0.8},

@@ -1,33 +1,45 @@
 """Run `video_recovery` on 32 frames of real clips, shrunk to 64x64, and print the table of docs/results.md.
 
 python tools/benchmark_video.py --data ../shared/data/video --seeds 0 1 2 --out runs/benchmark
+python tools/benchmark_video.py --side 256 --frames 48 --clips bmx_trees     # regions grow with the side
 
-Every run is the command line's own, in a process of its own; finished runs are not done again.
+Every run is the command line's own, in a process of its own; finished runs are not done again. Below the table: in how
+many cells recovery is above the best of all baselines, and above flow; and how the gain that held-out pixels promised
+goes with the true one.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from command import metrics_of
+from scipy.stats import spearmanr
 
 CLIPS = {
+    "bmx_trees": "bmx_trees.mp4",
+    "boats": "boats_input.mp4",
+    "carphone": "carphone_pristine.mp4",
+    "fire_pot": "fire_pot.avi",
     "flag2": "flag2.avi",
     "fountain": "fountain.avi",
-    "fire_pot": "fire_pot.avi",
+    "running_car": "running_car.mp4",
+    "skatepark": "skatepark.mp4",
     "stream": "stream-of-water.mp4",
 }
-MASKS = {
-    "half the pixels": "hide.pixels=0.5",
-    "moving region": "hide.region=20x20 moving",
-    "5 frames": "hide.frames=5",
-    "fixed region": "hide.region=20x20",
-    "gap of 5 frames": "hide.frames=13:18",
+SIDE = 64
+MASKS: dict[str, Callable[[int], str]] = {
+    "half the pixels": lambda side: "hide.pixels=0.5",
+    "moving region": lambda side: f"hide.region={20 * side // SIDE}x{20 * side // SIDE} moving",
+    "5 frames": lambda side: "hide.frames=5",
+    "scratch": lambda side: f"hide.region={side}x{3 * side // SIDE}",
+    "logo": lambda side: f"hide.region={10 * side // SIDE}x{20 * side // SIDE}",
+    "fixed region": lambda side: f"hide.region={20 * side // SIDE}x{20 * side // SIDE}",
 }
+"""The setting that hides, of frames of so many pixels a side."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -37,32 +49,59 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--masks", nargs="+", default=list(MASKS), choices=list(MASKS), help="which damage")
     parser.add_argument("--clips", nargs="+", default=list(CLIPS), choices=list(CLIPS), help="which clips")
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels of every frame")
+    parser.add_argument("--frames", type=int, default=32, help="of every clip")
     parser.add_argument("--start", type=int, default=0, help="first frame of every clip")
     parser.add_argument("--settings", nargs="*", default=[], help="of every run, as compute=float32")
     arguments = parser.parse_args(words)
     rows: list[str] = []
-    seconds: list[float] = []
+    runs: list[dict] = []
     for mask in arguments.masks:
         for clip in arguments.clips:
-            results = [_run(arguments, clip, CLIPS[clip], mask, MASKS[mask], seed) for seed in arguments.seeds]
+            results = [_run(arguments, clip, mask, seed) for seed in arguments.seeds]
             rows.append(_row(mask, clip, results))
-            seconds += [result["total_seconds"] for result in results]
+            runs += results
             print(rows[-1], file=sys.stderr, flush=True)
     print("| hidden | clip | best baseline | its PSNR | initial estimate | recovery: PSNR / MAE / SSIM | gain, dB | "
           "energy over estimate, dB | in 90 % band |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
-    print(f"\nLearning and recovery: {min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f}.")
+    print("\n".join(_summary(runs)))
 
 
-def _run(arguments: argparse.Namespace, clip: str, file: str, mask: str, setting: str, seed: int) -> dict:
-    out = arguments.out / f"{clip}_{mask.replace(' ', '_')}_{arguments.start}_{seed}"
-    path = arguments.data / file
+def _run(arguments: argparse.Namespace, clip: str, mask: str, seed: int) -> dict:
+    side, frames = arguments.side, arguments.frames
+    size = "" if side == SIDE else f"{side}_{frames}_"
+    out = arguments.out / f"{clip}_{mask.replace(' ', '_')}_{size}{arguments.start}_{seed}"
     said = {word.partition("=")[0] for word in arguments.settings}
     part = [f"load.start={arguments.start}"]
-    part += [word for word in ("load.size=64", "load.frames=32") if word.partition("=")[0] not in said]
-    settings = [f"load.video={path}", *part, setting, f"seed={seed}", *arguments.settings]
-    return metrics_of("video_recovery", settings, out)
+    part += [word for word in (f"load.size={side}", f"load.frames={frames}") if word.partition("=")[0] not in said]
+    settings = [f"load.video={arguments.data / CLIPS[clip]}", *part, MASKS[mask](side), f"seed={seed}"]
+    return metrics_of("video_recovery", [*settings, *arguments.settings], out)
+
+
+def _summary(runs: Sequence[dict]) -> list[str]:
+    """Shares of the cells that are won, and what held-out pixels promised."""
+    gains = [run["gain_db"] for run in runs]
+    flow = [run["recovery"]["psnr"] - run["baselines"]["flow"]["psnr"] for run in runs]
+    seconds = [run["total_seconds"] for run in runs]
+    lines = [
+        "",
+        f"Above the best of all baselines in {sum(gain > 0 for gain in gains)} of {len(gains)} cells (median "
+        f"{median(gains):+.2f} dB, worst {min(gains):+.2f}), above flow in {sum(gain > 0 for gain in flow)} (median "
+        f"{median(flow):+.2f}).",
+        f"Learning and recovery: {min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f}.",
+    ]
+    held_out = [run["ways"]["amortised"]["held_out"] for run in runs]
+    promised = [found["recovery"] - found["initial_estimate"] for found in held_out]
+    true = [run["initial_estimate_gain_db"] for run in runs]
+    worst = min(one - other for one, other in zip(true, promised, strict=True))
+    alike = spearmanr(promised, true).statistic if min(len(set(promised)), len(set(true))) > 1 else float("nan")
+    lines.append(
+        f"What the energy adds: held-out pixels promise {median(promised):+.2f} dB, it is {median(true):+.2f}; "
+        f"rank correlation {alike:.2f}, at worst {worst:+.2f} dB of what was promised."
+    )
+    return lines
 
 
 def _row(mask: str, clip: str, results: list[dict]) -> str:
