@@ -54,8 +54,8 @@ class Classifier(nn.Module):
         steps: int | None = None,
     ) -> Classifier:  # fmt: skip
         """Learned from pictures x [n, C, H, W] with labels [n] of each kind; shifts and noise make it sturdy."""
-        device = run.accelerator.device
-        model = cls(x.shape[1], *num_classes).to(device)
+        device, layout = run.accelerator.device, torch.channels_last
+        model = cls(x.shape[1], *num_classes).to(device, memory_format=layout)
         steps = steps or steps_for(len(x))
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)
@@ -63,7 +63,9 @@ class Classifier(nn.Module):
             rows = torch.randint(len(x), (128,), generator=rng)
             shift = torch.randint(-1, 2, (2,), generator=rng).tolist()
             batch = x[rows].roll(shift, (2, 3)) + 0.05 * torch.randn(x[rows].shape, generator=rng)
-            parts = zip(model(batch.to(device)).split(list(num_classes), 1), labels, strict=True)
+            with run.accelerator.autocast():
+                logits = model(batch.to(device, memory_format=layout))
+            parts = zip(logits.float().split(list(num_classes), 1), labels, strict=True)
             loss = sum(_loss(part, of[rows].to(device)) for part, of in parts)
             assert isinstance(loss, Tensor)
             optimizer.zero_grad()
