@@ -12,7 +12,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from warnings import warn
 
@@ -27,7 +26,6 @@ from energies.health import Health
 from energies.objectives import Batch, Metrics
 from energies.objectives.share import Share
 from pipelines import checkpoint, stopping
-from pipelines.learning import totals
 from pipelines.learning.muon import Muon
 from pipelines.learning.processes import counted
 from pipelines.stage import Run
@@ -173,9 +171,13 @@ def train(energy: E, objective: Loss, draw: Draw[E], training: Training, run: Ru
 
 def share_of(total: int, run: Run) -> Share:
     """The rows of a batch of `total` that this process learns from."""
-    accelerator = run.accelerator
-    add = partial(totals.total, accelerator=accelerator)
-    return Share(total, accelerator.process_index, accelerator.num_processes, add)
+
+    def add(x: Tensor) -> Tensor:
+        reduced = run.accelerator.reduce(x, "sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    return Share(total, run.accelerator.process_index, run.accelerator.num_processes, add)
 
 
 def own_rows(energy: Energy, batch: Batch, run: Run) -> tuple[Energy, Batch]:
@@ -309,7 +311,8 @@ class Learner:
         parameters = list(self.parameters.values())
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
         numbers = torch.tensor([*metrics.values(), *stopping.asked()], device=parts[0].device)
-        reduced = totals.total(torch.cat([*parts, numbers]).mul_(weight), self.run.accelerator)
+        reduced = self.run.accelerator.reduce(torch.cat([*parts, numbers]).mul_(weight), "sum")
+        assert isinstance(reduced, Tensor)
         *gradients, numbers = reduced.split([*(len(part) for part in parts), len(numbers)])
         self.stops = _stops(numbers[len(metrics) :].tolist())
         for parameter, gradient in zip(parameters, gradients, strict=True):
