@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -38,14 +38,12 @@ class Conv3d(nn.Conv3d):
             return F.linear(input.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         if max(size) > DENSE or self.kernel_size != (3, 3, 3) or self.padding != (1, 1, 1):
             return super()._conv_forward(input, weight, bias)
-        cells = list(product(*map(range, size)))
-        taps = [
-            weight[:, :, 1 - a : 1 - a + size[0], 1 - b : 1 - b + size[1], 1 - c : 1 - c + size[2]] for a, b, c in cells
-        ]
-        matrix = torch.stack(taps).flatten(2).flatten(0, 1)  # [cells out, c_in cells in]
-        out = (input.flatten(1) @ matrix.T).unflatten(1, (len(cells), -1))
-        out = (out if bias is None else out + bias).movedim(1, 2)
-        return out.unflatten(2, size)
+        cells = torch.cartesian_prod(*(torch.arange(n, device=weight.device) for n in size)).view(-1, 3)
+        taps = (cells - cells[:, None] + 1) @ cells.new_tensor([9, 3, 1])  # of a cell out from a cell in
+        matrices = weight.flatten(2).movedim(2, 0).contiguous().index_select(0, taps.flatten()).unflatten(0, taps.shape)
+        matrix = matrices.transpose(1, 2).flatten(2).flatten(0, 1)  # [cells c_out, cells c_in]
+        out = (input.movedim(1, -1).flatten(1) @ matrix.T).unflatten(1, (*size, -1))
+        return (out if bias is None else out + bias).movedim(-1, 1)
 
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: Conv3d}

@@ -52,6 +52,7 @@ class DataEstimator:
         self.mirrors = Mirrors(x) if mirrored else None
         self.x = torch.cat([x, x.flip(2)]) if binary else x
         self.pca = ProbabilisticPCA.fit(self.x, rank, noise)
+        self._observed: dict[Observation, Tensor] = {}
 
     def free(self, num: int) -> Context:
         """Nothing is seen: the mean."""
@@ -85,7 +86,7 @@ class DataEstimator:
         noise = observation.noise if isinstance(observation, Noisy) else 0.0
         linear = self.pca.expected(observation.observe, observation.adjoint, y, noise=noise)
         plain = _plain(observation, y, self.pca.event_shape)
-        measured = observation.observe(self.x).flatten(1)
+        measured = self._measured_data(observation)
         num = min(5, len(measured))
         order = torch.cat(
             [torch.cdist(part, measured).topk(num, largest=False).indices for part in y.flatten(1).split(TOGETHER)]
@@ -96,6 +97,14 @@ class DataEstimator:
         hidden = torch.ones_like(estimate[:, :1], dtype=torch.bool)
         others = [linear, plain, *nearest, *([estimate] if self.mirrors else [])]
         return _context(estimate, hidden, others, self.binary)
+
+    def _measured_data(self, observation: Observation) -> Tensor:
+        """The same measurement of the data [n, elements]; means and grey levels, which are few, are kept."""
+        if not isinstance(observation, Average | Grey):
+            return observation.observe(self.x).flatten(1)
+        if observation not in self._observed:
+            self._observed[observation] = observation.observe(self.x).flatten(1)
+        return self._observed[observation]
 
     def _first_and_mean(self, order: Tensor) -> list[Tensor]:
         return [self.x[order[:, 0]], self.x[order].mean(1)]

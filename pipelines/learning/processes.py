@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import shlex
 import sys
@@ -16,6 +17,10 @@ from pipelines.config import ConfigError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h)
+KEPT = 2**28  # bytes
+LARGE = 2**25  # bytes of a tensor whose memory goes back at once, the most that glibc takes
 
 
 def num_processes() -> int:
@@ -34,6 +39,7 @@ def accelerator(compute: Compute) -> Accelerator:
     from accelerate.state import AcceleratorState
 
     check_launcher()
+    keep_freed_memory()
     AcceleratorState._reset_state()  # an earlier run here may have had another number format
     made = Accelerator(
         cpu=not torch.cuda.is_available(),
@@ -48,6 +54,15 @@ def accelerator(compute: Compute) -> Accelerator:
             "torchrun --nproc_per_node"
         )
     return made
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep up to KEPT bytes that are free, for what is made next. It would hand them back to the system and
+    ask for them again at every step, whose pages the system clears: up to an eighth of the time of learning."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def counted(num: int) -> str:

@@ -95,7 +95,8 @@ class Training:
     def build(self, parameters: list[torch.nn.Parameter], share: Share | None = None) -> torch.optim.Optimizer:
         """The optimizer of parameters, which are the same on all processes of a share."""
         if self.optimizer.method == "adam":
-            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98))
+            on_cpu = parameters[0].device.type == "cpu"
+            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98), fused=on_cpu)
         if share is None:
             return Muon(parameters, self.learning_rate)
         return Muon(parameters, self.learning_rate, index=share.index, num=share.num, add=share.add)
@@ -310,7 +311,7 @@ class Learner:
         parameters = list(self.parameters.values())
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
         numbers = torch.tensor([*metrics.values(), *stopping.asked()], device=parts[0].device)
-        reduced = self.run.accelerator.reduce(torch.cat([*parts, numbers]) * weight, "sum")
+        reduced = self.run.accelerator.reduce(torch.cat([*parts, numbers]).mul_(weight), "sum")
         assert isinstance(reduced, Tensor)
         *gradients, numbers = reduced.split([*(len(part) for part in parts), len(numbers)])
         self.stops = _stops(numbers[len(metrics) :].tolist())

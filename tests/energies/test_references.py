@@ -43,6 +43,16 @@ def test_of_other_measurements_the_nearest_pictures_are_measured_the_most_alike(
         torch.testing.assert_close(context.others[k, MEAN], five.mean(0))
 
 
+def test_what_is_kept_of_one_measurement_does_not_serve_another() -> None:
+    """Means and grey levels of the data are kept, each by itself."""
+    kept = DataEstimator(PICTURES, 5, 0.3, binary=False)
+    for observation in (Average((2, 2)), Grey(), Average((3, 3)), Average((2, 2))):
+        y = observation.observe(PICTURES[:4])
+        found, wanted = (e.context(observation, y) for e in (kept, DataEstimator(PICTURES, 5, 0.3, binary=False)))
+        for ours, theirs in zip(found.tensors(), wanted.tensors(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
 def test_shapes_are_as_alike_as_their_intersection_over_union_where_they_are_seen() -> None:
     y, seen = -SHAPES[:3].flip(2), ~mask((4, 4, 4), 3)
     order = most_alike(SHAPES, y, seen.float(), 30)
