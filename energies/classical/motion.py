@@ -27,7 +27,7 @@ MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
 ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
 """Weights of total variation in the frame against that along time, and against that along the flow."""
 
-GRADIENTS = {"gradients": 1.0, "flow": 0.03, "membrane": 1e-3}
+GRADIENTS = {"gradients": 1.0, "flow": 0.1, "membrane": 1e-3}
 """Weights of gradients that are carried along the trajectories, and of smoothness along the flow and in the frame."""
 
 NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))

@@ -129,7 +129,7 @@ def test_gradients_that_are_carried_along_do_not_mind_the_light() -> None:
     error = (found.values - clip[0][:, hidden[0, 0]].T).square().mean((1, 2)).sqrt()
     ends = 4 + sum(len(choices) for choices in (*motion.STILL.values(), motion.ROBUST["time"]))
     assert error[ends] > 0.09  # of values that are carried along
-    assert error[-1] < 0.06
+    assert error[-1] < 0.08
 
 
 def test_what_a_guide_is_off_by_all_over_does_not_count() -> None:
