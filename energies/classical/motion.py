@@ -31,7 +31,8 @@ GRADIENTS = {"gradients": 1.0, "flow": 0.1, "membrane": 1e-3}
 """Weights of gradients that are carried along the trajectories, and of smoothness along the flow and in the frame."""
 
 NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
-"""Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
+"""Candidates of any damage: the line and the mean in time, two of each frame by itself, those above, and the ends of
+trajectories."""
 
 SHOWN = (0, 5, 8, 13, 18)
 """Of these: the line in time, a membrane, a thin plate, the ends of trajectories, and a thin plate along the flow."""
