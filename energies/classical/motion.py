@@ -16,7 +16,7 @@ from energies.classical.flow import Bools, Floats
 from energies.classical.geometry import distance, gap
 from energies.classical.propagation import Propagated
 from energies.classical.shots import shots
-from energies.classical.smoothing import Smoothing, along_flow, differences, laplacians
+from energies.classical.smoothing import CROSS, Smoothing, along_flow, differences, dilated, guided, laplacians
 
 STILL = {"membrane": (0.01, 0.1, 1.0), "plate": (0.1, 1.0, 10.0, 100.0)}
 """Weights of smoothness in the frame against that along time, of membranes and thin plates."""
@@ -27,8 +27,12 @@ MOVING = {"membrane": (0.01, 0.1, 1.0), "plate": (0.03, 0.3, 3.0)}
 ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
 """Weights of total variation in the frame against that along time, and against that along the flow."""
 
+GRADIENTS = {"gradients": 1.0, "flow": 0.1, "membrane": 1e-3}
+"""Weights of gradients that are carried along the trajectories, and of smoothness along the flow and in the frame."""
+
 NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
-"""Candidates: the line and the mean in time, two of each frame by itself, all these, and the ends of trajectories."""
+"""Candidates of any damage: the line and the mean in time, two of each frame by itself, those above, and the ends of
+trajectories."""
 
 SHOWN = (0, 5, 8, 13, 18)
 """Of these: the line in time, a membrane, a thin plate, the ends of trajectories, and a thin plate along the flow."""
@@ -76,7 +80,8 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
-        thin: whether four more are worth their time, of what recurs in the clip and of its covariances: where it is.
+        thin: whether damage is, where four more are worth their time, of what recurs in the clip and of its
+            covariances; elsewhere there is one more, of gradients.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """
@@ -86,7 +91,8 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     ]
     if not parts:
         channels = len(clip)
-        return Candidates(torch.zeros(NUM + 4 * thin, 0, channels), torch.zeros(0, len(FEATURES)), torch.zeros(0, 2))
+        num = NUM + (4 if thin else 1)
+        return Candidates(torch.zeros(num, 0, channels), torch.zeros(0, len(FEATURES)), torch.zeros(0, 2))
     values, features, places = zip(*((part.values, part.features, part.places) for part in parts), strict=True)
     return Candidates(torch.cat(values, 1), torch.cat(features), torch.cat(places))
 
@@ -117,8 +123,21 @@ def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
     if thin:
         values += _of_the_clip_itself(clip, mask, np.stack(values))
+    else:
+        values.append(_of_gradients(smoothing, found, veil))
     places = mask.nonzero()[:, 1:]
     return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)), places)
+
+
+def _of_gradients(smoothing: Smoothing, found: Propagated, hidden: Bools) -> Floats:
+    """From the gradients at the ends of trajectories, which the light of another frame does not change, and the values
+    at the border of the hole (Poisson's equation; Perez et al. 2003, Gao et al. 2020)."""
+    border = dilated(hidden, CROSS) & ~hidden
+    guide, known = found.frames.copy(), np.zeros_like(hidden)
+    guide[border], known[border] = propagation.shown(found.frames, hidden, found.flow, border)
+    known[hidden] = found.later.landed | found.earlier.landed
+    smoothing.add("gradients", *guided(hidden, known), guide=guide)
+    return smoothing.minimum(GRADIENTS, found.frames[hidden])
 
 
 def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floats]:

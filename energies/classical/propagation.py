@@ -77,17 +77,30 @@ def along(frames: Floats, hidden: Bools, flow: Flow) -> Propagated:
     """The mean of the values at both ends of each trajectory, weighted by confidence over steps."""
     where = np.nonzero(hidden)
     later, earlier = (trajectories(flow, hidden, direction) for direction in (1, -1))
-    values = [cubic(frames, ends.frame, ends.y, ends.x) for ends in (later, earlier)]
+    mean, found, values = _met(frames, later, earlier)
+    estimate = frames.copy()
+    estimate[where] = np.where(found[:, None], mean, frames[where])
+    return Propagated(estimate, flow, later, earlier, values)
+
+
+def shown(frames: Floats, hidden: Bools, flow: Flow, where: Bools) -> tuple[Floats, Bools]:
+    """What pixels bool `where` [T, H, W] would be estimated to show if they were hidden as well, [N, C], and whether a
+    trajectory of theirs ends at all, [N]."""
+    later, earlier = (trajectories(flow, hidden, direction, where) for direction in (1, -1))
+    return _met(frames, later, earlier)[:2]
+
+
+def _met(frames: Floats, later: Trajectories, earlier: Trajectories) -> tuple[Floats, Bools, tuple[Floats, Floats]]:
+    """The mean of the values at both ends [N, C], whether there is an end [N], and these values."""
+    first, second = (cubic(frames, ends.frame, ends.y, ends.x) for ends in (later, earlier))
     weights = [(ends.confidence / np.maximum(ends.steps, 1))[:, None] for ends in (later, earlier)]
     total = weights[0] + weights[1]
-    mean = (weights[0] * values[0] + weights[1] * values[1]) / np.maximum(total, 1e-12)
-    estimate = frames.copy()
-    estimate[where] = np.where(total > 0, mean.clip(-1, 1), frames[where])
-    return Propagated(estimate, flow, later, earlier, (values[0], values[1]))
+    mean = (weights[0] * first + weights[1] * second) / np.maximum(total, 1e-12)
+    return mean.clip(-1, 1), total[:, 0] > 0, (first, second)
 
 
-def trajectories(flow: Flow, hidden: Bools, direction: int) -> Trajectories:
-    """Follow every hidden pixel through frames t, t + direction, ... until it is seen."""
+def trajectories(flow: Flow, hidden: Bools, direction: int, where: Bools | None = None) -> Trajectories:
+    """Follow every hidden pixel, or those of `where`, through frames t, t + direction, ... until it is seen."""
     frames, height, width = hidden.shape
     forward = direction > 0
     step = np.concatenate(
@@ -95,7 +108,7 @@ def trajectories(flow: Flow, hidden: Bools, direction: int) -> Trajectories:
         -1,
     )  # [T - 1, H, W, 3]
     veil = hidden.astype(np.float32)[..., None]
-    frame, rows, columns = np.nonzero(hidden)
+    frame, rows, columns = np.nonzero(hidden if where is None else where)
     y, x = rows.astype(np.float32), columns.astype(np.float32)
     error, steps = np.zeros_like(y), np.zeros_like(frame)
     landed = np.zeros(len(y), bool)

@@ -41,10 +41,11 @@ class Smoothing:
         self._operators: dict[str, tuple[sparse.csr_array, Floats]] = {}
         self._terms: dict[str, tuple[sparse.csr_array, Floats]] = {}
 
-    def add(self, name: str, *operators: sparse.csr_array) -> None:
-        """The term sum |operator x|^2, operators [rows, T H W]."""
+    def add(self, name: str, *operators: sparse.csr_array, guide: Floats | None = None) -> None:
+        """The term sum |operator (x - guide)|^2, operators [rows, T H W], guide [T, H, W, C] or 0."""
         rows = sparse.csr_array(sparse.vstack(operators))
-        unknown, right = sparse.csr_array(rows[:, self._unknown]), np.asarray(-(rows @ self._seen))
+        known = self._seen if guide is None else self._seen - guide.reshape(self._seen.shape)
+        unknown, right = sparse.csr_array(rows[:, self._unknown]), np.asarray(-(rows @ known))
         self._operators[name] = (unknown, right)
         self._terms[name] = (sparse.csr_array(unknown.T @ unknown), np.asarray(unknown.T @ right))
 
@@ -110,10 +111,17 @@ def differences(hidden: Bools, axis: int) -> sparse.csr_array:
     return _rows([ahead[needed], behind[needed]], [1.0, -1.0], hidden.size)
 
 
+def guided(hidden: Bools, known: Bools) -> list[sparse.csr_array]:
+    """Differences of neighbours in the frame, as `differences` gives them, of pairs both of which are known, bool
+    [T, H, W]."""
+    rows = [differences(hidden, axis) for axis in (1, 2)]
+    return [some[known.ravel()[some.indices.reshape(-1, 2)].all(1)] for some in rows]
+
+
 def laplacians(hidden: Bools) -> sparse.csr_array:
     """The Laplacian in the frame, at hidden pixels and their neighbours; beyond the edge the picture is mirrored."""
     height, width = hidden.shape[1:]
-    t, y, x = np.nonzero(_dilated(hidden, CROSS))
+    t, y, x = np.nonzero(dilated(hidden, CROSS))
     index = np.arange(hidden.size).reshape(hidden.shape)
     here = index[t, y, x]
     places, weights = [], []
@@ -125,7 +133,7 @@ def laplacians(hidden: Bools) -> sparse.csr_array:
 
 def along_flow(hidden: Bools, flow: Flow) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Differences between pixels and where the flow takes them, forwards and backwards, weighted by its consistency."""
-    wide = _dilated(hidden, SQUARE)
+    wide = dilated(hidden, SQUARE)
     return (
         _moved(hidden, wide, 1, flow.forward, flow.forward_error),
         _moved(hidden, wide, -1, flow.backward, flow.backward_error),
@@ -157,5 +165,5 @@ def _rows(places: list, weights: list, size: int) -> sparse.csr_array:
     return sparse.csr_array((values, (rows, np.concatenate(places))), (count, size))
 
 
-def _dilated(hidden: Bools, element: np.ndarray) -> Bools:
+def dilated(hidden: Bools, element: np.ndarray) -> Bools:
     return np.stack([cv2.dilate(frame.astype(np.uint8), element) for frame in hidden]).astype(bool)

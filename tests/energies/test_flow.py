@@ -120,6 +120,28 @@ def test_smoothness_along_the_flow_keeps_a_moved_pattern() -> None:
     assert np.sqrt(np.square(error).mean()) < 0.02
 
 
+def test_gradients_that_are_carried_along_do_not_mind_the_light() -> None:
+    clip = 0.6 * moved(7, 48, (0.0, 1.5))
+    clip[:, :, 3] += 0.1  # a frame that is brighter
+    hidden = torch.zeros(1, 1, 7, 48, 48, dtype=torch.bool)
+    hidden[..., 3, 16:28, 18:30] = True
+    found = motion.candidates(torch.where(hidden, 0.0, clip), hidden)
+    error = (found.values - clip[0][:, hidden[0, 0]].T).square().mean((1, 2)).sqrt()
+    ends = 4 + sum(len(choices) for choices in (*motion.STILL.values(), motion.ROBUST["time"]))
+    assert error[ends] > 0.09  # of values that are carried along
+    assert error[-1] < 0.08
+
+
+def test_what_a_guide_is_off_by_all_over_does_not_count() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-0.5, 0.5, (2, 12, 12, 3)).astype(np.float32)
+    veil = np.zeros((2, 12, 12), bool)
+    veil[:, 3:9, 3:9] = True
+    found = smoothing.Smoothing(truth, veil)
+    found.add("gradients", *smoothing.guided(veil, np.ones_like(veil)), guide=truth + 0.4)
+    assert found.minimum({"gradients": 1.0}, 0 * truth[veil]) == pytest.approx(truth[veil], abs=0.02)
+
+
 def test_nothing_is_taken_across_a_cut() -> None:
     first, second = moved(5, 32, (0.0, 1.0)) * 0.3 - 0.5, moved(5, 32, (1.0, 0.0), seed=1) * 0.3 + 0.5
     hidden = hole(10, 32)
@@ -139,7 +161,7 @@ def test_small_clips_are_estimated_and_what_is_seen_stays(size: tuple[int, int, 
     hidden = torch.zeros(1, 1, *size[1:], dtype=torch.bool)
     hidden[..., 2:4, 1:3] = True
     found = motion.candidates(x, hidden)
-    assert found.values.shape == (motion.NUM, int(hidden.sum()), size[0])
+    assert found.values.shape == (motion.NUM + 1, int(hidden.sum()), size[0])
     assert found.features.shape == (int(hidden.sum()), len(motion.FEATURES))
     assert bool(found.values.isfinite().all()) and bool(found.features.isfinite().all())
     assert float(found.values.abs().amax()) <= 1
