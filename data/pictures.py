@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from data import formats, profiles
+from data import formats, profiles, unsaid
 from data.containers import check_file
 from data.errors import InputError
 from data.frames import resample
@@ -48,7 +48,18 @@ MAX_PIXELS = 2**26  # 8192 x 8192
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode L
 
 # What Pillow raises on damaged files, beside OSError: its parsers are not all careful.
-DAMAGE = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError)
+DAMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+)
 
 
 def levels(file: Path | bytes, name: str | None = None) -> np.ndarray:
@@ -71,7 +82,7 @@ def opened(file: Path | bytes, name: str) -> Iterator[Image.Image | None]:
     if isinstance(file, Path):
         check_file(file)
     try:
-        with _quiet():
+        with unsaid.kept(name if _is_tiff(file) else None), _quiet():
             _check_kind(file, name)
             if _needs_tifffile(file):
                 yield None
@@ -192,13 +203,17 @@ def _from_unit(picture: np.ndarray, name: str) -> np.ndarray:
 
 def _needs_tifffile(file: Path | bytes) -> bool:
     """Whether this is a TIFF of floats that Pillow does not know (RGB, or of 16 or 64 bits)."""
-    if formats.head(file)[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if not _is_tiff(file):
         return False
     try:
         with _open(file):
             return False
     except Image.UnidentifiedImageError:
         return True
+
+
+def _is_tiff(file: Path | bytes) -> bool:
+    return formats.head(file)[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _tiff(file: Path | bytes, name: str) -> np.ndarray:
@@ -214,11 +229,9 @@ def _tiff(file: Path | bytes, name: str) -> np.ndarray:
         raise
     except Exception as error:  # tifffile raises whatever comes up
         raise ValueError(str(error)) from error
-    if (
-        kind is None
-        or kind.kind != "f"
-        or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3)))
-    ):
+    if kind is None or picture.size == 0:
+        raise ValueError("no picture")
+    if kind.kind != "f" or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3))):
         raise InputError(
             f"{name}: {kind} {list(picture.shape)} is not read; save it as grey or RGB, 8 or 16 bits or float"
         )
@@ -231,7 +244,7 @@ def is_picture(file: Path | bytes) -> bool:
         with _quiet(), _open(file):
             return True
     except Exception:
-        return False
+        return _is_tiff(file)
 
 
 def _too_large(name: str, *size: int) -> str:

@@ -4,8 +4,8 @@ A scalar keeps its text until the type of its field gives it a meaning, so files
 `1e-4` is a number where a number is expected, `no` and `5` stay text where text is expected, and what fits no type is
 an error in one line that names the field as it is written on the command line.
 
-Fields and their types are read from the source code, so that a mistake is told before anything slow is imported. Only
-what a dataclass refuses by itself is told when it is made.
+Fields and their types are read from the source code, so that a mistake is told before anything slow is imported; so is
+what a dataclass of this program refuses.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from pipelines import trees
 from pipelines.schema import Choice, Class, Expression, Map, Sequence
+from pipelines.source import Source
 from pipelines.trees import ConfigError, Scalar, Tree, at, show, snake, unknown
+from pipelines.unimported import Unimported
 
 __all__ = ["Config", "ConfigError", "Plan", "Stages", "dump", "plain", "plan", "stages_of"]
 
@@ -61,7 +63,19 @@ class Plan:
 
     def make(self) -> Config:
         """The configuration; its modules have to be imported. ConfigError: what a dataclass refuses."""
-        return Config(_make(self.settings), tuple(map(_make, self.stages)), self.modality)
+        stages = tuple(_make(stage, Class.imported) for stage in self.stages)
+        return Config(_make(self.settings, Class.imported), stages, self.modality)
+
+    def check(self, source: Source) -> None:
+        """ConfigError: what a dataclass refuses, where its source alone tells so, and nothing need be imported."""
+        modules = Unimported(source)
+        for made in (self.settings, *self.stages):
+            try:
+                _make(made, modules.cls)
+            except ConfigError:
+                raise
+            except Exception:  # whatever comes of a library that is absent: `make` will tell
+                continue
 
 
 def stages_of(entries: Iterable[tuple[str, Tree]], known: Mapping[str, Class], problem: str) -> Stages:
@@ -274,19 +288,19 @@ def _scalar(node: Scalar, option: Any) -> Any:
     return None
 
 
-def _make(value: Any, default: Any = None) -> Any:
+def _make(value: Any, find: Callable[[Class], Any], default: Any = None) -> Any:
     """The value itself. A dataclass of which only some fields are stated keeps the others of `default`, if that is one
     of the same class."""
     if isinstance(value, dict):
-        return {key: _make(child) for key, child in value.items()}
+        return {key: _make(child, find) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_make, value))
+        return type(value)(_make(child, find) for child in value)
     if not isinstance(value, Made):
         return value
-    cls = value.cls.imported()
+    cls = find(value.cls)
     start = default if type(default) is cls else None
     defaults = (_default(cls, name) if start is None else getattr(start, name) for name in value.fields)
-    fields = {name: _make(child, d) for (name, child), d in zip(value.fields.items(), defaults, strict=True)}
+    fields = {name: _make(child, find, d) for (name, child), d in zip(value.fields.items(), defaults, strict=True)}
     try:
         return cls(**fields) if start is None else dataclasses.replace(start, **fields)
     except ValueError as error:  # the dataclass refuses its values

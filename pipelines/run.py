@@ -153,6 +153,7 @@ def _pipeline(file: Path, overrides: list[str], source: Source, stages: str | No
         print(help.pipeline(file, stated, chain, run))
         return
     plan = config.plan(name, stated, chain, run, [o for o in overrides if not o.startswith("imports=")], modality)
+    plan.check(source)
     for module in own:
         _import(module)
     for cls, _ in chain.values():

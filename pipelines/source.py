@@ -60,7 +60,7 @@ class Module:
         except SyntaxError as error:  # of a module of one's own
             raise ConfigError(f"imports: {file}, line {error.lineno}: {error.msg}; mend it there") from error
         for node in tree.body:
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
                 self._names[node.name] = node
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -86,20 +86,28 @@ class Module:
             found = Definition(self, node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             found = Definition(self, node.value) if node.value else None
-        elif isinstance(node, ast.ImportFrom):
-            parents = self._package.split(".")
-            base = parents[: len(parents) - node.level + 1] if node.level else []
-            origin = ".".join([*base, *filter(None, [node.module])])
-            original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            origin, original = self.origin(node, name)
             module = self._source.module(origin)
-            inside = module.find(original) if module and module is not self else None
-            found = inside or self._source.module(f"{origin}.{original}")
-        elif isinstance(node, ast.Import):
-            alias = next(a for a in node.names if (a.asname or a.name.partition(".")[0]) == name)
-            found = self._source.module(alias.name if alias.asname else name)
+            inside = module.find(original) if module and original and module is not self else None
+            found = inside or self._source.module(f"{origin}.{original}" if original else origin)
         if not rest:
             return found
         return found.find(rest) or self._source.module(f"{found.name}.{rest}") if isinstance(found, Module) else None
+
+    def statement(self, name: str) -> ast.stmt | None:
+        """What gives a name its meaning at the top level of the module; None: nothing does."""
+        return self._names.get(name)
+
+    def origin(self, node: ast.Import | ast.ImportFrom, name: str) -> tuple[str, str | None]:
+        """The module that an import takes a name from, and its name there; None where it is the module itself."""
+        if isinstance(node, ast.Import):
+            alias = next(a for a in node.names if (a.asname or a.name.partition(".")[0]) == name)
+            return alias.name if alias.asname else name, None
+        parents = self._package.split(".")
+        base = parents[: len(parents) - node.level + 1] if node.level else []
+        original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
+        return ".".join([*base, *filter(None, [node.module])]), original
 
 
 def _file(folder: Path, name: str) -> Path | None:

@@ -184,13 +184,15 @@ def settings(folder: Path, few: bool, rng: random.Random) -> Iterator[Row]:
     from chaos_inputs import bad_settings
 
     row = Row("settings drawn from the types of all fields: taken, or status 2 and one line; nothing written")
-    slow = Row("likewise, of names and types: told within a second, before torch is imported")
+    slow = Row("likewise, of names, types and ranges: told within a second, before torch is imported")
     for words in bad_settings(30 if few else 300, rng.randrange(2**31)):
         out = _new(folder) / "out"
         end = child(lambda words=words, out=out: _main_without_running([*words, f"out={out}"]))
         fine = end.status == 0 or (end.status == 2 and len(end.lines) == 1)
         row.note(" ".join(words)[:100], None if fine and not out.exists() else f"status {end.status}: {end.last}")
-    for words in (["image_synthesis", "load.sise=8"], ["voxel_recovery", "learn.steps=x"], ["compose", "seed=1.5"]):
+    known = ["image_synthesis load.sise=8", "voxel_recovery learn.steps=x", "compose seed=1.5"]
+    known += ["image_synthesis load.size=1", "voxel_recovery learn.energy.amortised.rank=-1", "compose strength=0"]
+    for words in map(str.split, known):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         told = subprocess.run([sys.executable, "-m", "pipelines.run", *words], cwd=run.ROOT, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import logging
+import os
+import re
 import struct
 import tarfile
 import warnings
@@ -13,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
-from data import images
+from data import images, unsaid
 from data.errors import InputError
 
 COLOURS = np.array([[(220, 30, 30), (30, 200, 30)], [(30, 30, 220), (235, 235, 235)]], np.uint8)
@@ -343,3 +348,43 @@ def test_arrays_that_lie_or_are_encrypted_are_refused(tmp_path):
         data[data.index(mark) + at] |= 1  # the flag of encryption
     (tmp_path / "a.npz").write_bytes(data)
     assert "is encrypted" in refused(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("kind", ["tiff_lzw", "tiff_adobe_deflate", "float", "avif"])
+def test_of_a_damaged_picture_no_library_says_anything(tmp_path, capfd, monkeypatch, kind):
+    monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    path = tmp_path / f"picture.{'avif' if kind == 'avif' else 'tif'}"
+    if kind == "float":
+        tifffile.imwrite(path, picture / np.float32(255), photometric="rgb")
+    else:
+        Image.fromarray(picture).save(path, **({} if kind == "avif" else {"compression": kind}))
+    content = bytearray(path.read_bytes())
+    start = {"float": 20, "avif": 270}.get(kind, len(content) // 2)
+    content[start : start + 10] = bytes(10)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(f"{path}: damaged or cut short")):
+        images.read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_picture_that_is_read_though_it_is_damaged_is_told(tmp_path, capfd):
+    path = tmp_path / "fax.tif"
+    black = Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 40), np.uint8) * 255).convert("1")
+    black.save(path, compression="group4")
+    content = bytearray(path.read_bytes())
+    content[88:91] = b"\xff" * 3
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="fax.tif: is damaged, and part of it may be wrong .Fax4Decode: .*"):
+        images.read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_lines_of_progress_are_not_kept_back(capfd):
+    with unsaid.kept("a.tif"):
+        os.write(2, b"[02_learn] 3 of 7\n")
+    assert capfd.readouterr().err == "[02_learn] 3 of 7\n"
+    with contextlib.suppress(ValueError), unsaid.kept("a.tif"):
+        os.write(2, b"[02_learn] 4 of 7\nLZWDecode: bad.\n")
+        raise ValueError
+    assert capfd.readouterr().err == "[02_learn] 4 of 7\n"

@@ -186,6 +186,11 @@ MODALITIES = (
     Mutant(P + "examples", "levels are cut, not rounded", "* 127.5).round().to(torch.uint8)", "* 127.5).to(torch.uint8)", of("examples", "levels_come_back_to_half_a_level")),
 )  # fmt: skip
 
+UNIMPORTED = (
+    Mutant(P + "unimported", "what is absent is true", "__bool__ = __len__ = __iter__", "__iter__", of("unimported", "what_needs_no_library_is_worked_out_and_the_rest_is_unknown")),
+    Mutant(P + "unimported", "modules of one's own are run", "        if cls.module.name.partition(\".\")[0] not in OURS:", "        if False:", of("unimported", "a_class_of_ones_own_is_not_made_before_it_is_imported")),
+)  # fmt: skip
+
 FURTHER = (
     Mutant(P + "learning.further", "an amortised energy begins anew", "        fresh.net.load_state_dict(ready.net.state_dict())\n", "", of("further", "it_starts_from_the_weights_that_it_is_given[amortised]")),
     Mutant(P + "learning.further", "further learning is as fast as learning", "SLOWER if slower", "1.0 if slower", of("further", "its_rate_is_a_tenth_where_none_is_said")),
@@ -196,4 +201,4 @@ FURTHER = (
     Mutant("energies.compact", "a row of zeros has no unit", ".clamp(min=torch.finfo(torch.float32).tiny)", "", of("compact", "rows_of_zeros_and_of_tiny_numbers_come_back_finite")),
 )  # fmt: skip
 
-MUTANTS = (*FURTHER, *GATE, *POSTERIOR, *TRAINING, *COMPOSITION, *PIPELINE, *MEASURES, *MODALITIES)
+MUTANTS = (*UNIMPORTED, *FURTHER, *GATE, *POSTERIOR, *TRAINING, *COMPOSITION, *PIPELINE, *MEASURES, *MODALITIES)
