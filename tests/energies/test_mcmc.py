@@ -341,7 +341,6 @@ def test_underdamped_comes_near_the_law_at_small_steps(target):
 
 # --- given a measurement ----------------------------------------------------------------------------------------------
 
-POSTERIOR = CHAINS // 2  # chains: a variance that is 10 % off would be seen
 GRID = torch.tensor([0.5, -0.2, 0.8, 1.0, -0.6, 0.1, 0.4, -0.9], dtype=torch.float64)
 OBSERVATIONS = {
     "pixels": (Hidden(torch.tensor([True, False, True, True, False, True, False, True])), GRID),
@@ -377,15 +376,15 @@ def test_given_a_measurement_the_posterior_is_exact(name, seen, scaled):
     sampler = inner.get(name) or ParallelTempering(MALA(0.8, scale), (1.0, 0.6))
     posterior = Conditioned(prior, observation, measured)
     steps = {"hmc": 60, "random_walk": 200}.get(name, 70)
-    *_, (state, info) = sample(sampler, posterior, torch.zeros(POSTERIOR, 8), steps, seeded(0))
-    torch.testing.assert_close(state.x @ operator.T, y.expand(POSTERIOR, -1), atol=1e-12, rtol=0)
+    *_, (state, info) = sample(sampler, posterior, torch.zeros(CHAINS, 8), steps, seeded(0))
+    torch.testing.assert_close(state.x @ operator.T, y.expand(CHAINS, -1), atol=1e-12, rtol=0)
     assert 0.2 < info.acceptance.mean() < 0.98
     mean, covariance = analytic_posterior(prior, operator, y)
     free = covariance.diagonal() > 1e-9
-    error = (covariance.diagonal()[free] / POSTERIOR).sqrt()
+    error = (covariance.diagonal()[free] / CHAINS).sqrt()
     assert ((state.x.mean(0) - mean)[free] / error).abs().max() < LIMIT
     variance = covariance.diagonal()
-    error = ((variance[:, None] * variance + covariance**2) / POSTERIOR).sqrt()[free][:, free]
+    error = ((variance[:, None] * variance + covariance**2) / CHAINS).sqrt()[free][:, free]
     assert ((state.x.T.cov() - covariance)[free][:, free] / error).abs().max() < LIMIT
 
 
@@ -399,14 +398,14 @@ def test_scaled_langevin_given_a_measurement_has_its_known_bias(seen):
     prior, step_size = field(), 0.5
     scale = torch.tensor([0.5, 1.5, 1.2, 0.4, 1.0, 0.3, 0.7, 1.4])
     posterior = Conditioned(prior, observation, measured)
-    *_, (state, _) = sample(Langevin(step_size, scale=scale), posterior, torch.zeros(POSTERIOR, 8), 220, seeded(0))
+    *_, (state, _) = sample(Langevin(step_size, scale=scale), posterior, torch.zeros(CHAINS, 8), 220, seeded(0))
     basis = scale[:, None] * torch.linalg.svd(operator * scale).Vh[len(operator) :].T  # S B
     h = basis.T @ prior.precision @ basis
     slowest = 1 - torch.linalg.eigvalsh(h)[0] * step_size**2 / 2
     assert slowest**220 < 1e-3, "the start is forgotten"
     wanted = basis @ torch.linalg.inv(h @ (torch.eye(len(h)) - step_size**2 / 4 * h)) @ basis.T
     variance = wanted.diagonal()
-    error = ((variance[:, None] * variance + wanted**2) / POSTERIOR).sqrt()
+    error = ((variance[:, None] * variance + wanted**2) / CHAINS).sqrt()
     free = variance > 1e-9
     assert ((state.x.T.cov() - wanted)[free][:, free] / error[free][:, free]).abs().max() < LIMIT
 
