@@ -148,8 +148,9 @@ def test_a_row_of_an_energy_for_every_task_of_pictures(real, capsys, monkeypatch
     real(["image_recovery", *source, *told, "hide.num=4", "recover.samples=1", "out=told"])
     chosen = tool.MODALITIES["images"]
     tasks = {name: chosen.tasks[name] for name in ("half the pixels", "noise of 0.5")}
+    short = {"compose": ["compose.generator.levels=3", "compose.balance=2", "synthesize.num=4"]}
     others = {
-        name: (pipeline, [s.replace("num=1000", "num=8") for s in settings], key)
+        name: (pipeline, [*(s.replace("num=1000", "num=8") for s in settings), *short.get(pipeline, [])], key)
         for name, (pipeline, settings, key) in chosen.others.items()
     }
     few = replace(chosen, tasks=tasks, others=others, more=["hide.num=4", "recover.samples=1"])
