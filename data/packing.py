@@ -115,7 +115,8 @@ def label_columns(dataset: Dataset, parts: Mapping[str, Sequence[int] | np.ndarr
     found: dict[str, Any] = {}
     for name, feature in dataset.features.items():
         if hasattr(feature, "names"):
-            labels = torch.tensor([-1 if label is None else label for label in dataset[name]])
+            labels = _labels(dataset.select_columns([name]).with_format("arrow")[:], name)
+            assert labels is not None  # there is such a column
             own = {part: labels[torch.as_tensor(rows)] for part, rows in parts.items()}
             found[name] = {"classes": list(feature.names), **own}
     return found

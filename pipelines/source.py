@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -56,7 +57,7 @@ class Module:
         self._package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         self._names: dict[str, ast.stmt] = {}
         try:
-            tree = ast.parse(file.read_bytes(), str(file))
+            tree = _parsed(file.read_bytes(), str(file))
         except SyntaxError as error:  # of a module of one's own
             raise ConfigError(f"imports: {file}, line {error.lineno}: {error.msg}; mend it there") from error
         for node in tree.body:
@@ -108,6 +109,12 @@ class Module:
         base = parents[: len(parents) - node.level + 1] if node.level else []
         original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
         return ".".join([*base, *filter(None, [node.module])]), original
+
+
+@lru_cache(maxsize=256)
+def _parsed(content: bytes, file: str) -> ast.Module:
+    """The tree of a file, which nobody changes: several commands of a process read the same files."""
+    return ast.parse(content, file)
 
 
 def _file(folder: Path, name: str) -> Path | None:

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import pipelines.modalities.images
+import pipelines.modalities.video
+import pipelines.modalities.voxels
+import pipelines.pipeline  # noqa: F401  # all of it once, not in every fork
+
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
 
 import chaos  # pyright: ignore

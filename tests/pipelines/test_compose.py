@@ -46,8 +46,9 @@ from tests.tiny import known
 SHAPES, COLOURS, SIZES = ("circle", "square", "triangle", "cross"), ("red", "green", "blue"), ("small", "big")
 LEVEL, STRENGTH = 0.7, 1.5
 TINY = [
-    "load.count=80", "load.size=12", "compose.steps=2", "compose.generator.levels=3", "compose.generator.steps=1",
-    "compose.balance=6", "evaluate.rivals=4", "evaluate.cells=1", "compute=float32",
+    "load.count=80", "load.size=12", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]", "compose.steps=2",
+    "compose.generator.levels=3", "compose.generator.steps=1", "compose.balance=6", "evaluate.rivals=4",
+    "evaluate.cells=1", "compute=float32",
 ]  # fmt: skip
 TINY_VOXELS = [
     "load.count=60", "load.size=16", "compose.size=8", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]",
@@ -465,9 +466,10 @@ def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
     only = Examples("images", data.shape, data.train, data.validation, tuple(own["classes"]), own["train"])
     (tmp_path / "a").mkdir()
     here = Run(tmp_path, tmp_path / "a", 1, "float32")
-    Compose(expr="colour.red", steps=2)({"data": data}, here)
+    small = Encoder((4, 6), (1, 1))
+    Compose(expr="colour.red", steps=2, energy=small)({"data": data}, here)
     found = energies.load(tmp_path / "experts/colour").state_dict()
-    learn = Learn(energy=Encoder(), steps=2, references=Compose().references, conditional=True)
+    learn = Learn(energy=small, steps=2, references=Compose().references, conditional=True)
     alone = making.part(learn, {"data": only}, here.part("alone"))["energy"].state_dict()
     assert all(torch.equal(found[key], alone[key]) for key in alone)
 

@@ -39,7 +39,7 @@ TEXTURE = [
 @pytest.fixture(scope="module", autouse=True)
 def quick_judge():
     """A classifier of less learning: what is tested is not how well it judges."""
-    steps, judge.STEPS = judge.STEPS, 20
+    steps, judge.STEPS = judge.STEPS, 4
     yield
     judge.STEPS = steps
 

@@ -32,7 +32,7 @@ SHORT = [
 @pytest.fixture(scope="module", autouse=True)
 def quick_judge() -> Iterator[None]:
     """A classifier of less learning: what is tested is not how well it judges."""
-    steps, judge.STEPS = judge.STEPS, 30
+    steps, judge.STEPS = judge.STEPS, 4
     yield
     judge.STEPS = steps
 
@@ -79,12 +79,14 @@ def bars(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def by_class(bars: Path, tmp_path_factory: Any) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "bars"
+    out, steps = tmp_path_factory.mktemp("runs") / "bars", judge.STEPS
+    judge.STEPS = 30  # it tells the classes
     arguments = [
         f"load.images={bars}", *TINY[:2], "learn.conditional=true", "learn.steps=80", "learn.batch=64",
         "compute=float32", "synthesize.label=each", "synthesize.num=60", "evaluate.curve=0",
     ]  # fmt: skip
     assert run.main(["image_synthesis", *arguments, f"out={out}"]) == 0
+    judge.STEPS = steps
     return out
 
 

@@ -47,6 +47,7 @@ from pipelines import checkpoint
 from pipelines.learning.lessons import Lessons, Task, hides
 from pipelines.learning.training import Optimizer, Training, train
 from pipelines.pipeline import Run
+from pipelines.run import main
 from pipelines.sampling.chains import sample_chains
 from pipelines.sampling.posterior import Sampling, Seen, expected
 
@@ -328,27 +329,28 @@ def test_shares_are_all_rows_once_and_weigh_one(total, num):
 
 
 RECOVERY = [
-    "load.size=16", "load.frames=8", "learn.steps=3", "recover.chains=2", "compute=float32",
+    "load.size=16", "load.frames=8", "learn.energy.amortised.widths=[8]", "learn.energy.amortised.depths=[1]",
+    "learn.steps=3", "recover.chains=2", "evaluate.baselines=[nearest_frame, telea]", "compute=float32",
 ]  # fmt: skip
 
 
 @needs_launcher
 @pytest.mark.slow
-def test_a_pipeline_finds_the_same_with_two_processes(tmp_path):
+def test_a_pipeline_finds_the_same_with_two_processes(tmp_path, monkeypatch):
     """To rounding, but for the diagnostics of sampling: each process watches its own chains."""
     env = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
     env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    found: list[dict[str, Any]] = []
-    for name, launcher in (("alone", ()), ("two", ("torch.distributed.run", "--standalone", "--nproc_per_node", "2"))):
-        command = [sys.executable, *(("-m", *launcher) if launcher else ()), "-m", "pipelines.run", "video_recovery"]
-        result = subprocess.run(
-            [*command, f"out={name}", *RECOVERY], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
-        )
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.count("results are in") == 1, "only one of them speaks"
-        found.append(json.loads((tmp_path / name / "metrics.json").read_text()))
-        del found[-1]["sampling"]
-    alone, two = (dict(numbers(metrics)) for metrics in found)
+    monkeypatch.chdir(tmp_path)
+    assert main(["video_recovery", "out=alone", *RECOVERY]) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "-m", "pipelines.run", "video_recovery", "out=two", *RECOVERY]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("results are in") == 1, "only one of them speaks"
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "two")]
+    for found in metrics:
+        del found["sampling"]
+    alone, two = (dict(numbers(found)) for found in metrics)
     assert alone.keys() == two.keys() and len(alone) > 30
     for name, value in alone.items():
         assert two[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name

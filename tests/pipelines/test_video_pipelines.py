@@ -228,7 +228,8 @@ CLIPS = ("load.count=60", "load.size=12", "load.frames=6", "compute=float32")
 def learned(tmp_path_factory) -> Path:
     """A run that learned one energy of clips, and made some."""
     out = tmp_path_factory.mktemp("learned") / "run"
-    few = ["learn.steps=2", "synthesize.num=3", "synthesize.generator.schedule.levels=3"]
+    few = ["learn.energy.encoder.widths=[4, 6]", "learn.energy.encoder.depths=[1, 1]", "learn.steps=2",
+           "synthesize.num=3", "synthesize.generator.schedule.levels=3"]  # fmt: skip
     assert main(["clip_synthesis", *CLIPS, *few, f"out={out}"]) == 0
     return out
 
@@ -261,8 +262,9 @@ def test_the_same_energy_recovers_clips_however_they_are_seen(way, learned, tmp_
 
 
 COMPOSED = [
-    "load.size=12", "load.frames=4", "compose.steps=2", "compose.generator.levels=3", "compose.generator.steps=1",
-    "compose.balance=4", "synthesize.num=3", "evaluate.cells=1", "evaluate.rivals=2", "compute=float32",
+    "load.size=12", "load.frames=4", "compose.energy.widths=[4, 6]", "compose.energy.depths=[1, 1]", "compose.steps=2",
+    "compose.generator.levels=3", "compose.generator.steps=1", "compose.balance=4", "synthesize.num=3",
+    "evaluate.cells=1", "evaluate.rivals=2", "compute=float32",
 ]  # fmt: skip
 
 
