@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.spatial import Delaunay
 from torch import Tensor
 
 from data import meshes
@@ -81,12 +82,29 @@ def whole_share(solids: Tensor, least: float = WHOLE) -> float:
     return float((largest_shares(solids) >= least).float().mean())
 
 
+def standing(solids: Tensor) -> Tensor:
+    """Whether solids bool [n, 1, N, N, N], whose last axis points up, stand by themselves, bool [n]: the centre of mass
+    of the largest part lies above the convex hull of what is lowest of it. What is empty does not."""
+    return torch.tensor([_stands(solid) for solid in solids[:, 0].numpy()], dtype=torch.bool)
+
+
+def _stands(solid: np.ndarray) -> bool:
+    labels, sizes = meshes.parts(solid)
+    if len(sizes) < 2:
+        return False
+    voxels = np.argwhere(labels == 1 + np.argmax(sizes[1:]))
+    ground = voxels[voxels[:, 2] == voxels[:, 2].min(), :2]
+    corners = (ground[:, None] + np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)])).reshape(-1, 2)
+    return bool(Delaunay(corners).find_simplex(voxels[:, :2].mean(0)) >= 0)
+
+
 def collection(samples: Tensor, train: Tensor, validation: Tensor) -> dict[str, float]:
     """How new solids compare with those that were learned from, and with those that were not."""
     num = min(len(samples), len(validation))
     samples, validation = samples[:num], validation[:num]
     return {
         "in_one_part": whole_share(samples),
+        "standing": float(standing(samples).float().mean()),
         "two_sample": two_sample(samples, validation),
         "coverage": coverage(samples, validation),
         "distance_to_training": float(distances(samples, train).amin(1).median()),

@@ -26,6 +26,7 @@ COLUMNS = {
     "voxel_error": Column("voxel error", ".4f", "share that is wrong"),
     "frechet": Column("Frechet", ".2f"),
     "in_one_part": Column("in one part", ".3f", "share with 95 % of their voxels in one piece"),
+    "standing": Column("standing", ".3f", "share with their centre of mass above what they stand on"),
     "two_sample": Column(
         "two sample", ".3f",
         "how often the nearest other one is of the same kind, 0.5 where samples and real ones cannot be told apart",

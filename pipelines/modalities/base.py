@@ -147,6 +147,10 @@ class Modality(ABC):
         question."""
         return None
 
+    def standing(self, x: Tensor) -> Tensor | None:
+        """Which of x [n, *shape] stand by themselves, bool [n], for `select` likewise."""
+        return None
+
     def predictors(self, data: Examples, x: Tensor, known: Tensor, level: float) -> Mapping[str, Callable[[], float]]:
         """Simple predictors beside an energy's: by name, what computes the quality, in the energy's unit, of what each
         says of x [n, *shape], given what is known before, or with noise of a level; {}: none."""

@@ -12,7 +12,7 @@ from pipelines.modalities import modality_of
 from pipelines.results import save_metrics
 from pipelines.stage import Run
 
-KEPT = "made {made} {noun}; {whole} were whole; {kept} are kept and judged"
+KEPT = "made {made} {noun}; {whole} were whole{stand}; {kept} are kept and judged"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class Evaluate:
             found, lines, given = found | told, [*lines, *words], given | more
         if "selection" in values:
             found["selection"] = values["selection"]
-            lines.append(KEPT.format(noun=modality.noun, **values["selection"]))
+            standing = values["selection"].get("standing")
+            stand = "" if standing is None else f", of which {standing} stand"
+            lines.append(KEPT.format(noun=modality.noun, stand=stand, **values["selection"]))
         if "sampling" in values:
             found["sampling"] = values["sampling"]["summary"]
             lines += [f"chains: {line}" for line in values["sampling"]["lines"]]

@@ -14,8 +14,9 @@ from pipelines.stage import Run
 
 @dataclass(frozen=True)
 class Select:
-    """Keep the samples that are one part: rejection, which samples the product of p(x) and an expert that knows only
-    "whole" and "not". Where none is, the one that is closest stays. It is for samples that were made, not recovered."""
+    """Keep the samples that are one part, and stand if that is asked for: rejection, which samples the product of p(x)
+    and an expert that knows only yes and no. Where none is kept, the one that is nearest to one part stays. It is for
+    samples that were made, not recovered."""
 
     needs: ClassVar[tuple[str, ...]] = ("data", "samples")
     takes: ClassVar[tuple[str, ...]] = ("soft", "sample_labels", "targets")
@@ -23,6 +24,9 @@ class Select:
 
     whole: float = WHOLE
     """Share of a sample that its largest part must hold; 0: all samples are kept."""
+
+    standing: bool = False
+    """Keep only those that stand by themselves: their centre of mass is above what they stand on."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.whole <= 1:
@@ -39,10 +43,17 @@ class Select:
         shares = modality.wholeness(values["samples"])
         if shares is None:
             raise InputError(f"select: whether {modality.noun} hold together is no question; leave it out")
-        kept = (shares >= self.whole).nonzero()[:, 0]
+        stand = modality.standing(values["samples"])
+        if stand is None and self.standing:
+            raise InputError(f"select.standing: whether {modality.noun} stand is no question; leave it out")
+        sound = shares >= self.whole
+        kept = (sound & stand if stand is not None and self.standing else sound).nonzero()[:, 0]
         if not len(kept):
             kept = shares.argmax()[None]
-        selection = {"made": len(shares), "whole": int((shares >= WHOLE).sum()), "kept": len(kept)}
+        whole = shares >= WHOLE
+        selection = {"made": len(shares), "whole": int(whole.sum()), "kept": len(kept)}
+        if stand is not None:
+            selection["standing"] = int((whole & stand).sum())
         run.log(event="selected", **selection)
         rows = {name: values.get(name) for name in ("samples", "soft", "sample_labels")}
         return {name: None if x is None else x[kept] for name, x in rows.items()} | {"selection": selection}

@@ -80,10 +80,16 @@ def test_shapes_that_fall_apart_are_rejected_and_the_closest_stays_where_all_do(
         given = Select()(values, run_in(tmp_path))
         assert torch.equal(given["samples"], samples[kept]) and torch.equal(given["soft"], samples[kept] / 2)
         assert given["sample_labels"].tolist() == kept
-        assert given["selection"] == {"made": len(shapes), "whole": found, "kept": len(kept)}
+        assert given["selection"] == {"made": len(shapes), "whole": found, "kept": len(kept), "standing": found}
     without = Select()({"data": data, "samples": samples}, run_in(tmp_path))
     assert without["soft"] is None and without["sample_labels"] is None
     pictures = data_of("images")
+    leaning = torch.zeros_like(whole)
+    leaning[0, 0, 0], leaning[0, :, 0, 7] = 1, 1  # a post with a long arm
+    samples = torch.stack([leaning, whole]) * 2 - 1
+    given = Select(standing=True)({"data": data, "samples": samples}, run_in(tmp_path))
+    assert torch.equal(given["samples"], samples[1:])
+    assert given["selection"] == {"made": 2, "whole": 2, "kept": 1, "standing": 1}
     with pytest.raises(InputError, match="pictures hold together is no question"):
         Select()({"data": pictures, "samples": pictures.x()}, run_in(tmp_path))
     with pytest.raises(ValueError, match="whole must lie in"):

@@ -38,6 +38,20 @@ def test_a_collection_is_compared_with_as_many_real_ones():
     assert found["filled"] == pytest.approx(float(train[:10].float().mean()))
 
 
+def test_what_leans_too_far_falls():
+    table, lamp, speck = (torch.zeros(8, 8, 8, dtype=torch.bool) for _ in range(3))
+    table[1:7, 1:7, 5] = True
+    for row in (1, 6):
+        table[row, 1, :6] = table[row, 6, :6] = True  # the middle is above no leg, but between them
+    lamp[1, 1, :7] = lamp[1:7, 1, 6] = lamp[6, 1, 3:7] = True  # an arm with a weight at its end
+    speck[:] = lamp
+    speck[4:7, 4:7, 0] = True  # on the ground, but another part
+    speck[2:5, 0:3, 0] = False
+    empty = torch.zeros_like(table)
+    found = solids.standing(torch.stack([table, table.flip(2), lamp, speck, empty])[:, None])
+    assert found.tolist() == [True, True, False, False, False]
+
+
 def test_specks_are_no_part_of_a_whole():
     solid = torch.zeros(2, 1, 8, 8, 8, dtype=torch.bool)
     solid[:, :, :4, :4, :4] = True

@@ -185,6 +185,10 @@ class Voxels(Modality):
         """Share of each solid's voxels that its largest part holds."""
         return solids.largest_shares(x > 0)
 
+    def standing(self, x: Tensor) -> Tensor:
+        """Whose centre of mass is above what they stand on."""
+        return solids.standing(x > 0)
+
     # -------------------------------------------------------------------------------------- showing
 
     def sheet(self, rows: Mapping[str, Tensor], num: int) -> np.ndarray:
