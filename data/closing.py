@@ -1,21 +1,25 @@
 """Holes of a mesh closed as its surface bends around them, where that can be told.
 
-The level 1/2 of the winding number closes a hole flatly. Around a hole of a curved surface a thin-plate spline of the
-places and normals nearby goes on bending: Carr et al. 2001, "Reconstruction and representation of 3D objects with
-radial basis functions". It is believed near that level only, and only where it leaves the winding number right that is
-nearly sure.
+The level 1/2 of the winding number closes a hole flatly. Around a hole of a curved surface a spline of the places and
+normals nearby goes on bending: Carr et al. 2001, "Reconstruction and representation of 3D objects with radial basis
+functions". It is the mean of the triharmonic spline, which bends too much beside edges, and the biharmonic one, which
+bends too little on balls. It is believed only where the winding number leaves it open, and only if both splines agree:
+among thin parts they do not.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from data.winding import normals_of
 
 INSIDE = 0.5 + 1e-4  # winding numbers of what is inside; both sides of a flat sheet reach 1/2 and nothing more
-UNSURE = 0.3  # winding numbers up to so far from 0 and 1 are believed
-SHELL = 0.06  # the next ones, on which a spline is tried
-WRONG = 0.4  # share of those on which a spline may differ
+UNSURE = 0.15  # winding numbers up to so far from 0 and 1 are believed
+APART = 0.12  # share of a hole of which two splines may say different things
+BEHIND = 0.8  # share of the places, at least, behind which a step is still inside: not behind thin parts
 LEAST = 200  # voxels of a hole that are worth a spline
 PLACES = 250  # that a spline goes through, at most
+STEP = 1 / 3  # of the space of places, in which a spline is taken to be straight
 
 
 def inside(numbers: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -39,8 +43,8 @@ def inside(numbers: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         if np.count_nonzero(hole) < LEAST:
             continue
         centres = np.argwhere(hole) + [side.start + 0.5 for side in box]
-        values = _spline(centres, *_around(centres, triangles, normals))
-        if values is not None and _is_right(values, numbers[box][hole]):
+        values = _bent(centres, *_around(centres, triangles, normals), numbers)
+        if values is not None:
             solid[box][hole] = values > 0
     return solid
 
@@ -72,23 +76,44 @@ def _around(centres: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> 
     return places, normals, space
 
 
-def _spline(centres: np.ndarray, places: np.ndarray, normals: np.ndarray, space: float) -> np.ndarray | None:
-    """Values [m] at centres of a function that is 0 at places, and `space` so far below them; None: too few."""
+def _bent(
+    centres: np.ndarray, places: np.ndarray, normals: np.ndarray, space: float, numbers: np.ndarray
+) -> np.ndarray | None:
+    """Values [m] at centres, above 0 inside, of the mean of two splines that are 0 at places, and `space` so far below
+    them, where winding numbers say that inside is there. None: the places are few, or leave open how it bends."""
     from scipy.interpolate import RBFInterpolator
 
     if len(places) < 10:
         return None
-    known = np.concatenate([places, places + space * normals, places - space * normals])
-    values = np.repeat([0.0, -space, space], len(places))
-    try:
-        return RBFInterpolator(known, values, kernel="linear", degree=1)(centres)  # -r is the thin plate's in space
+    above, below = places + space * normals, places - space * normals
+    above, inner = above[_at(above, numbers) < INSIDE], _at(below, numbers) > INSIDE
+    if inner.mean() < BEHIND:
+        return None
+    known = np.concatenate([places, above, below[inner]])
+    values = np.concatenate([np.zeros(len(places)), np.full(len(above), -space), np.full(inner.sum(), space)])
+    try:  # in space the kernel r^3 is triharmonic, -r biharmonic
+        splines = [RBFInterpolator(known, values, kernel=kernel, degree=1) for kernel in ("cubic", "linear")]
     except np.linalg.LinAlgError:  # the places lie twice in one, or on a line
         return None
+    bent, stiff = (_values(spline, centres, max(1.0, STEP * space)) for spline in splines)
+    return (bent + stiff) / 2 if ((bent > 0) != (stiff > 0)).mean() < APART else None
 
 
-def _is_right(values: np.ndarray, numbers: np.ndarray) -> bool:
-    """Whether a spline tells inside from outside where winding numbers nearly do."""
-    outer, inner = numbers < UNSURE + SHELL, numbers > 1 - UNSURE - SHELL
-    wrong = [float((values[outer] > 0).mean()) if outer.any() else 0.0]
-    wrong.append(float((values[inner] < 0).mean()) if inner.any() else 0.0)
-    return max(wrong) < WRONG
+def _values(spline: Callable[[np.ndarray], np.ndarray], centres: np.ndarray, step: float) -> np.ndarray:
+    """What a spline is at centres, between points of a grid that are `step` apart."""
+    from scipy.ndimage import map_coordinates
+
+    low = centres.min(0)
+    sides = [np.arange(0, high + step, step) for high in centres.max(0) - low]
+    points = np.stack(np.meshgrid(*sides, indexing="ij"), -1)
+    grid = spline(points.reshape(-1, 3) + low).reshape(points.shape[:3])
+    return map_coordinates(grid, ((centres - low) / step).T, order=1, mode="nearest")
+
+
+def _at(points: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The winding numbers [n] at points, 0 out of the grid."""
+    cells = np.floor(points).astype(np.int64)
+    there = ((cells >= 0) & (cells < len(numbers))).all(1)
+    found = np.zeros(len(points))
+    found[there] = numbers[tuple(cells[there].T)]
+    return found
