@@ -149,6 +149,7 @@ def test_what_is_dumped_loads_to_the_same(video, size, frames, objective, names,
     assert load(config.dump(wanted)) == wanted
 
 
+@pytest.mark.slow
 @given(
     experts=st.dictionaries(WORD, TEXT, max_size=3),
     weights=st.dictionaries(WORD, NUMBER, max_size=3),
