@@ -58,6 +58,7 @@ def check(name: str, root: Path) -> int:
     return size
 
 
+@pytest.mark.slow
 def test_the_entries_of_the_package_are_whole_and_small(tool):
     assert sum(check(name, zoo.ROOT) for name in zoo.names()) <= ALL
     assert set(zoo.names()) <= tool.ENTRIES.keys()

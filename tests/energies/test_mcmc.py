@@ -120,6 +120,7 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_what_starts_in_the_law_stays_in_it(name, target):

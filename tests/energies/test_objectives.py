@@ -46,6 +46,7 @@ def slope(objective: Callable, energy: Family, batch: Batch, seed: int = 0) -> f
 # --------------------------------------------------------------------------------------- every modality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [False, True], ids=["unlabelled", "labelled"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -226,6 +226,7 @@ def test_the_adjoint_has_the_same_products(name):
     assert there.abs().min() > 0.01
 
 
+@pytest.mark.slow
 @exact_ones
 @scales
 def test_projection_is_exact_idempotent_and_to_the_nearest(name, kind):
@@ -373,6 +374,7 @@ def test_a_batch_of_one_is_that_sample_of_a_batch_of_many(name, kind):
             close(flat(both.solve(seen, 0.3, s))[row] / size, flat(alone.solve(mine, 0.3, own)) / size, 1e-12)
 
 
+@pytest.mark.slow
 @operators
 @pytest.mark.parametrize("shape", [(), (1,), (6,), (4, 1), (1, 1, 4, 6), COLOURS])
 def test_a_scale_broadcasts(name, shape):

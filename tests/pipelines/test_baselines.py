@@ -45,6 +45,7 @@ def made(methods: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
     return {name: make() for name, make in methods.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_learned_from(name):
     observation, x = VIEWS[name], PICTURES[:4]

@@ -75,6 +75,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chains", ["data", "persistent", "tempered", "trajectory"])
 def test_learning_goes_on_bit_for_bit_with_chains_and_ladder(chains: Any, tmp_path: Path) -> None:
     how = replace(HOW, chains=chains)

@@ -129,6 +129,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 WORD = st.from_regex("[A-Za-z_][A-Za-z0-9_]*", fullmatch=True) | st.sampled_from(["no", "null", "true", "y", "a" * 200])
 
 
+@pytest.mark.slow
 @given(
     video=TEXT,
     size=st.none() | st.integers(0, 99) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
