@@ -23,6 +23,7 @@ import chaos_inputs  # pyright: ignore
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are forks")
 
 
+@pytest.mark.slow
 def test_a_save_that_is_killed_leaves_the_old_or_the_new(tmp_path):
     [row] = chaos.saves(tmp_path, True, random.Random(0))
     assert row.wrong == [] and row.tried > 5

@@ -118,6 +118,7 @@ SPOILED = {
 }
 
 
+@pytest.mark.slow
 @every
 def test_weights_that_do_not_fit_are_refused_whichever_they_are(name: str, tmp_path: Path) -> None:
     whole(name).save_pretrained(tmp_path)

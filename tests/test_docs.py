@@ -63,6 +63,7 @@ def test_pages_have_commands():
     assert len(commands(ROOT / "README.md")) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_snippet_runs(page, files):
     """Each in a folder with runs of tiny energies, those of a page one after another."""

@@ -51,6 +51,7 @@ def synthesis(folder) -> Path:
     return called(folder, "synthesis", *TINY, "synthesize.num=6", "synthesize.generator.schedule.levels=4")
 
 
+@pytest.mark.slow
 def test_signals_are_made(synthesis):
     assert np.loadtxt(synthesis / "samples/sample_000.csv", delimiter=",").shape == (6, 32)
     found = json.loads((synthesis / "metrics.json").read_text())
@@ -59,12 +60,14 @@ def test_signals_are_made(synthesis):
     assert energies.load(synthesis / "energy").event_shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_continues_it(synthesis, folder, capsys):
     """Its config.yaml names the module that the stages come from."""
     assert run.main([str(synthesis / "config.yaml")]) == 0
     assert "finished by an earlier command" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["hide.samples=0.5", "hide.gap=8", "hide.average=4", "hide.noise=0.3"])
 def test_the_energy_that_makes_signals_recovers_them(asked, synthesis, folder):
     settings = ["load.count=60", f"learn.pretrained={synthesis}", asked, "hide.num=3"]
@@ -84,6 +87,7 @@ def test_the_energy_that_makes_signals_recovers_them(asked, synthesis, folder):
     assert len(np.loadtxt(out / "recovered/signal_000.csv", delimiter=",")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["interpolation", "reconstruction"])
 def test_the_same_energy_serves_other_pipelines(name, synthesis, folder):
     few = {"interpolation": ["interpolate.pairs=1"], "reconstruction": ["reconstruct.num=2"]}[name]
@@ -91,6 +95,7 @@ def test_the_same_energy_serves_other_pipelines(name, synthesis, folder):
     assert (out / "contact_sheet.png").is_file() and (out / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_signals_of_a_file(folder, capsys):
     x = np.random.default_rng(0).uniform(-1, 1, (12, 16))
     np.savetxt(folder / "own.csv", x, delimiter=",")
@@ -104,6 +109,7 @@ def test_signals_of_a_file(folder, capsys):
     assert "bad.csv: expected 10 lines" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_shows_the_settings_of_a_modality_of_ones_own(folder, capsys):
     assert run.main([str(folder / "recovery.yaml"), "--help"]) == 0
     shown = capsys.readouterr().out
@@ -193,6 +199,7 @@ def own(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
+@pytest.mark.slow
 def test_the_observation_of_the_page_is_held_exactly(own):
     _, parts = own
     torch.testing.assert_close(parts.seen, parts.y.expand(8, 2), atol=1e-5, rtol=0)
@@ -201,6 +208,7 @@ def test_the_observation_of_the_page_is_held_exactly(own):
     torch.testing.assert_close((pairs.observe(x) * y).sum(), (x * pairs.adjoint(y)).sum())
 
 
+@pytest.mark.slow
 def test_the_energy_of_the_page_is_stored_and_loaded(own, tmp_path):
     _, parts = own
     parts.both.save_pretrained(tmp_path)
@@ -209,6 +217,7 @@ def test_the_energy_of_the_page_is_stored_and_loaded(own, tmp_path):
     torch.testing.assert_close(parts.both(x), 2.5 * x.square().sum(1) / 2)
 
 
+@pytest.mark.slow
 def test_the_sampler_of_the_page_keeps_the_law_and_measurements(own):
     _, parts = own
     num = parts.x.numel()
@@ -222,11 +231,13 @@ def test_the_sampler_of_the_page_keeps_the_law_and_measurements(own):
     assert float((x[:, 0] - 0.5).square().mean()) == pytest.approx(0.125, abs=5 * 0.125 * (2 / 4000) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_objective_of_the_page_finds_the_precision_of_data(own):
     _, parts = own
     assert parts.spring.stiffness.item() == pytest.approx(4.0, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_stage_of_the_page_runs_in_a_pipeline(own):
     folder, _ = own
     few = ["load.count=60", "learn.steps=1", "learn.conditional=false", "synthesize.num=2", "compute=float32"]

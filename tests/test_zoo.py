@@ -58,6 +58,7 @@ def check(name: str, root: Path) -> int:
     return size
 
 
+@pytest.mark.slow
 def test_the_entries_of_the_package_are_whole_and_small(tool):
     assert sum(check(name, zoo.ROOT) for name in zoo.names()) <= ALL
     assert set(zoo.names()) <= tool.ENTRIES.keys()
@@ -65,6 +66,7 @@ def test_the_entries_of_the_package_are_whole_and_small(tool):
         assert (zoo.ROOT / name / "card.md").read_text() == tool.text_of(zoo.card(name))
 
 
+@pytest.mark.slow
 def test_every_entry_is_found_by_what_the_pipelines_ask_for(tool):
     """A new setting of `load` or `learn`, or another value in a pipeline's file: python -m tools.make_zoo --cards."""
     for name in zoo.names():
@@ -108,6 +110,7 @@ def learned(folder: Path, energy: Energy, place: str, stage: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "place", "stage"),
     [

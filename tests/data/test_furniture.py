@@ -38,6 +38,7 @@ def test_a_piece_depends_on_seed_and_index_alone(kind):
     assert all((a[0] != b[0]).any() for a, b in zip(many, pieces(kind, 6, 24, seed=1), strict=True))
 
 
+@pytest.mark.slow
 def test_a_piece_is_the_same_shape_at_every_size():
     for kind in furniture.KINDS:
         for index in range(10):
@@ -54,6 +55,7 @@ def test_chairs_are_mirror_symmetric_and_lamps_too():
             assert all((solid == solid[::-1]).all() for solid, _ in pieces(kind, 40, size))
 
 
+@pytest.mark.slow
 def test_labels_are_known_and_every_value_occurs():
     seen = {kind: Counter() for kind in furniture.KINDS}
     for kind in furniture.KINDS:

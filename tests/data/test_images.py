@@ -287,6 +287,7 @@ def same_rows(source, **options) -> None:
     assert list(stream) == list(at_once)
 
 
+@pytest.mark.slow
 def test_folders_are_classes(folder):
     (folder / "cat" / "notes.txt").write_text("not a picture")
     (folder / "list.csv").write_text("nor this")
@@ -379,6 +380,7 @@ def test_memory_is_limited(folder, monkeypatch):
 # Tensors
 
 
+@pytest.mark.slow
 def test_all_some_and_collated_agree():
     dataset = images.open_dataset("scenes", num=5000, seed=3)  # more than one step
     x, labels = images.tensors(dataset)
@@ -416,6 +418,7 @@ def test_foreign_columns_are_refused():
 # Embedded data
 
 
+@pytest.mark.slow
 def test_digits():
     x, labels = images.tensors(images.open_dataset())
     assert x.shape == (1797, 1, 8, 8) and (x.min(), x.max()) == (-1, 1)
@@ -671,6 +674,7 @@ def test_saved_data_sets(tmp_path):
     assert "train, test" in refused(images.open_dataset, tmp_path / "b", split="valid")
 
 
+@pytest.mark.slow
 def test_our_own_survive_saving_bit_by_bit(tmp_path):
     for name, num in {"digits": None, "scenes": 300}.items():
         dataset = images.open_dataset(name, num=num)

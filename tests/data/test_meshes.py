@@ -41,6 +41,7 @@ def noise_fields():
 # From grids to meshes
 
 
+@pytest.mark.slow
 def test_any_field_gives_a_watertight_mesh_with_the_parts_of_the_grid():
     for field in noise_fields():
         mesh = meshes.surface(field)
@@ -62,6 +63,7 @@ def test_the_surface_passes_half_way_between_inside_and_outside():
     np.testing.assert_allclose(mesh.vertices.max(0), (5, 9, 10), atol=0.02)
 
 
+@pytest.mark.slow
 def test_volume_is_the_number_of_voxels_but_for_the_edges():
     for a, b, c in [(4, 5, 6), (10, 10, 10), (20, 3, 8)]:
         edges = 4 * (a + b + c)
@@ -110,6 +112,7 @@ def test_smoothing_evens_steps_and_moves_no_vertex_far():
     assert tilt(steps) > 25 and tilt(even) < 9
 
 
+@pytest.mark.slow
 def test_decimation_is_sound_or_refused():
     for kind in furniture.KINDS:
         solid, _ = furniture.make(kind, seed=3, index=2, size=32)
@@ -143,6 +146,7 @@ def test_open_edges():
 # From meshes to grids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [8, 17, 32])
 def test_a_mesh_is_scaled_to_the_grid_and_centred(size):
     solid, note = meshes.voxelize(of(BOX), size)
@@ -157,6 +161,7 @@ def test_a_mesh_is_scaled_to_the_grid_and_centred(size):
     assert (meshes.voxelize(moved, size)[0] ^ solid).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_no_closed_mesh_leaks_and_volume_is_that_of_the_voxels():
     ball = trimesh.creation.icosphere(subdivisions=1)
     rng = np.random.default_rng(0)
@@ -179,6 +184,7 @@ def test_thin_parts_are_not_lost_and_cavities_are_filled():
     np.testing.assert_array_equal(meshes.voxelize(of(shell), 20)[0], meshes.voxelize(of(ball), 20)[0])
 
 
+@pytest.mark.slow
 def test_open_meshes_are_solids_and_a_note_says_so():
     whole, _ = meshes.voxelize(of(BOX), 16)
     fine = BOX.subdivide_to_size(0.2)
@@ -194,6 +200,7 @@ def test_open_meshes_are_solids_and_a_note_says_so():
     assert (closed ^ whole).sum() < 20
 
 
+@pytest.mark.slow
 def test_mesh_to_voxels_to_mesh_to_voxels():
     for kind in furniture.KINDS:
         solid, _ = furniture.make(kind, seed=0, index=1, size=32)
@@ -205,6 +212,7 @@ def test_mesh_to_voxels_to_mesh_to_voxels():
         assert not (again & ~ndimage.binary_dilation(solid, np.ones((3, 3, 3)))).any()
 
 
+@pytest.mark.slow
 def test_voxelizing_is_quick():
     ball = of(trimesh.creation.icosphere(subdivisions=5))  # 20,480 faces
     start = time.process_time()

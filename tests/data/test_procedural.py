@@ -23,6 +23,7 @@ def test_shape_type_and_range(kind):
     assert clip.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_seed_decides_and_global_randomness_does_not(kind):
     torch.manual_seed(1)
@@ -38,6 +39,7 @@ def test_a_shorter_clip_is_the_beginning_of_a_longer(kind):
     assert torch.equal(make(kind, frames=3), make(kind, frames=6)[:, :3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_motion_is_visible_and_coherent(kind, seed):
@@ -50,6 +52,7 @@ def test_motion_is_visible_and_coherent(kind, seed):
     assert leap > 1.8 * step  # it goes somewhere; flicker gives 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_coloured_and_textured(kind):
     clip = make(kind)

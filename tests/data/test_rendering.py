@@ -79,6 +79,7 @@ def test_silhouettes_have_the_area_of_the_projection():
         np.testing.assert_allclose(middle(picture), 0, atol=0.03)
 
 
+@pytest.mark.slow
 def test_no_shape_is_cut_off():
     for spans in [((0, 16),) * 3, ((0, 16), (0, 2), (0, 16)), ((14, 16), (14, 16), (0, 16))]:
         for azimuth in (0, 45, 100):

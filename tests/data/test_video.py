@@ -86,6 +86,7 @@ def test_mp4_is_close_and_plays_in_browsers(tmp_path, height, width):
         assert stream.frames == 10
 
 
+@pytest.mark.slow
 def test_gif_keeps_frames_and_time(tmp_path):
     path = saved(tmp_path / "a.gif", smooth(30, 17, 20), fps=30)
     back, _ = video.read(path)
@@ -166,6 +167,7 @@ def test_shrinking_is_the_mean_of_the_area():
     np.testing.assert_allclose(shrunk, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -139,6 +139,7 @@ def test_pixels_become_square(tmp_path, aspect, size):
 # ------------------------------------------------------------------------------------------ time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_every_frame_keeps_its_time_from_reading_to_writing(tmp_path, ending):
     moments = [*range(0, 2000, 100), *range(2000, 2660, 33)]  # 20 at 10 Hz, 20 at 30 Hz
@@ -155,6 +156,7 @@ def test_every_frame_keeps_its_time_from_reading_to_writing(tmp_path, ending):
     assert part.times == pytest.approx([1.8, 2.0, 2.066, 2.132]) and not part.whole
 
 
+@pytest.mark.slow
 def test_a_container_that_counts_in_milliseconds_and_tells_no_rate(tmp_path):
     moments = [round(number * 1000 / 30) for number in range(40)]
     path = encoded(tmp_path / "a.webm", scenes(40), "libvpx", moments=moments, base=Fraction(1, 1000))
@@ -200,6 +202,7 @@ def test_a_video_that_starts_late_begins_at_zero(tmp_path):
     assert clip.times == pytest.approx([k / 25 for k in range(8)], abs=2e-3) and clip.even and clip.fps == 25
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
     path = encoded(tmp_path / "a.mp4", [scene(k, 48, 48) for k in range(400)], "mpeg4")
     tracemalloc.start()
@@ -254,6 +257,7 @@ def test_cover_art_is_not_the_video(tmp_path):
     assert len(found) == 8 and found[0].picture.shape == (48, 64, 3)
 
 
+@pytest.mark.slow
 def test_a_recording_that_begins_between_pictures_and_one_that_was_joined(tmp_path):
     path = encoded(tmp_path / "a.ts", scenes(40), container="mpegts", options={"g": "8", "bf": "0"})
     data = path.read_bytes()
@@ -472,6 +476,7 @@ def again(source: Path, path: Path, cut: video.Cut | None = None) -> list[str]:
     )[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "first"), [("mp4", 0), ("mkv", 1)])
 def test_sound_and_title_travel_with_the_whole_clip(tmp_path, ending, first):
     source = with_sound(tmp_path / "a.mp4")
@@ -493,6 +498,7 @@ def test_sound_of_a_part_is_cut_to_its_time(tmp_path):
     assert -0.03 < after[0][0] <= 0.01 and 0.77 < after[-1][0] < 0.8
 
 
+@pytest.mark.slow
 def test_sound_that_begins_before_the_pictures_stays_in_step(tmp_path):
     source = with_sound(tmp_path / "a.mp4", late=22_050)
     assert probe(source).start == pytest.approx(0.5, abs=0.03)
@@ -503,6 +509,7 @@ def test_sound_that_begins_before_the_pictures_stays_in_step(tmp_path):
             assert first is not None and first - packets(path, "audio")[1][0] == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "ending"), [("mov_text", "mkv"), ("subrip", "mp4"), ("mov_text", "mp4")])
 def test_subtitles_travel_and_become_those_of_the_container(tmp_path, before, ending):
     source = with_sound(tmp_path / ("a.mp4" if before == "mov_text" else "a.mkv"), before)
@@ -512,6 +519,7 @@ def test_subtitles_travel_and_become_those_of_the_container(tmp_path, before, en
     assert lines[0][1].endswith(b"Hello") and (len(lines[0][1]) == 5) == (ending == "mkv")
 
 
+@pytest.mark.slow
 def test_what_cannot_travel_is_told_in_one_line(tmp_path):
     source = with_sound(tmp_path / "a.mkv", "ass")
     lines = again(source, tmp_path / "b.mp4")

@@ -42,6 +42,7 @@ def punched(shape: trimesh.Trimesh, num: int, radius: float) -> Mesh:
     return Mesh(np.array(fine.vertices), np.array(fine.faces)[keep])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHAPES, "table"])
 def test_holes_cost_a_solid_at_most_a_fiftieth_of_its_volume(name):
     shape = made("table", 1) if name == "table" else SHAPES[name]
@@ -53,6 +54,7 @@ def test_holes_cost_a_solid_at_most_a_fiftieth_of_its_volume(name):
     assert abs(solid.sum() / whole.sum() - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_a_large_hole_is_closed_as_the_surface_bends_and_flatly_in_a_flat_one():
     for name, radius, most in (("ball", 0.25, 0.005), ("torus", 0.15, 0.01), ("box", 0.25, 0.015)):
         shape = SHAPES[name]
@@ -118,6 +120,7 @@ def test_of_two_shells_the_one_that_is_inside_out_is_turned():
     assert turned.volume == pytest.approx(2 * one.volume)
 
 
+@pytest.mark.slow
 def test_an_open_mesh_with_faces_turned_at_random_is_a_solid():
     shape = SHAPES["capsule"]
     frame = meshes.Frame.around(np.array(shape.vertices), 24)

@@ -28,6 +28,7 @@ class Normal(Energy):
 MEAN, STD = torch.linspace(-1, 1, 20), torch.logspace(-1.5, 0.5, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [MALA(5.0), MALA(1e-5), HMC(3.0, 5), RandomWalk(2.0)], ids=str)
 def test_warm_up_reaches_its_acceptance_whatever_the_start(sampler):
     energy = Normal(MEAN, STD)
@@ -44,6 +45,7 @@ def test_without_a_scale_only_the_step_size_changes():
     assert adapted.scale is None and adapted.step_size < 0.05
 
 
+@pytest.mark.slow
 def test_after_the_warm_up_the_law_is_exact():
     """What is returned is an ordinary sampler with numbers that no longer change."""
     energy = Normal(MEAN, STD)
@@ -53,6 +55,7 @@ def test_after_the_warm_up_the_law_is_exact():
     assert ((state.x.var(0) / STD**2 - 1) / math.sqrt(2 / 2000)).abs().max() < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", [Hidden(torch.arange(20) % 2 == 0), Average((4,))], ids=["pixels", "averages"])
 def test_the_warm_up_keeps_to_what_is_known(observation):
     y = observation.observe(MEAN.clone())

@@ -206,6 +206,7 @@ def learned_slopes(machine: Machine, batch: Batch, how: ContrastiveDivergence, t
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chains", ["data", "persistent", "tempered"])
 @pytest.mark.parametrize("classes", [0, 3])
 def test_the_gradient_is_that_of_the_likelihood(chains, classes: int) -> None:
@@ -301,6 +302,7 @@ def law_of(layers, machine: Machine) -> Tensor:
     return (-layers.reduced_energy(Units((v, v)))).softmax(0)
 
 
+@pytest.mark.slow
 def test_without_exchanges_the_ladder_would_not_cross() -> None:
     """Two modes that sweeps alone do not cross in 100 sweeps: the chains of the ladder find their shares."""
     machine = RBM(12, 2)

@@ -26,6 +26,7 @@ def test_the_base_knows_its_log_z_and_its_samples() -> None:
         assert bound is None or x.abs().max() <= bound
 
 
+@pytest.mark.slow
 def test_the_bracket_holds_what_is_known() -> None:
     target = Gaussian([0.3, -0.2], [[12.0, 2.0], [2.0, 3.0]])
     found = gaussian_log_z(target, Base(torch.zeros(2), torch.full((2,), 0.6)), seeded(1), runs=64, steps=30, settle=10)
@@ -33,6 +34,7 @@ def test_the_bracket_holds_what_is_known() -> None:
     assert low <= target.log_z() <= high and high - low < 1.0
 
 
+@pytest.mark.slow
 def test_within_a_bound_it_is_that_of_what_lies_inside() -> None:
     energy = FunctionEnergy(lambda x: 2 * x.square().sum(1))
     truth = 2 * math.log(math.sqrt(math.pi / 2) * math.erf(math.sqrt(2) * 0.5))

@@ -121,6 +121,7 @@ def test_layers_that_are_taken_say_what_they_said_alone() -> None:
         torch.testing.assert_close(2 * machine.layers().inputs(1, units) - machine.biases[1], felt)
 
 
+@pytest.mark.slow
 def test_a_ladder_tells_log_z_from_its_last_rung() -> None:
     machine = deep(1.0, 4)
     with torch.no_grad():

@@ -64,6 +64,7 @@ def test_the_energy_nears_minus_log_p_from_above() -> None:
     assert torch.equal(made(X), made(X))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_samples_are_exact_and_given_a_part_chains_arrive() -> None:
     made = machine(size=0.7)
@@ -104,6 +105,7 @@ def test_the_two_updates_of_wake_sleep() -> None:
     assert max(float(slope.abs().max()) for slope in truth.values()) > 0.1
 
 
+@pytest.mark.slow
 def test_reweighted_with_many_samples_makes_learn_the_likelihood() -> None:
     made = machine()
     joint, recognition = made.log_joint(every(made)), made.log_recognition(every(made))

@@ -53,6 +53,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_annealing_is_unbiased_and_brackets_it(kind) -> None:
     machine = KINDS[kind](1)
@@ -66,6 +67,7 @@ def test_annealing_is_unbiased_and_brackets_it(kind) -> None:
     assert low < truth.low < high  # few runs are too low on average forward, too high back
 
 
+@pytest.mark.slow
 def test_brackets_hold_whatever_the_seed() -> None:
     """As far out as two standard errors of many steps."""
     held = 0

@@ -87,6 +87,7 @@ def rewritten(folder: Path, tensors: dict[str, torch.Tensor], told: object) -> N
     (folder / "energy.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_what_is_told_is_refused_in_one_line(tmp_path):
     energy = amortised(SHAPES)
     save_module(energy, tmp_path, Compact(LEVELS))

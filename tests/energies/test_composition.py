@@ -101,6 +101,7 @@ def sum_of(weights: tuple[float, float], one: tuple = A, other: tuple = B) -> Ga
     return Gaussian(mean.tolist(), precision.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_of_gaussians_are_gaussians_whose_precisions_add(name):
     make, *weights = SUMS[name]
@@ -121,6 +122,7 @@ def test_gradients_of_sums_are_sums_of_gradients():
         WeightedSum(parts, weights[:2])
 
 
+@pytest.mark.slow
 def test_a_product_of_mixtures_is_the_mixture_of_the_products_of_their_parts():
     one = Mixture([[-1.0, 0.0], [1.0, 0.5]], [0.8, 1.1], [0.3, 0.7])
     other = Mixture([[-0.5, 1.0], [0.8, -0.6], [1.5, 0.0]], [0.9, 1.2, 0.7], [0.5, 0.2, 0.3])
@@ -224,6 +226,7 @@ def test_normalising_constants_are_those_known():
     assert torch.stack(found).std(0).max() < 0.1
 
 
+@pytest.mark.slow
 def test_constants_of_laws_that_hardly_overlap_are_found_in_the_end():
     """So many rounds that each law explains as many of the samples as are its own (eq. 11 holds)."""
     x = torch.cat([scale * torch.randn(48, 12, generator=seeded(k)) for k, scale in enumerate((1.0, 0.3))])
@@ -244,6 +247,7 @@ def test_constants_of_laws_that_do_not_overlap_are_their_depths():
             log_normalizers(torch.stack([near(rows), far(rows)], 1), counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, [0.3, 0.7]])
 def test_a_balanced_mixture_gives_its_parts_their_shares(weights):
     laws, parts, log_z = (each[:2] for each in unbalanced())
@@ -407,6 +411,7 @@ def test_offsets_of_a_level_are_not_those_of_another():
     assert any_of(Family([0.0, 0.0], 1.0), Family([1.0, 0.0], 0.5)).at(5.0).at(0.1)(points(3, 2)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_steps_at_each_level_find_a_product_and_the_flow_alone_does_not():
     """With f = g in spread s, the flow makes the standard deviation s / sqrt(s^2 + T^2) of what it should be."""
     f, g = Family([-1.0, 0.5], 0.8), Family([1.0, 0.0], 0.8)
@@ -521,6 +526,7 @@ def compositions() -> dict[str, tuple[Energy, Tensor]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nested", "weights", "offsets", "score", "score in a sum", "tiled", "tiled in a sum",
                                   "label", "joint", "analytic"])  # fmt: skip
 def test_compositions_load_as_they_were(name, tmp_path):

@@ -71,6 +71,7 @@ def test_the_prepared_energy_is_the_same_energy(dims, channels, kernel, stride, 
             torch.testing.assert_close(fast(x), energy(x), rtol=tolerance, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "shape"), [("st", [3, 20, 36, 40]), ("voxel", [1, 20, 20, 20]), ("image", [3, 40, 44])]
 )
@@ -102,6 +103,7 @@ def test_every_layout_gives_the_same_responses_and_gradients(dims, forth, back):
             torch.testing.assert_close(slope, exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["voxel", "image", "object"])
 def test_layers_that_are_laid_out_anew_are_rounded_no_more_than_others(preset):
     """Kernels of hundreds of taps, and of one channel: in bfloat16 their responses, too, have a layout of their own."""
@@ -165,6 +167,7 @@ for found in (responses, *torch.autograd.grad(responses.square().sum(), x)):
 """
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits():
     """However busy the machine is: a layout chosen by the clock would round otherwise now and then."""
     here, there = (subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) for _ in "ab")

@@ -68,6 +68,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "name"), CASES)
 def test_binary_chains_stay_in_their_law_and_arrive_in_it(sampler, name):
     energy = ENERGIES[name]()
@@ -129,6 +130,7 @@ def test_gibbs_makes_the_transitions_of_its_kernel():
     assert abs(chi_square(state.x, energy, chance)) < LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [Gibbs(), GibbsWithGradients()], ids=["gibbs", "gradients"])
 def test_what_is_seen_stays_and_the_rest_follows_its_conditional_law(sampler):
     energy = machine()
@@ -150,6 +152,7 @@ def test_the_marginal_sums_the_hidden_units_out():
     torch.testing.assert_close(rbm.marginal()(2 * visible - 1), -(-joint).logsumexp(0))
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_tempered_as_well():
     energy = Ising(3, 3, 0.5, 0.15)
     every, chance = law(energy)

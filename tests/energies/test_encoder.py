@@ -182,6 +182,7 @@ def test_shuffling_is_the_inverse_of_unshuffling_along_any_axes(stride):
     assert torch.equal(shuffle(u, stride), x)
 
 
+@pytest.mark.slow
 def test_a_score_that_learns_to_denoise_is_the_gaussians():
     """dE/dx = (Sigma + sigma^2 I)^-1 (x - mean), of pictures whose pixels depend on each other."""
     place = torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0))
@@ -217,6 +218,7 @@ def test_a_score_that_learns_to_denoise_is_the_gaussians():
 # -------------------------------------------------------------------------------------- the residual
 
 
+@pytest.mark.slow
 @shapes
 def test_every_layers_spectral_norm_becomes_one(shape):
     torch.manual_seed(0)

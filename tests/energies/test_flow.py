@@ -58,6 +58,7 @@ def test_flow_of_a_moved_pattern_is_its_velocity_also_in_a_hole() -> None:
         assert np.abs(inner - sign * np.float32([-1.5, 0.5])).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_a_hole_that_a_moved_pattern_crosses_is_recovered() -> None:
     clip, hidden = moved(16, 48, (0.0, 2.0), channels=3), hole(16, 48)
     start = torch.where(hidden, clip.mean(), clip)
@@ -142,6 +143,7 @@ def test_what_a_guide_is_off_by_all_over_does_not_count() -> None:
     assert found.minimum({"gradients": 1.0}, 0 * truth[veil]) == pytest.approx(truth[veil], abs=0.02)
 
 
+@pytest.mark.slow
 def test_nothing_is_taken_across_a_cut() -> None:
     first, second = moved(5, 32, (0.0, 1.0)) * 0.3 - 0.5, moved(5, 32, (1.0, 0.0), seed=1) * 0.3 + 0.5
     hidden = hole(10, 32)
@@ -169,6 +171,7 @@ def test_small_clips_are_estimated_and_what_is_seen_stays(size: tuple[int, int, 
     assert torch.equal(found.values, hidden_values_changed.values)
 
 
+@pytest.mark.slow
 def test_a_window_is_restored_and_its_errors_are_foretold() -> None:
     clip, hidden = moved(7, 32, (0.0, 1.5)), hole(7, 32, 12, 10, 8)
     restored = restoration.restore(torch.where(hidden, 0.0, clip), hidden, seeded(0), 2)
@@ -179,6 +182,7 @@ def test_a_window_is_restored_and_its_errors_are_foretold() -> None:
     assert float((error < 2 * restored.scale[hidden]).float().mean()) > 0.8
 
 
+@pytest.mark.slow
 def test_held_out_masks_move_as_the_real_one_and_are_as_hard() -> None:
     hidden = torch.zeros(12, 48, 48, dtype=torch.bool)
     for t in range(12):

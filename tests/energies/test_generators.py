@@ -65,6 +65,7 @@ def factor(*, heun: bool, levels: int) -> Tensor:
 # ------------------------------------------------------------------------------------------- annealed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 2])
 def test_annealed_samples_have_the_right_mean_and_variance(steps):
     x = made(Schedule(levels=60, low=0.005, steps=steps, step_size=0.2))
@@ -105,6 +106,7 @@ def test_heuns_rule_is_more_exact_than_eulers_at_equal_levels():
     assert 1.6 < error[False, 40] / error[False, 80] < 2.5
 
 
+@pytest.mark.slow
 def test_annealed_chains_go_on_where_they_should():
     """What comes from the data goes back to the data's law."""
     *_, x = Schedule(levels=40, low=0.005).continued(Family(), draw(), seeded(1))
@@ -126,6 +128,7 @@ def test_the_levels_run_from_end_to_end():
 # ---------------------------------------------------------------------------------------------- chain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_a_chain_arrives_at_langevins_own_law(temperature):
     """Its variance is that of the energy, times the temperature, but for the known bias of its steps."""
@@ -134,6 +137,7 @@ def test_a_chain_arrives_at_langevins_own_law(temperature):
     moments(made(chain), temperature * STD**2 / (1 - eps**2 / (4 * STD**2)))
 
 
+@pytest.mark.slow
 def test_a_chain_calms_down_at_the_end():
     eps = 0.04
     chain = Chain(steps=400, step_size=eps, bound=None, calm=3)
@@ -184,6 +188,7 @@ def test_a_monitor_sees_every_langevin_step(way, steps):
 # ------------------------------------------------------------------------------------------- stepwise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("continued", [False, True])
 def test_stepwise_samples_have_the_right_moments(continued):
     """What is taken away at the end leaves var^2 / (var + low^2)."""
@@ -201,6 +206,7 @@ def test_stepwise_begins_with_the_law_of_the_highest_level():
     moments(x, torch.full((3,), 2.0**2 + Family().spread ** 2))
 
 
+@pytest.mark.slow
 def test_one_step_down_samples_what_is_likely_given_the_noisier():
     """x given y has the mean (y / between^2 + mean / var) / (1 / between^2 + 1 / var), but for Langevin's bias."""
     way, before, level = Stepwise(steps=300, step_size=0.3), 0.3, 0.15
@@ -214,6 +220,7 @@ def test_one_step_down_samples_what_is_likely_given_the_noisier():
     assert ((x.var(0) / law - 1).abs() < 5 * (2 / NUM) ** 0.5).all()
 
 
+@pytest.mark.slow
 def test_what_is_noisier_by_one_level_goes_to_the_law_of_the_next():
     way, before, level = Stepwise(steps=200, step_size=0.4), 0.3, 0.15
     *_, x = way.step(Family(), draw(noise=before), level, before, seeded(1))

@@ -114,6 +114,7 @@ def server(monkeypatch, tmp_path) -> Iterator[Hub]:
     hub._fetched.cache_clear()
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_what_is_loaded(server):
     StudentT(3.0).push_to_hub("user/tails", token="hf_none")
     assert {"energy.json", "model.safetensors", "README.md"} <= server.files["user/tails"].keys()
@@ -183,6 +184,7 @@ def test_a_damaged_card_of_the_zoo_is_told_of_in_one_line(tmp_path, card):
         zoo.standing_in("digest", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_not_waited_for_and_the_cache_serves(server, monkeypatch):
     StudentT(3.0).push_to_hub("user/tails", token="hf_none")
     energies.load("user/tails")

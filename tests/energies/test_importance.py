@@ -53,6 +53,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_forward_and_reverse_estimates_bracket_the_truth(name):
     base, target, sampler, draw, truth = CASES[name]()

@@ -32,6 +32,7 @@ def pictures(num: int = 5) -> torch.Tensor:
 # --------------------------------------------------------------------------------------------- inversion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [12, 18])
 def test_what_is_inverted_comes_back(levels):
     generator, energy, x = Schedule(levels=levels), rough(), pictures()
@@ -40,12 +41,14 @@ def test_what_is_inverted_comes_back(levels):
     assert (decode(generator, energy, z) - x).abs().max() < 2e-3
 
 
+@pytest.mark.slow
 def test_rounds_of_correction_bring_it_nearer():
     generator, energy, x = Schedule(levels=12), rough(), pictures()
     misses = [(decode(generator, energy, invert(generator, energy, x, seeded(2), r)) - x).norm() for r in (0, 2, 6)]
     assert misses[0] > 5 * misses[1] > 10 * misses[2]
 
 
+@pytest.mark.slow
 def test_of_a_gaussian_the_noise_is_the_picture_in_units_of_its_spread():
     energy = rough()
     for level in energy.levels:  # without its network, the energy is that of a Gaussian
@@ -57,6 +60,7 @@ def test_of_a_gaussian_the_noise_is_the_picture_in_units_of_its_spread():
     assert z.mean().abs() < 4 / math.sqrt(z.numel()) and abs(z.std() - 1) < 4 / math.sqrt(2 * z.numel())
 
 
+@pytest.mark.slow
 def test_rising_and_descending_take_the_same_steps_as_the_generator():
     generator, energy = Schedule(levels=12, high=10.0), rough()
     noise = torch.randn(3, 1, 8, 8, generator=seeded(5))
@@ -77,6 +81,7 @@ def test_a_step_is_undone_sample_by_sample():
     assert torch.allclose(undo(lambda x: 5 * x, x, x / 5, 4), x / 5)  # diverges: the guess stays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [None, 1.0])
 def test_a_chain_is_inverted_by_descent_through_its_steps(bound):
     chain = Chain(steps=4, step_size=0.4, noise=0.0, spread=1.0, bound=bound)
@@ -144,6 +149,7 @@ def test_where_there_is_no_arc_the_way_is_straight():
             assert torch.allclose(way, lerp(a, b, shares), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_between_two_pictures_begins_and_ends_with_them():
     energy, x = rough(), pictures(2)
     levels = [0.8, 0.4, 0.2, 0.1, 0.05]
@@ -168,6 +174,7 @@ def test_the_best_way_is_the_best_of_all():
     assert likeliest(nodes, places, costs, a, b, 3, 0.7).tolist() == min(ways, key=price)
 
 
+@pytest.mark.slow
 def test_doubt_is_none_of_what_the_energy_means_and_much_beside_it():
     energy = rough()
     for level in energy.levels:

@@ -279,6 +279,7 @@ def furthest(found: Tensor, exact: Tensor) -> float:
     return float((error - (exact.softmax(0) * error).sum()).abs().max())
 
 
+@pytest.mark.slow
 def test_learned_from_two_gaussians_it_knows_their_classes_and_their_density():
     torch.manual_seed(0)
     rng = seeded(0)

@@ -32,6 +32,7 @@ def ising(strength: float):
     return expect, states, weights / weights.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweeps", [0, 3])
 def test_one_at_a_time_the_law_is_exact(sweeps):
     expect, states, law = ising(0.6)

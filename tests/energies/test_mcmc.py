@@ -120,6 +120,7 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_what_starts_in_the_law_stays_in_it(name, target):
@@ -146,6 +147,7 @@ TEMPERINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEMPERINGS)
 def test_replicas_that_start_in_their_joint_law_stay_in_it(name):
     """For a Gaussian the law at inverse temperature beta is known: it is wider by beta^-1/2."""
@@ -168,6 +170,7 @@ def test_replicas_that_start_in_their_joint_law_stay_in_it(name):
         same_law(energy, energy.mean + (state.replicas.x[replica::num] - energy.mean) * wider[replica] ** -1, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mala", "hmc"])
 def test_a_hundred_dimensions_of_condition_1e4(name):
     energy, num = ill_conditioned(), 2 * CHAINS  # as many exact draws: for more there is no time
@@ -187,6 +190,7 @@ def test_a_hundred_dimensions_of_condition_1e4(name):
     assert ((covariance - wanted) / error).abs().max() < LIMIT + 0.5, "10,000 entries"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mala", "hmc", "random_walk", "tempering"])
 def test_what_starts_elsewhere_arrives(name):
     energy = correlated()
@@ -197,6 +201,7 @@ def test_what_starts_elsewhere_arrives(name):
     same_law(energy, state.x, energy.draw(DRAWS, seeded(3)))
 
 
+@pytest.mark.slow
 def test_tempering_crosses_where_a_single_chain_does_not():
     energy = Mixture([[-6.0], [6.0]], [0.7, 0.7], [0.25, 0.75])
     start = torch.full((2000, 1), -6.0)
@@ -253,6 +258,7 @@ def test_the_mean_of_exp_minus_the_energy_error_is_one(sampler, target):
     assert torch.equal(info.acceptance, weights.clamp(max=1))
 
 
+@pytest.mark.slow
 def test_a_state_is_what_its_x_says_after_refusals():
     energy = correlated()
     for sampler in (MALA(1.2), HMC(1.1, 3), ParallelTempering(MALA(1.15), (1.0, 0.5))):
@@ -300,6 +306,7 @@ def test_a_proposal_that_is_not_finite_is_refused():
                 assert (state.x <= 0).all() and state.energy.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step_size", "std", "friction"), [(0.5, 1.0, 1.0), (1.2, 0.9, 0.3), (0.2, 0.15, 5.0)])
 def test_baoab_has_no_bias_in_x_for_a_gaussian(step_size, std, friction):
     """The law of x is exact at every stable step; that of p, at the end of a step, has variance 1 - h^2 / (4 s^2)."""
@@ -330,6 +337,7 @@ def test_underdamped_remembers_its_momentum_for_as_long_as_friction_says():
     assert abs(last.var() - 1) < LIMIT * math.sqrt(2 / CHAINS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["box", "mixture"])
 def test_underdamped_comes_near_the_law_at_small_steps(target):
     made = TARGETS[target]()
@@ -361,6 +369,7 @@ def analytic_posterior(prior: Gaussian, operator: Tensor, y: Tensor) -> tuple[Te
     return prior.mean + gain @ (y - operator @ prior.mean), covariance - gain @ operator @ covariance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
 @pytest.mark.parametrize("name", ["mala", "hmc", "random_walk", "tempering"])
 @pytest.mark.parametrize("seen", OBSERVATIONS)
@@ -388,6 +397,7 @@ def test_given_a_measurement_the_posterior_is_exact(name, seen, scaled):
     assert ((state.x.T.cov() - covariance)[free][:, free] / error).abs().max() < LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", OBSERVATIONS)
 def test_scaled_langevin_given_a_measurement_has_its_known_bias(seen):
     """In the coordinates w of the null space, x = x0 + S B w, its covariance is H^-1 (1 - epsilon^2 H / 4)^-1."""
@@ -445,6 +455,7 @@ def test_reflection_folds_the_line_into_the_box():
         Bounded(Conditioned(field(), OBSERVATIONS["pixels"][0], GRID))
 
 
+@pytest.mark.slow
 def test_bounds_and_seen_pixels_together():
     energy, source = box()
     seen = Hidden(torch.tensor([True, False]))

@@ -46,6 +46,7 @@ def slope(objective: Callable, energy: Family, batch: Batch, seed: int = 0) -> f
 # --------------------------------------------------------------------------------------- every modality
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [False, True], ids=["unlabelled", "labelled"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -202,6 +203,7 @@ def test_targets_are_exact_beside_a_short_number_format():
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_with_references_gradients_are_the_same_in_the_mean_and_vary_less():
     truth, x = Family(2.0), 0.5 * torch.randn(4000, 1, 1, 2, generator=seeded(0))
     objective = ScoreMatching(1.5, spread=0.3)
@@ -278,6 +280,7 @@ def test_the_chains_stay_in_bounds():
     assert 0.5 < chains.x.abs().max() <= 0.7
 
 
+@pytest.mark.slow
 def test_learning_by_likelihood_finds_the_precision():
     energy = Family(1.0)
     optimizer = torch.optim.SGD(energy.parameters(), 1.0)
@@ -298,6 +301,7 @@ def test_learning_by_likelihood_finds_the_precision():
 # -------------------------------------------------------------------------------- recovery likelihood
 
 
+@pytest.mark.slow
 def test_recovery_likelihood_is_still_at_the_true_gaussian_and_moves_towards_it():
     """Of theta too small, the law too wide, it goes up: the loss falls with theta."""
     way = Stepwise(levels=3, high=1.0, low=0.3, steps=120, step_size=0.4)
@@ -334,6 +338,7 @@ def bottom(data: Tensor, mean: float, seed: int) -> float:
     return 1.0 - (high - low) / (4 * curve)
 
 
+@pytest.mark.slow
 def test_the_flow_to_a_point_is_known():
     """From x at time t the point c is (c - x) / (1 - t) away: E[r r / (1 - t)] / E[r^2] = E[1 - t] / E[(1 - t)^2]."""
     found = torch.tensor([bottom(torch.full((300, 3), 0.6), 0.6, seed) for seed in range(6)])
@@ -341,6 +346,7 @@ def test_the_flow_to_a_point_is_known():
     assert found.std() / 6**0.5 < 0.05
 
 
+@pytest.mark.slow
 def test_the_flow_to_a_gaussian_goes_by_the_shortest_way():
     """Transport takes noise n to s n: theta = 1.5 (1 - s^2) / (1 + s + s^2).
 

@@ -67,6 +67,7 @@ def test_tangent_is_the_orthogonal_projection_onto_what_cannot_be_seen(name):
     assert torch.equal(hidden.observe(x + along), hidden.observe(y)), "moves along it leave the measurement"
 
 
+@pytest.mark.slow
 def test_a_conditioned_gaussian_is_sampled_from_its_analytic_posterior():
     """Langevin of step epsilon has the exact mean and the covariance P^-1 (1 - epsilon^2 P / 4)^-1."""
     chains, step_size = 20_000, 0.6
@@ -94,6 +95,7 @@ def test_a_conditioned_gaussian_is_sampled_from_its_analytic_posterior():
     assert ((MEAN[HIDDEN] - mean) / mean_error).abs().max() > 10
 
 
+@pytest.mark.slow
 def test_a_noisy_measurement_adds_its_misfit():
     noise = 0.4
     posterior = Conditioned(PRIOR, Noisy(Hidden(HIDDEN), noise), Y)
@@ -224,6 +226,7 @@ def test_the_adjoint_has_the_same_products(name):
     assert there.abs().min() > 0.01
 
 
+@pytest.mark.slow
 @exact_ones
 @scales
 def test_projection_is_exact_idempotent_and_to_the_nearest(name, kind):
@@ -343,6 +346,7 @@ def test_the_misfit_has_first_and_second_derivatives(name):
     assert (bent * v).sum().abs() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OPERATORS, "mixed"])
 @pytest.mark.parametrize("kind", ["plain", "all"])
 def test_a_batch_of_one_is_that_sample_of_a_batch_of_many(name, kind):
@@ -370,6 +374,7 @@ def test_a_batch_of_one_is_that_sample_of_a_batch_of_many(name, kind):
             close(flat(both.solve(seen, 0.3, s))[row] / size, flat(alone.solve(mine, 0.3, own)) / size, 1e-12)
 
 
+@pytest.mark.slow
 @operators
 @pytest.mark.parametrize("shape", [(), (1,), (6,), (4, 1), (1, 1, 4, 6), COLOURS])
 def test_a_scale_broadcasts(name, shape):

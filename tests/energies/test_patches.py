@@ -28,6 +28,7 @@ def recovered(clip: Tensor, hidden: Tensor, seed: int = 0) -> Tensor:
     return patches(torch.where(hidden, torch.nan, clip).nan_to_num(0.9), hidden, seeded(seed))
 
 
+@pytest.mark.slow
 def test_the_border_of_two_textures_goes_on_in_a_fixed_hole() -> None:
     """The neighbours of a coarser level tell where each texture ends."""
     hidden = hole((6, 40, 40), slice(None), slice(12, 28), slice(12, 28))
@@ -36,6 +37,7 @@ def test_the_border_of_two_textures_goes_on_in_a_fixed_hole() -> None:
     assert float((recovered(clip, hidden) - clip)[:, hidden].abs().mean()) < 0.01 * 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hidden",
     [
@@ -59,6 +61,7 @@ def test_scattered_pixels_are_hidden_of_every_patch() -> None:
     assert float((recovered(clip, hidden) - clip).square().mean()) < 0.6 * float(plain)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_clip_and_hidden_values_do_not_matter() -> None:
     clip = texture(6, 32, 32) + 0.1 * torch.randn(3, 6, 32, 32, generator=seeded(2))
     hidden = hole((6, 32, 32), slice(None), slice(10, 20), slice(10, 20))

@@ -126,6 +126,7 @@ def annealed(posterior: Family, schedule: Schedule, sampler: LevelSampler | None
     return last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_annealed_samples_are_of_the_closed_form_posterior(name: str) -> None:
     family, observation = GaussianFamily(), OBSERVATIONS[name]
@@ -136,6 +137,7 @@ def test_annealed_samples_are_of_the_closed_form_posterior(name: str) -> None:
     assert max(errors(x, family.mean.flatten(), family.covariance)) > 10, "y tells something, not all"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hidden", "average", "grey", "noisy grey"])
 def test_so_they_are_where_every_element_has_a_noise_of_its_own(name: str) -> None:
     family, observation = GaussianFamily(scaled=True), OBSERVATIONS[name]
@@ -153,6 +155,7 @@ def test_projected_once_at_the_end_they_are_not(name: str) -> None:
     assert max(errors(x, *closed_form(family, observation, y))) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, one in OBSERVATIONS.items() if one.holds])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_what_is_seen_exactly_is_off_by_its_noise_of_the_start_which_fades_with_the_level(
@@ -214,6 +217,7 @@ class Watch(Monitor):
             self.rates.setdefault(level, []).append(float(info.acceptance.mean()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_any_sampler_runs_at_the_levels_and_comes_near_the_law(name: str) -> None:
     family, observation = GaussianFamily(scaled=True), OBSERVATIONS["mixed"]
@@ -224,6 +228,7 @@ def test_any_sampler_runs_at_the_levels_and_comes_near_the_law(name: str) -> Non
     assert max(far) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("mala", 0.574), ("hmc", 0.8), ("random walk", 0.234)])
 def test_a_warm_up_reaches_its_acceptance_at_every_level(name: str, rate: float) -> None:
     family, observation = GaussianFamily(scaled=True), OBSERVATIONS["average"]

@@ -80,6 +80,7 @@ def test_noise_counts_in_a_stack_as_it_does_alone() -> None:
     assert (alone - y).abs().max() > 0.05, "a noisy measurement is not believed to the letter"
 
 
+@pytest.mark.slow
 def test_energies_whose_levels_have_units_of_their_own_are_inverted() -> None:
     energy, flow = told(weight=0.02), Schedule(24, 20.0, 0.05)
     x = decode(flow, energy, torch.randn(3, *PICTURE, generator=seeded(8)))
@@ -109,6 +110,7 @@ def test_a_posterior_of_a_posterior_is_that_of_both_measurements() -> None:
     torch.testing.assert_close(nested.at(0.5).denoise(x), both.at(0.5).denoise(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.0, 0.5])
 def test_short_runs_and_exact_samplers_have_the_same_law_given_a_noisy_measurement(factor: float) -> None:
     """exp(-E / T) times the likelihood, T = factor^2, of N(0, 1) seen as 1 with noise of .5."""
@@ -122,6 +124,7 @@ def test_short_runs_and_exact_samplers_have_the_same_law_given_a_noisy_measureme
         assert abs(float(found.var()) * precision - 1) < 0.05 + 5 * (2 / 4000) ** 0.5
 
 
+@pytest.mark.slow
 def test_replicas_keep_the_measurement_and_the_mask_of_their_chain() -> None:
     prior = Gaussian([0.0, 0.0], [[2.0, 1.0], [1.0, 2.0]])
     mask = torch.tensor([[True, False], [False, True]]).repeat(2000, 1)

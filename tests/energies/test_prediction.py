@@ -295,6 +295,7 @@ def plain(name: str) -> Tensor:
     return normal(8, 3, 1, 1).expand(-1, *PICTURE).contiguous()
 
 
+@pytest.mark.slow
 @each
 def test_a_few_steps_learn(name):
     torch.manual_seed(0)
@@ -374,6 +375,7 @@ def test_patches_are_cut_and_joined():
         TransformerEnergy((2, 4, 6), [3, 3], 8, 1, 2)
 
 
+@pytest.mark.slow
 def test_the_score_of_a_transformer_is_learned():
     """Score matching suits it as any family over noise levels."""
     from energies.objectives import ScoreMatching

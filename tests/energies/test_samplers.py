@@ -116,6 +116,7 @@ def annealed(steps: int, observation: Hidden | None = None) -> tuple[Tensor, Ten
     return start, path[-1][1], energy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_annealing_arrives_at_the_law_without_noise(steps):
     """From the noised law to the clean one, by the flow alone as well as with Langevin steps.
@@ -130,6 +131,7 @@ def test_annealing_arrives_at_the_law_without_noise(steps):
     assert (start.var(0) / energy.std**2 > 10).all(), "there was noise to remove"
 
 
+@pytest.mark.slow
 def test_annealing_leaves_alone_what_is_seen():
     mask = torch.tensor([True, False, True])
     start, x, energy = annealed(1, Hidden(mask))

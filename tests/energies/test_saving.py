@@ -187,6 +187,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(values)
 def test_every_value_comes_back_as_it_was(value):

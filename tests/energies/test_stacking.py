@@ -167,6 +167,7 @@ def learned() -> stacking.Estimates:
     return stacking.estimates(CLIP, HIDDEN, disjoint(HIDDEN, 4))
 
 
+@pytest.mark.slow
 def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
     mask = disjoint(HIDDEN, 4)[1]
     gone = HIDDEN | mask
@@ -176,6 +177,7 @@ def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
     assert torch.equal(stacking.self_similar(other, gone, context), stacking.self_similar(CLIP, gone, context))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", get_args(stacking.Stacking))
 def test_an_example_is_stacked_without_its_own_truth(kind):
     """With the estimates given, the truth held out in mask j changes the other examples, never its own."""
@@ -209,6 +211,7 @@ def test_a_vote_weighs_an_estimate_by_its_mean_squared_error_to_the_power_minus_
         assert example.context.estimate[0][:, mask].numpy() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_no_truth_leaks_into_its_own_example(learned):
     """Through the whole of it: what is held out in j is seen when i is filled, and so moves the stacking's weights a
     little, but example j's estimate must not follow its truth."""
@@ -226,6 +229,7 @@ def test_no_truth_leaks_into_its_own_example(learned):
         torch.testing.assert_close(other[:, where], move[:, where])
 
 
+@pytest.mark.slow
 def test_hidden_values_have_no_say_in_the_reference(learned):
     other = stacking.estimates(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
     assert other.stacking == learned.stacking
@@ -233,6 +237,7 @@ def test_hidden_values_have_no_say_in_the_reference(learned):
         assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
     masks = disjoint(HIDDEN, 4)
     assert learned.stacking in get_args(stacking.Stacking) and len(learned.examples) == len(masks)

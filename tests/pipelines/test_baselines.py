@@ -45,6 +45,7 @@ def made(methods: Mapping[str, Callable[[], Tensor]]) -> dict[str, Tensor]:
     return {name: make() for name, make in methods.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_baselines_of_pictures_hold_what_is_seen_and_find_a_picture_that_was_learned_from(name):
     observation, x = VIEWS[name], PICTURES[:4]
@@ -72,6 +73,7 @@ def test_wieners_filter_of_noise_shrinks_towards_the_mean_picture():
     torch.testing.assert_close(found, expected.clamp(-1, 1), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_alone_is_what_needs_no_other_pictures():
     y = measured(VIEWS["hidden"], PICTURES[:4])
     methods = baselines.alone(VIEWS["hidden"], y)
@@ -80,6 +82,7 @@ def test_alone_is_what_needs_no_other_pictures():
     assert all(torch.equal(make(), others[name]()) for name, make in methods.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", get_args(baselines.Baseline))
 def test_baselines_of_a_clip_keep_what_is_seen_and_a_clip_that_stands_still(name):
     clip = PICTURES[:1, :, None].expand(1, 3, 8, 12, 12)[0].clone()

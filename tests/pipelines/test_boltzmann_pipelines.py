@@ -39,6 +39,7 @@ def learned(folder: Path, stage: Learn, data: Examples, **values: Any) -> dict[s
     return stage(known(stage, {"data": data, **values}), run_in(folder))
 
 
+@pytest.mark.slow
 def test_it_learns_samples_and_tells_its_likelihood(tmp_path: Path) -> None:
     data, stage = labelled(), Learn(energy=SMALL, objective=HOW, steps=40, batch=16, chains=16)
     given = learned(tmp_path, stage, data)
@@ -74,6 +75,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chains", ["data", "persistent", "tempered", "trajectory"])
 def test_learning_goes_on_bit_for_bit_with_chains_and_ladder(chains: Any, tmp_path: Path) -> None:
     how = replace(HOW, chains=chains)
@@ -146,6 +148,7 @@ def test_settings_that_do_not_fit_are_told_in_a_line(tmp_path: Path) -> None:
         Likelihood().check({"data": replace(data, validation=data.validation[:0])})
 
 
+@pytest.mark.slow
 def test_any_energy_has_its_bracket(tmp_path: Path) -> None:
     """Of many noise levels at one of them, and one that is too wide is said to be."""
     data = data_of("images", 24, (1, 4, 4))

@@ -222,6 +222,7 @@ def test_a_photograph_that_is_too_small_is_refused(height, width):
         windows(torch.zeros(1, 20, 30), height, width, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 10, 16), (1, 8, 140)], ids=str)
 def test_what_is_made_to_be_outside_is_like_the_pictures_but_none_of_them(shape):
     x = torch.rand(20, *shape, generator=seeded(0)) * 2 - 1

@@ -146,6 +146,7 @@ def test_labels_of_the_experts_matter():
         assert found.abs().min() > 1e-3 and found.std() > 0.05
 
 
+@pytest.mark.slow
 def test_what_labels_say_is_added_to_one_prior():
     """p(x) counts once, however many experts there are; a bare expert says nothing that the prior has not said."""
     is_made("shape.circle + colour.red", BOTH + CIRCLE + RED)
@@ -270,6 +271,7 @@ def test_mixtures_are_balanced_by_samples_of_their_parts_beside_the_prior():
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_parts_that_do_not_overlap_are_balanced_by_how_deep_they_lie_beside_the_prior(tmp_path):
     """The second lies four times as far from the middle of the prior."""
     prior, parts = Family([0.0, 0.0], 2.0), [Family([1.5, 0.0], 0.1), Family([-6.0, 0.0], 0.1)]
@@ -308,6 +310,7 @@ def test_a_mixture_that_is_the_whole_expression_has_the_prior_in_every_part():
     assert asked == [(2, None), (3, None)], "no mixture is sampled as a whole"
 
 
+@pytest.mark.slow
 def test_samples_of_a_mixture_are_of_its_parts_in_turns(tmp_path):
     parts = [expert((), seed) for seed in (4, 5, 6)]
     made, way, here = AnyOf(parts, [9.0, 0.0, -9.0]), Schedule(3, 2.0, 0.1, 1), Run(tmp_path, tmp_path)
@@ -325,6 +328,7 @@ def test_samples_of_a_mixture_are_of_its_parts_in_turns(tmp_path):
     assert whole.shape == start.shape, "chains that go on are of the whole"
 
 
+@pytest.mark.slow
 def test_brightness_is_an_expert_that_darkens_and_subtracted_brightens():
     means = []
     for sign in "+-":
@@ -379,6 +383,7 @@ def test_what_holds_of_an_expression(text, wanted):
     assert found.dtype == torch.bool and found.int().tolist() == wanted
 
 
+@pytest.mark.slow
 def test_scenes_are_valid_and_what_is_no_single_object_is_not():
     for side in (12, 24):
         x, labels = scenes(60, side, 3)
@@ -433,6 +438,7 @@ def same_energy(folder: Path, wanted: Energy, level: float) -> Energy:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
     found = metrics_of(learned)
     assert found.keys() == {"expr", "classifiers", "asked", "rivals", "bounds", "refused", "grid", "sampling"}
@@ -450,6 +456,7 @@ def test_a_run_learns_experts_and_writes_what_they_make_together(learned):
     assert samples.shape == (6, 3, 12, 12) and samples.isfinite().all() and samples.abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(learned):
     s, c = (energies.load(learned / "experts" / name) for name in ("shape", "colour"))
     assert s.classes == SHAPES and c.classes == (*COLOURS, "yellow", "magenta")
@@ -460,6 +467,7 @@ def test_each_expert_is_learned_of_its_own_labels_and_the_energy_is_their_sum(le
     same_energy(learned / "energy", by.compose(expression.parse("shape.circle + colour.red")), 0.4)
 
 
+@pytest.mark.slow
 def test_an_expert_is_what_is_learned_of_its_labels_alone(learned, tmp_path):
     data: Examples = values_of(learned / "01_load")["data"]
     own = data.attributes["colour"]
@@ -500,6 +508,7 @@ def test_an_expert_of_one_label_is_refused_before_another_is_learned(tmp_path, c
     assert learns_nothing(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):
     grid = metrics_of(learned)["grid"]
     labels = values_of(learned / "01_load")["data"].attributes
@@ -512,6 +521,7 @@ def test_a_grid_of_every_pair_marks_those_that_were_not_learned(learned):
     assert page.count("(unseen)") == 20 - len(pairs)
 
 
+@pytest.mark.slow
 def test_a_grid_is_of_the_labels_that_an_expert_knows(learned, tmp_path, monkeypatch):
     """Of two of four shapes here, in an order of its own."""
     expert(("cross", "circle"), 5, (3, 12, 12)).save_pretrained(tmp_path / "shape")
@@ -533,6 +543,7 @@ def test_a_grid_is_of_the_labels_that_an_expert_knows(learned, tmp_path, monkeyp
     assert grid["accuracy"] == [[1.0] * 5] * 2
 
 
+@pytest.mark.slow
 def test_experts_that_are_given_are_not_learned_again(learned, given):
     for name in ("shape", "colour"):
         old, new = (energies.load(out / "experts" / name).state_dict() for out in (learned, given))
@@ -547,6 +558,7 @@ def test_experts_that_are_given_are_not_learned_again(learned, given):
     assert not (given / "grid.png").exists() and "Every pair" not in (given / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_mixture_is_saved_as_balanced_at_every_level(given):
     s, c = (energies.load(given / "experts" / name) for name in ("shape", "colour"))
     bright = energies.load(given / "experts" / "bright")
@@ -567,6 +579,7 @@ def test_a_mixture_is_saved_as_balanced_at_every_level(given):
     torch.testing.assert_close(energy.at(0.4)(x), wanted.at(0.4)(x), rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_what_is_held_out_is_not_seen(learned):
     data: Examples = values_of(learned / "01_load")["data"]
     out = {tuple(scene.values()) for scene in held_out(0.5)}
@@ -595,6 +608,7 @@ def test_concepts_are_told_as_they_were_asked_for(text, wanted):
     assert [("" if asked else "not ") + expression.show(leaf) for leaf, asked in found] == wanted
 
 
+@pytest.mark.slow
 def test_a_composition_is_walked_from_one_of_its_samples_to_another(learned, tmp_path):
     experts = [f"experts.{name}={learned / 'experts' / name}" for name in ("shape", "colour")]
     rest = [a for a in TINY if not a.startswith("evaluate")]
@@ -609,6 +623,7 @@ def test_a_composition_is_walked_from_one_of_its_samples_to_another(learned, tmp
 # ------------------------------------------------------------------------------------------- inpainting
 
 
+@pytest.mark.slow
 def test_a_run_fills_holes_under_a_composed_prior(learned, tmp_path):
     arguments = [*TINY[:-3], "compute=float32", f"experts.colour={learned / 'experts' / 'colour'}", "hide.box=6"]
     assert run.main(["compose_recovery", *arguments, "hide.num=4", f"out={tmp_path}"]) == 0
@@ -667,6 +682,7 @@ def test_compositions_are_sampled_as_each_modality_was_measured(name, strength, 
     assert stage.strength == strength and stage.generator.down_to == down_to
 
 
+@pytest.mark.slow
 def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):
     found = inpainted(tmp_path, 4)
     assert torch.equal(found, inpainted(tmp_path, 4))
@@ -676,6 +692,7 @@ def test_a_hole_is_filled_by_the_seed_and_not_by_who_else_is_there(tmp_path):
     assert len({tuple(row.tolist()) for row in found.flatten(1)}) == 4
 
 
+@pytest.mark.slow
 def test_an_energy_of_clean_x_fills_holes_by_its_chains_alone(tmp_path, capsys):
     file = tmp_path / "fill.yaml"
     file.write_text(
@@ -757,6 +774,7 @@ CHAINS, SEEN = 3000, 2.5
 MEAN, COVARIANCE = torch.tensor([0.5, -0.5]), torch.tensor([[1.0, 0.95], [0.95, 1.2]])
 
 
+@pytest.mark.slow
 def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
     """In the end, and at each level where chains forget: there what is seen is as noisy as the rest."""
     levels, kept, noise, x = conditioned()
@@ -781,6 +799,7 @@ def test_what_is_seen_conditions_a_family_that_was_not_told_of_it():
 # ----------------------------------------------------------------------------------------------- shapes
 
 
+@pytest.mark.slow
 def test_shapes_are_composed_refined_and_written_as_meshes(tmp_path):
     expr = "expr=kind.table + drawers.some - 0.5 * legs.splayed"
     assert run.main(["voxel_compose", *TINY_VOXELS, expr, f"out={tmp_path}"]) == 0
@@ -869,6 +888,7 @@ def test_what_cannot_be_composed_is_refused_before_anything_is_learned(arguments
     assert words in line and learns_nothing(out)
 
 
+@pytest.mark.slow
 def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(learned, tmp_path):
     """By numbers, for one: no classifier tells those, and none of the pairs can be."""
     energy = energies.load(learned / "experts" / "shape")
@@ -888,6 +908,7 @@ def test_an_expert_that_names_its_labels_otherwise_is_composed_and_not_judged(le
     assert "nothing was asked" not in told and "nothing was asked" in "\n".join(composition.summary(untold))
 
 
+@pytest.mark.slow
 def test_experts_are_there_for_another_run_before_mixtures_are_balanced(tmp_path, monkeypatch):
     """Which takes long, and may be stopped."""
 

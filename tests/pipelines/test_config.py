@@ -129,6 +129,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 WORD = st.from_regex("[A-Za-z_][A-Za-z0-9_]*", fullmatch=True) | st.sampled_from(["no", "null", "true", "y", "a" * 200])
 
 
+@pytest.mark.slow
 @given(
     video=TEXT,
     size=st.none() | st.integers(0, 99) | st.tuples(st.integers(0, 9), st.integers(0, 9)),
@@ -149,6 +150,7 @@ def test_what_is_dumped_loads_to_the_same(video, size, frames, objective, names,
     assert load(config.dump(wanted)) == wanted
 
 
+@pytest.mark.slow
 @given(
     experts=st.dictionaries(WORD, TEXT, max_size=3),
     weights=st.dictionaries(WORD, NUMBER, max_size=3),

@@ -66,6 +66,7 @@ def test_costs_add_up_and_evaluations_cost_what_the_learned_energy_says(tmp_path
         estimate([Work(foretold), Sample(SAMPLED)], values, run)
 
 
+@pytest.mark.slow
 def test_it_is_told_once_the_data_are_loaded_and_of_what_is_left_to_do(tmp_path, capsys):
     stages = [Load(), Work(LEARNED), Sample(SAMPLED)]
     Pipeline(stages).run(tmp_path)
@@ -91,6 +92,7 @@ def learn(energy: EncoderEnergy, steps: int, folder: Path | None, rows: int = 32
     return learning(plan, (3, 16, 16), run) if folder is None else plan.train(run)
 
 
+@pytest.mark.slow
 def test_the_cost_of_learning_is_near_what_learning_takes(tmp_path):
     energy = EncoderEnergy((3, 16, 16), (16, 32), (1, 1))
     before = {name: tensor.clone() for name, tensor in energy.state_dict().items()}
@@ -106,6 +108,7 @@ def test_the_cost_of_learning_is_near_what_learning_takes(tmp_path):
     assert told.disk == 20 * numbers
 
 
+@pytest.mark.slow
 def test_time_and_memory_are_in_proportion_to_the_rows_of_a_step():
     energy = EncoderEnergy((3, 16, 16), (16, 32), (1, 1))
     few, many = (learn(energy, 10, None, rows) for rows in (4, 16))

@@ -21,6 +21,7 @@ def shares(found: torch.Tensor, real: torch.Tensor) -> tuple[float, float]:
     return float((found & real).sum() / real.sum()), float((found & ~real).float().sum() / (~real).sum())
 
 
+@pytest.mark.slow
 def test_dust(clip):
     rng, real = torch.Generator().manual_seed(3), torch.zeros(16, 72, 96, dtype=torch.bool)
     for t in range(16):
@@ -34,6 +35,7 @@ def test_dust(clip):
     assert detect.dust(clip).float().mean() < 0.015
 
 
+@pytest.mark.slow
 def test_scratches(clip):
     real = torch.zeros(16, 72, 96, dtype=torch.bool)
     real[:, :, 40:42] = real[3:14, :, 77:80] = True
@@ -44,6 +46,7 @@ def test_scratches(clip):
     assert detect.scratches(clip).float().mean() < 0.03
 
 
+@pytest.mark.slow
 def test_dead_pixels(clip):
     real = torch.zeros(16, 72, 96, dtype=torch.bool)
     for y, x in ((5, 9), (30, 50), (60, 80)):
@@ -53,6 +56,7 @@ def test_dead_pixels(clip):
     assert wrong < 1e-3
 
 
+@pytest.mark.slow
 def test_lost_and_repeated_frames(clip):
     broken = clip.clone()
     broken[:, 5] = broken[:, 4]
@@ -61,6 +65,7 @@ def test_lost_and_repeated_frames(clip):
     assert not detect.bad_frames(clip).any()
 
 
+@pytest.mark.slow
 def test_what_is_found_is_hidden_and_its_truth_is_unknown(clip, tmp_path):
     broken = clip.clone().clamp(-1, 1)
     broken[:, 5] = broken[:, 4]

@@ -85,6 +85,7 @@ def test_ess_of_independent_draws_is_their_number():
         assert ratio.std() < 0.1 if ess is ess_bulk else ratio.std() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.8, 0.5, -0.5])
 def test_ess_of_an_autoregressive_process(rho):
     """N (1 - rho) / (1 + rho), which for rho < 0 is more than N; its mean over 100 copies, and 3 % of bias."""
@@ -180,6 +181,7 @@ def test_parity_with_arviz(rho, num, chains, shift, decimals, rhat, bulk, tail):
 # Temperature and saturation
 
 
+@pytest.mark.slow
 def test_effective_temperature_is_that_of_the_stationary_law():
     """On E = c x^2 / 2 the variance is (T / c) / (1 - step c / 2): that of temperature T but for the known bias."""
     for step_size, factor in ((0.2, 1.0), (0.3, 0.5)):
@@ -348,6 +350,7 @@ def test_chains_that_do_not_move_are_frozen(steps):
     assert zeros.verdict.startswith("frozen: a step moves x by 0, ") and "raise step_size" in zeros.verdict
 
 
+@pytest.mark.slow
 def test_chains_that_refuse_are_frozen():
     for sampler in (MALA(10.0), RandomWalk(100.0)):
         summary = judged(sampler, Quadratic(), START, 200)
@@ -368,6 +371,7 @@ def test_chains_at_their_bounds_are_saturated():
     assert inside.saturation == 0 and inside.verdict == "healthy"
 
 
+@pytest.mark.slow
 def test_separated_modes_are_not_mixed():
     summary = judged(Langevin(0.5), TwoWells(6.0), SIDES, 200)
     assert summary.verdict.startswith(f"not mixed: R-hat {summary.r_hat:.2f} (up to 1.1") and summary.r_hat > 1.5
@@ -445,6 +449,7 @@ def test_a_displacement_that_is_told_is_not_measured():
     assert monitor.trace()["displacement"].tolist() == [2.0, 2.0, 2.0]
 
 
+@pytest.mark.slow
 def test_memory_may_be_reused_by_the_sampler():
     kept, copied, x, energy = Monitor(), Monitor(), START.clone(), torch.empty(16)
     for state, info in sample(MALA(0.8), Quadratic(), START, 200, seeded()):
@@ -456,6 +461,7 @@ def test_memory_may_be_reused_by_the_sampler():
     assert kept.summary() == copied.summary()
 
 
+@pytest.mark.slow
 def test_r_hat_is_over_the_energy_and_projections_of_the_second_half():
     # Steps of another size a chain, so that Langevin's bias differs: in 100 dimensions the energy shows it best
     monitor, energies = Monitor(), []
@@ -478,6 +484,7 @@ def test_r_hat_is_over_the_energy_and_projections_of_the_second_half():
     assert monitor.summary().ess_bulk == pytest.approx(ess_bulk(columns).min().item(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr("energies.diagnostics.MAX_DRAWS", 256)
     monkeypatch.setattr("energies.diagnostics.MAX_CHAINS", 16)
@@ -494,6 +501,7 @@ def test_memory_is_bounded(monkeypatch):
     assert summary.displacement == pytest.approx(short.summary().displacement, rel=0.03), "of one step, not of eight"
 
 
+@pytest.mark.slow
 def test_half_precision_and_discrete_states_are_watched():
     assert judged(Langevin(1.2), Quadratic(), START.bfloat16(), 200).verdict == "healthy"
     monitor = Monitor()
@@ -513,6 +521,7 @@ def test_a_summary_is_json_and_reads_well():
 # What is printed: of what kind of chain, and what to do
 
 
+@pytest.mark.slow
 def test_stationary_chains_print_acceptance_r_hat_and_a_verdict():
     found = judged(MALA(0.8), Quadratic(), START, 200)
     percent = f"{100 * found.acceptance:.0f} %"
@@ -542,6 +551,7 @@ def test_chains_that_do_not_mix_are_told_what_to_do(sampler, energy, advice):
     ]
 
 
+@pytest.mark.slow
 def test_an_acceptance_that_costs_time_is_told_though_chains_mixed():
     low = judged(RandomWalk(6.0), Quadratic(), START[:, 0, :2], 3000)
     high = judged(MALA(0.5), Quadratic(), START[:, 0, :2], 1000)
@@ -568,6 +578,7 @@ def share(num: int, chains: int = 100) -> list[list[bool]]:
     return [[k < num for k in range(chains)]] * 2
 
 
+@pytest.mark.slow
 def test_annealed_chains_have_an_acceptance_by_level_and_no_r_hat():
     found = seen({3.0: share(60), 0.2: share(50), 0.05: share(4)})
     assert found.kind == "annealed" and found.acceptance == pytest.approx(0.38)

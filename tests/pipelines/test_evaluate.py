@@ -65,6 +65,7 @@ def judged(values: dict[str, Any], folder: Path, **settings) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------- recovery
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", SHAPES)
 def test_every_recovery_has_the_same_numbers_whatever_the_modality(modality, tmp_path):
     found = judged(recovered(modality, mask_of(modality)), tmp_path)["metrics"]
@@ -106,6 +107,7 @@ def test_shapes_are_scored_as_solids(observation, tmp_path):
     assert given["rivals"]["x"].dtype == torch.int8  # a byte a voxel
 
 
+@pytest.mark.slow
 def test_a_perfect_recovery_is_better_and_a_bad_one_is_told(tmp_path):
     good = judged(recovered("images", mask_of("images"), change=0.0), tmp_path)
     assert good["metrics"]["recovery"]["psnr"] == 100 and "dB better than the best baseline" in good["summary"]
@@ -113,6 +115,7 @@ def test_a_perfect_recovery_is_better_and_a_bad_one_is_told(tmp_path):
     assert bad["metrics"]["gain_db"] < 0 and "dB WORSE than the best baseline" in bad["summary"]
 
 
+@pytest.mark.slow
 def test_only_hidden_elements_count(tmp_path):
     values = recovered("images", mask_of("images"))
     spoiled = torch.where(values["observation"].mask, values["recovered"], 1.0)  # what is seen is not recovered
@@ -121,6 +124,7 @@ def test_only_hidden_elements_count(tmp_path):
     assert found["recovery"]["psnr"] == again["recovery"]["psnr"]
 
 
+@pytest.mark.slow
 def test_samples_of_each_x_are_scored_against_the_right_one(tmp_path):
     values = recovered("images", mask_of("images"), change=0.0)
     samples = values["targets"][[0, 0, 1, 1]]
@@ -176,6 +180,7 @@ def test_a_recovery_of_another_size_is_told(tmp_path):
 # ------------------------------------------------------------------------------------- synthesis
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modality", "numbers"),
     [
@@ -194,6 +199,7 @@ def test_new_x_are_compared_with_real_ones(modality, numbers, tmp_path):
     assert "long_run_ratio" not in found  # no long chains were asked for
 
 
+@pytest.mark.slow
 def test_what_was_learned_from_is_no_new_shape_and_noise_is_no_picture(tmp_path):
     data = examples("voxels")
     found = judged({"data": data, "samples": data.x("train", slice(8))}, tmp_path)["metrics"]
@@ -213,6 +219,7 @@ def test_samples_smaller_than_the_shapes_are_compared_at_their_size(tmp_path):
         judged({"data": data, "samples": small[..., :3, :3, :3]}, tmp_path)
 
 
+@pytest.mark.slow
 def test_too_few_pictures_are_told(tmp_path):
     data = examples("images")
     with pytest.raises(InputError, match="evaluate needs 4 samples and as many pictures to judge by"):

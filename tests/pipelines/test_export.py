@@ -82,6 +82,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", SHAPES)
 def test_a_recovery_is_written_and_stands_beside_the_baselines(modality, tmp_path):
     truth = random(5, *SHAPES[modality], seed=1)
@@ -119,6 +120,7 @@ def test_an_unknown_truth_is_neither_shown_nor_scored(tmp_path):
     assert "nothing is scored" in report and "truth, seen" not in report and "PSNR" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hide", ["pixels", "average"])
 def test_a_single_clip_is_written_without_loss_and_beside_what_was_seen(hide, tmp_path):
     x = random(1, 3, 9, 11, 13, seed=2)
@@ -138,6 +140,7 @@ def test_a_single_clip_is_written_without_loss_and_beside_what_was_seen(hide, tm
     assert not (tmp_path / "recovered").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_single_clip_keeps_its_times_and_its_title(gone, tmp_path, recwarn):
     x, times = random(1, 3, 6, 8, 10), [0.0, 0.1, 0.2, 0.25, 0.3, 1.3, 1.35]
@@ -248,6 +251,7 @@ def test_a_composition_shows_what_failed_and_every_pair(modality, tmp_path):
     assert "not all that was asked for" not in report and "Every pair" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", SHAPES)
 def test_paths_and_reconstructions_are_written(modality, tmp_path):
     x = random(8, *SHAPES[modality]).unflatten(0, (2, 4))

@@ -53,6 +53,7 @@ def exported(values: dict[str, Any], folder: Path, **settings: Any) -> dict[str,
     return given
 
 
+@pytest.mark.slow
 def test_meshes_are_watertight_and_the_report_shows_them(tmp_path):
     given = exported(made(), tmp_path, limit=2)
     files = sorted((tmp_path / "shapes").glob("*"))
@@ -67,6 +68,7 @@ def test_meshes_are_watertight_and_the_report_shows_them(tmp_path):
         assert (tmp_path / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_an_export_with_other_settings_leaves_none_of_the_old_files(tmp_path):
     exported(made(), tmp_path, limit=2)
     exported(made(), tmp_path, limit=1, format="glb", millimetres=80)
@@ -75,6 +77,7 @@ def test_an_export_with_other_settings_leaves_none_of_the_old_files(tmp_path):
     assert trimesh.load(files[0]).extents.max() == pytest.approx(0.08, rel=1e-6)  # metres
 
 
+@pytest.mark.slow
 def test_of_a_recovery_the_decided_shapes_are_written_and_the_truth_shown_beside(tmp_path):
     mask = torch.zeros(2, 1, SIDE, SIDE, SIDE, dtype=torch.bool)
     mask[:, :, :6] = True
@@ -86,6 +89,7 @@ def test_of_a_recovery_the_decided_shapes_are_written_and_the_truth_shown_beside
     assert "truth, seen, class mean, recovered, one sample: a row each" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_a_part_that_was_seen_is_written_though_it_hangs_in_the_air(is_seen, tmp_path):
     solid = torch.full((1, 1, SIDE, SIDE, SIDE), -1.0)
@@ -99,6 +103,7 @@ def test_a_part_that_was_seen_is_written_though_it_hangs_in_the_air(is_seen, tmp
     assert found["voxels"] == 6**3 + 8 * is_seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0, 10])
 @pytest.mark.parametrize("format", ["stl", "3mf", "ply"])
 def test_millimetres_are_those_of_what_is_solid(format, smoothing, tmp_path):
@@ -114,6 +119,7 @@ def test_millimetres_are_those_of_what_is_solid(format, smoothing, tmp_path):
     assert np.ptp(mesh_files.read(tmp_path / "shapes" / f"shape_000.{format}").vertices, axis=0) == pytest.approx(80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "up"), [("stl", "z"), ("stl", "y"), ("glb", "y"), ("obj", "z")])
 def test_what_is_recovered_of_a_scan_lies_where_the_scan_does(format, up, tmp_path):
     scan = trimesh.creation.box(bounds=[(100, 20, -6), (112, 26, -2)])
@@ -130,6 +136,7 @@ def test_what_is_recovered_of_a_scan_lies_where_the_scan_does(format, up, tmp_pa
     assert "Warning: scan: not watertight" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_what_is_written(tmp_path):
     """Without the specks that are dropped, and with the cavities that are filled."""
     body = torch.full((1, 1, SIDE, SIDE, SIDE), -1.0)
@@ -145,6 +152,7 @@ def test_what_is_shown_is_what_is_written(tmp_path):
     assert pages[0] == pages[1]
 
 
+@pytest.mark.slow
 def test_paths_are_written_step_by_step(tmp_path):
     paths = chairs(6).view(2, 3, 1, SIDE, SIDE, SIDE)
     values = made(paths=paths, cross_fades=paths, summary="a line")
@@ -156,6 +164,7 @@ def test_paths_are_written_step_by_step(tmp_path):
     assert names == ["path_00_000", "path_00_001", "path_00_002"]
 
 
+@pytest.mark.slow
 def test_block_means_are_refined_to_the_likeliest_voxels(tmp_path):
     truth = chairs(2)
     means = Average((2, 2, 2))
@@ -171,6 +180,7 @@ def test_what_could_not_be_met_is_told(tmp_path):
     assert "with about 20 it would not stay watertight" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_empty_shapes_are_told_and_the_others_written(tmp_path):
     samples = torch.cat([torch.full((1, 1, SIDE, SIDE, SIDE), -1.0), chairs(1)])
     given = exported(made(samples=samples), tmp_path)

@@ -107,6 +107,7 @@ def is_canonical(node: Node) -> bool:
     return not alike and not is_bare and all(is_canonical(part) for _, part in node.terms)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(TREES)
 def test_a_tree_comes_back_from_its_text(node: Node):
@@ -116,6 +117,7 @@ def test_a_tree_comes_back_from_its_text(node: Node):
     text.encode()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(TEXTS)
 def test_a_text_keeps_its_meaning_in_canonical_form(case: tuple[str, float]):
@@ -154,12 +156,14 @@ def test_garbage_is_refused_in_one_line(text: str):
 TOKENS = ["a", "b", ".", "2", "1e999", "'", '"', "\\", "(", ")", ",", "|", "+", "-", "*", "/", "~", " ", "\n", "ø"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(st.lists(st.sampled_from([*TOKENS, "c.x", "and ", " or ", "not ", "any_of("]), max_size=15).map("".join))
 def test_shuffled_tokens_are_read_or_refused_in_one_line(text: str):
     check_refusal(text)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(TREES.map(show), st.data())
 def test_a_damaged_text_is_read_or_refused_in_one_line(text: str, data: st.DataObject):
@@ -448,6 +452,7 @@ PLAIN = st.recursive(st.builds(Expert, st.sampled_from("ab"), st.sampled_from("x
 TERMS = st.lists(st.tuples(st.sampled_from([1.0, 0.5, 0.0, -1.0]), PLAIN), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(TERMS.map(lambda terms: Weighted(tuple(terms))))
 def test_a_contradiction_is_what_no_x_satisfies(node: Node):

@@ -42,6 +42,7 @@ def footage(file):
     return opened(Footage(str(file), video.Cut(), None, True))
 
 
+@pytest.mark.slow
 def test_it_tells_its_shape_and_times_and_gives_the_frames_of_the_file(file, footage):
     whole = video.read_timed(file)
     assert footage.shape == tuple(whole.clip.shape)
@@ -51,6 +52,7 @@ def test_it_tells_its_shape_and_times_and_gives_the_frames_of_the_file(file, foo
     assert torch.equal(frames.float(), levels_of(whole.clip))
 
 
+@pytest.mark.slow
 def test_its_scores_are_those_of_a_clip_that_is_held(file, footage):
     clip, rng = video.read(file)[0], torch.Generator().manual_seed(0)
     hidden = torch.zeros(12, 24, 32, dtype=torch.bool)
@@ -63,6 +65,7 @@ def test_its_scores_are_those_of_a_clip_that_is_held(file, footage):
     assert covered == pytest.approx(0.9, abs=4 * (0.09 / (3 * int(hidden.sum()))) ** 0.5)
 
 
+@pytest.mark.slow
 def test_what_was_not_hidden_is_written_bit_for_bit_with_its_times(file, footage, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "HELD", 100)
     out = tmp_path / "run"
@@ -85,6 +88,7 @@ def hidden_of(footage: Footage, folder: Any) -> Damage:
     return Damage.whole(hidden)
 
 
+@pytest.mark.slow
 def test_what_needs_the_whole_clip_is_told(file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(load, "HELD", 100)
     for settings, words in (

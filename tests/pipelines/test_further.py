@@ -53,6 +53,7 @@ def weights(energy: Energy) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in energy.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("energy", "data", "settings"),
     [
@@ -85,6 +86,7 @@ def test_its_rate_is_a_tenth_where_none_is_said(tmp_path):
         assert recipe is not None and (recipe.steps, recipe.learning_rate) == (60, pytest.approx(rate))
 
 
+@pytest.mark.slow
 def test_on_other_data_it_comes_to_denoise_better(tmp_path):
     bright = replace(DATA, train=(DATA.train // 4 + 160).to(DATA.train.dtype))
     before = encoder(DATA)

@@ -161,6 +161,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rate", "sane_rate"), [("adam", 0.3, 0.01), ("muon", 1.0, 0.05)])
 def test_learning_with_a_rate_much_too_large_goes_back_and_ends_well(method, rate, sane_rate, tmp_path):
     losses = {}
@@ -183,6 +184,7 @@ def test_learning_with_a_rate_much_too_large_goes_back_and_ends_well(method, rat
     assert steps[-1] == STEPS - 1
 
 
+@pytest.mark.slow
 def test_learning_that_cannot_be_saved_ends_in_words(tmp_path):
     with pytest.raises(InputError, match=r"diverged at step \d+: the .*, also after 2 returns .*lower the"):
         Learning(settings=settings_of(learning_rate=1e4, rollbacks=2)).learn(tmp_path / "twice")
@@ -192,6 +194,7 @@ def test_learning_that_cannot_be_saved_ends_in_words(tmp_path):
     assert not rolled_back(tmp_path / "never")
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_where_it_was_healthy_with_smaller_steps(tmp_path):
     """After the return all is as at the checkpoint, also the chains, and only the rate is another."""
     settings = settings_of(steps=20, method="muon")
@@ -248,6 +251,7 @@ def uninterrupted(request, tmp_path_factory) -> tuple[str, Training, dict[str, T
     return request.param, settings, whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [4, 11, 19])
 def test_resumed_learning_equals_uninterrupted_learning_bit_for_bit(uninterrupted, stop, tmp_path):
     name, settings, whole = uninterrupted
@@ -259,6 +263,7 @@ def test_resumed_learning_equals_uninterrupted_learning_bit_for_bit(uninterrupte
     assert same(whole, Learning(ALONG[name][0], settings).learn(tmp_path))
 
 
+@pytest.mark.slow
 def test_resumed_learning_of_a_residual_energy_equals_uninterrupted_learning(tmp_path):
     objective, settings = MaximumLikelihood(steps=2), settings_of(steps=12, learning_rate=0.003)
     whole = Residual(objective, settings).learn(tmp_path / "whole")

@@ -73,6 +73,7 @@ def test_nothing_is_held_out_of_means_and_of_nothing(tmp_path: Path) -> None:
     assert noisy is not None and isinstance(noisy.seen.observation, Noisy) and noisy.seen.observation.noise == 0.2
 
 
+@pytest.mark.slow
 def test_what_lies_behind_the_mask_counts_for_nothing(tmp_path: Path) -> None:
     """The table is the same whatever is hidden, and nothing that is held out is told."""
     data, run = data_of("images", shape=(1, SIDE, SIDE)), run_in(tmp_path)
@@ -109,6 +110,7 @@ def ramp(side: int = SIDE) -> Tensor:
     return torch.linspace(-0.9, 0.9, side).expand(1, 1, side, side) * torch.linspace(0.2, 1, side)[:, None]
 
 
+@pytest.mark.slow
 def test_a_picture_that_a_simple_method_fills_better_is_filled_by_it_and_says_so(tmp_path: Path) -> None:
     x, mask = ramp(), box((4, 4), (9, 9))[None]
     values = recovered("images", x, mask, tmp_path)
@@ -126,12 +128,14 @@ def test_a_picture_that_a_simple_method_fills_better_is_filled_by_it_and_says_so
     assert "WORSE than" in report.html() and "by the energy" in report.html()
 
 
+@pytest.mark.slow
 def test_what_the_energy_makes_is_kept_where_that_is_asked_for_and_the_rival_is_told(tmp_path: Path) -> None:
     values = recovered("images", ramp(), box((4, 4), (9, 9))[None], tmp_path, fall_back=False)
     assert next(iter(values["ways"])) == "amortised" and values["metrics"]["held_out"]["result"] == "energy"
     assert "WORSE than" in values["summary"] and "the result is the energy's all the same" in values["summary"]
 
 
+@pytest.mark.slow
 def test_a_shape_of_ones_own_is_judged_as_well(tmp_path: Path) -> None:
     solid = torch.where(torch.arange(8) < 5, 1.0, -1.0).expand(1, 1, 8, 8, 8).contiguous()
     values = recovered("voxels", solid, box((2, 2, 2), (5, 5, 6), 8)[None], tmp_path)
@@ -225,6 +229,7 @@ def test_numbers_that_noise_passes_judge_nothing() -> None:
     assert any(line.startswith("samples") for line in synthesis.summary(rows))
 
 
+@pytest.mark.slow
 def test_a_judge_tells_noise_and_averages_of_pictures_from_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_the_frame_holds_what_the_scan_lacks(data, tmp_path):
     assert Hide(shape=shape, frame=whole).files() == (shape, whole)
 
 
+@pytest.mark.slow
 def test_holes_hide_what_no_surface_tells(data, tmp_path):
     ball = trimesh.creation.icosphere(subdivisions=3)
     ball.update_faces(ball.triangles_center[:, 2] < 0.6)

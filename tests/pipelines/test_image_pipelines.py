@@ -109,6 +109,7 @@ def psnr(x: Tensor, truth: Tensor, where: Tensor) -> float:
 # -------------------------------------------------------------------------------------- recovery
 
 
+@pytest.mark.slow
 def test_hidden_pixels_are_recovered_and_seen_ones_kept(scattered):
     values, found = values_of(scattered), metrics_of(scattered)
     hidden, truth = values["observation"].mask, values["data"].x("validation")
@@ -126,6 +127,7 @@ def test_hidden_pixels_are_recovered_and_seen_ones_kept(scattered):
     assert found["recovery"]["psnr"] > found["baselines"]["mean"]["psnr"], "the reference alone is better than that"
 
 
+@pytest.mark.slow
 def test_a_recovery_writes_pictures_a_sheet_a_report_and_the_energy(scattered):
     files = sorted((scattered / "recovered").glob("*.png"))
     assert [file.name for file in files] == [f"picture_{k:03d}.png" for k in range(4)]
@@ -135,6 +137,7 @@ def test_a_recovery_writes_pictures_a_sheet_a_report_and_the_energy(scattered):
     assert isinstance(energy.reference, DataReference) and len(energy.reference.data) == 180
 
 
+@pytest.mark.slow
 def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, capsys):
     out = tmp_path / "again"
     shutil.copytree(scattered, out)
@@ -149,12 +152,14 @@ def test_the_same_command_again_resumes_after_what_is_done(scattered, tmp_path, 
     assert again["recovery"] == first["recovery"] and again["sampling"] == first["sampling"]
 
 
+@pytest.mark.slow
 def test_a_learned_energy_recovers_the_same_again(scattered, known, tmp_path):
     first, again = values_of(scattered), recovered(tmp_path, "hide.pixels=0.4", *known)
     torch.testing.assert_close(again["recovered"], first["recovered"], rtol=0, atol=1e-4)
     assert torch.equal(again["observation"].mask, first["observation"].mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 4])
 def test_pictures_of_lower_resolution_keep_the_means_of_their_blocks(known, factor, tmp_path):
     values = recovered(tmp_path, f"hide.average={factor}", *known)
@@ -165,6 +170,7 @@ def test_pictures_of_lower_resolution_keep_the_means_of_their_blocks(known, fact
     check_scores(metrics_of(tmp_path), {"nearest_training", "mean", "bicubic"})
 
 
+@pytest.mark.slow
 def test_grey_pictures_are_coloured_and_stay_as_grey(tmp_path):
     values = recovered(tmp_path, "load.images=scenes", "load.count=60", "hide.grey=true", *TINY)
     for x in (values["recovered"], values["samples"]):
@@ -177,6 +183,7 @@ def test_grey_pictures_are_coloured_and_stay_as_grey(tmp_path):
     assert found["baselines"]["grey"]["psnr"] == pytest.approx(psnr(grey, values["targets"], everywhere), abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_of_ones_own_is_mended_and_not_scored(known, tmp_path, capsys):
     images.write(tmp_path / "own.png", torch.rand(1, 8, 8) * 2 - 1)
     mask = -torch.ones(1, 8, 8)
@@ -196,6 +203,7 @@ def test_a_damaged_picture_of_ones_own_is_mended_and_not_scored(known, tmp_path,
     assert [file.name for file in (tmp_path / "run" / "recovered").iterdir()] == ["picture_000.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hide", ["pixels=0.5", "average=2", "blur=1.0", "noise=0.2"])
 def test_an_energy_that_learned_to_synthesise_recovers_by_conditioning(digits, hide, tmp_path):
     given = ["load.count=200", "learn.energy=null", f"learn.pretrained={digits}", "hide.num=6", *SAMPLED]
@@ -210,6 +218,7 @@ def test_an_energy_that_learned_to_synthesise_recovers_by_conditioning(digits, h
     assert metrics_of(tmp_path)["recovery"]["psnr"] > 3
 
 
+@pytest.mark.slow
 def test_both_ways_stand_beside_the_baselines(known, digits, tmp_path, capsys):
     given = [f"recover.prior={digits}", "hide.num=6", "recover.mean.chains=2", *known]
     values, found = recovered(tmp_path, "hide.pixels=0.5", *given), metrics_of(tmp_path)
@@ -220,6 +229,7 @@ def test_both_ways_stand_beside_the_baselines(known, digits, tmp_path, capsys):
     assert "by this energy, conditioned" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_in_one_line_before_anything_is_learned(capsys, tmp_path):
     np.savez(tmp_path / "ten.npz", images=np.random.default_rng(0).integers(0, 255, (30, 10, 10), np.uint8))
     for number, (arguments, words) in enumerate([
@@ -242,6 +252,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_learned(capsys
 # ------------------------------------------------------------------------------------- synthesis
 
 
+@pytest.mark.slow
 def test_a_run_writes_samples_a_report_and_numbers(digits):
     found = metrics_of(digits)
     assert {"num", "validation", "samples", "real", "noise", "curve", "sampling"} <= found.keys()
@@ -264,6 +275,7 @@ def test_a_run_writes_samples_a_report_and_numbers(digits):
 # -------------------------------------------------------------------------------------- textures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [None, 8])
 def test_a_texture_is_twice_as_large_as_its_photograph(windows, tmp_path, capsys):
     energy = "learn.energy.encoder={widths: [4, 8], depths: [1, 1]}"
@@ -279,6 +291,7 @@ def test_a_texture_is_twice_as_large_as_its_photograph(windows, tmp_path, capsys
     assert "the texture has 64x37 pixels; the photograph was loaded with 32x32" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_photograph_of_a_file_is_learned_as_large_as_it_is(tmp_path, capsys):
     images.write(tmp_path / "wall.png", torch.rand(3, 40, 48) * 2 - 1)
     few = ["learn.crop=[16]", "learn.batch=2", "learn.steps=1", "synthesize.generator.schedule={levels: 2, steps: 1}"]

@@ -95,6 +95,7 @@ def side(x: Tensor) -> Tensor:
     return (x[..., 4:].mean((1, 2, 3)) > x[..., :4].mean((1, 2, 3))).long()
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_anew(digits: Path, capsys: Any) -> None:
     times = {path: path.stat().st_mtime_ns for path in digits.glob("*_*/manifest.json")}
     assert run.main(["image_synthesis", *SHORT, f"out={digits}"]) == 0
@@ -103,6 +104,7 @@ def test_the_same_command_again_does_nothing_anew(digits: Path, capsys: Any) -> 
     assert told.err.count("done before") == 5 and "finished by an earlier command" in told.out
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_samples_and_another_one_others(digits: Path, tmp_path: Path) -> None:
     for name, seed in (("same", 0), ("other", 1)):
         assert run.main(["image_synthesis", *SHORT, f"seed={seed}", f"out={tmp_path / name}"]) == 0
@@ -110,6 +112,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_one_others(digits: Pat
     assert torch.equal(first, same) and not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_learned_energy_makes_more_samples_and_the_first_stay_the_same(digits: Path, tmp_path: Path) -> None:
     arguments = [*SHORT[:2], f"learn.pretrained={digits / 'energy'}", "compute=float32", "evaluate.curve=0"]
     arguments += ["synthesize.num=20", "synthesize.generator.schedule.levels=4"]
@@ -117,6 +120,7 @@ def test_a_learned_energy_makes_more_samples_and_the_first_stay_the_same(digits:
     torch.testing.assert_close(samples_of(tmp_path)["samples"][:12], samples_of(digits)["samples"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "learner",
     [
@@ -143,6 +147,7 @@ def test_every_way_of_learning_ends_in_samples(learner: list[str], tmp_path: Pat
 # --------------------------------------------------------------------------------------------- classes
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_class_that_was_asked_for(by_class: Path) -> None:
     values = samples_of(by_class)
     assert torch.equal(values["sample_labels"], torch.arange(60) % 2)
@@ -162,12 +167,14 @@ def of_label(by_class: Path, bars: Path, label: str, num: int, out: Path) -> dic
     return samples_of(out)
 
 
+@pytest.mark.slow
 def test_one_class_by_its_name(by_class: Path, bars: Path, tmp_path: Path) -> None:
     values = of_label(by_class, bars, "right", 30, tmp_path)
     assert torch.equal(values["sample_labels"], torch.ones(30, dtype=torch.int64))
     assert side(values["samples"]).float().mean() > 0.85
 
 
+@pytest.mark.slow
 def test_of_any_label_both_classes_come(by_class: Path, bars: Path, tmp_path: Path) -> None:
     values = of_label(by_class, bars, "any", 60, tmp_path)
     assert values["sample_labels"] is None
@@ -177,6 +184,7 @@ def test_of_any_label_both_classes_come(by_class: Path, bars: Path, tmp_path: Pa
 # ------------------------------------------------------------------------------------------- refusals
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_there_are_refused_in_one_line(
     digits: Path, by_class: Path, bars: Path, capsys: Any, tmp_path: Path
 ) -> None:
@@ -195,6 +203,7 @@ def clean(tmp_path_factory: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -213,6 +222,7 @@ def test_an_energy_and_a_way_to_sample_it_that_do_not_fit_are_refused(
     assert "pretrained" in line or "generator" in line
 
 
+@pytest.mark.slow
 def test_an_energy_is_sampled_as_suits_it_whatever_objective_stands_there(
     digits: Path, clean: Path, tmp_path: Path
 ) -> None:
@@ -227,6 +237,7 @@ def test_an_energy_is_sampled_as_suits_it_whatever_objective_stands_there(
         assert type(learned["generator"]).__name__ == {"noisy": "Schedule", "clean": "Chain"}[name]
 
 
+@pytest.mark.slow
 def test_energies_that_are_no_such_energies_are_refused_in_one_line(digits: Path, capsys: Any, tmp_path: Path) -> None:
     assert "none" in refusal(capsys, "load.count=60", f"learn.pretrained={tmp_path / 'none'}", f"out={tmp_path / 'a'}")
     small = f"learn.pretrained={digits / 'energy'}"

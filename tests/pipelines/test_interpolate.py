@@ -32,6 +32,7 @@ def values_of(modality: str, energy: Any, generator: Any = FEW, **more: Any) -> 
     return values | more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("walk", ["chosen", "spherical", "linear", "seen"])
 @pytest.mark.parametrize("modality", ["images", "video", "voxels"])
 def test_paths_begin_and_end_at_the_very_x(modality: str, walk: Any, tmp_path: Any) -> None:
@@ -59,6 +60,7 @@ def test_chained_paths_share_their_ends(tmp_path: Any) -> None:
     assert torch.equal(given["paths"][:, 0], x[:2]) and torch.equal(given["paths"][:, -1], x[1:])
 
 
+@pytest.mark.slow
 def test_samples_of_an_earlier_stage_are_the_ends(tmp_path: Any) -> None:
     samples = data_of("images").x()[:5]
     given = Interpolate(pairs=2, steps=3)(values_of("images", encoder, samples=samples), run_in(tmp_path))
@@ -127,6 +129,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         Interpolate(**settings)
 
 
+@pytest.mark.slow
 def test_pictures_of_ones_own_are_taken_in_pairs_and_a_judge_has_a_say(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(judge, "STEPS", 20)
     folder, out = tmp_path / "mine", tmp_path / "run"
@@ -140,6 +143,7 @@ def test_pictures_of_ones_own_are_taken_in_pairs_and_a_judge_has_a_say(tmp_path:
     assert len(list((out / "path_00").iterdir())) == 4 and (out / "contact_sheet.png").exists()
 
 
+@pytest.mark.slow
 def test_a_chain_goes_through_its_noise(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(judge, "STEPS", 20)
     objective = ["learn.objective.maximum_likelihood.sampling_steps=2", "learn.chains=8"]

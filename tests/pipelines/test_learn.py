@@ -90,6 +90,7 @@ def learned(data: Examples, folder: Path, **settings: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------- energies and objectives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", DATA)
 @pytest.mark.parametrize("kind", ENERGIES)
 def test_every_energy_is_learned_of_every_modality_by_what_suits_it(kind, modality, tmp_path):
@@ -247,6 +248,7 @@ def test_references_are_drawn_by_their_weights(tmp_path):
     assert abs(counts[0] / 4000 - 1 / 1.15) < 0.03 and counts[1:].min() > 0.5 * 4000 * 0.15 / 1.15 / 7
 
 
+@pytest.mark.slow
 def test_classes_are_learned_where_there_are_labels_unless_they_are_not_wanted(tmp_path):
     data = pictures(classes=3)
     by_class, any_class = (learned(data, tmp_path, energy=SMALL, conditional=c)["energy"] for c in (None, False))
@@ -267,6 +269,7 @@ def test_a_class_without_examples_is_told_before_learning(tmp_path):
 # ---------------------------------------------------------------------------------------------- chains
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encoder", "residual", "conv_net"])
 def test_short_run_chains_start_in_sampling_as_they_did_in_learning(kind, tmp_path):
     """Else what was learned, where k steps from noise lead, is not what is sampled."""
@@ -299,6 +302,7 @@ def test_chains_have_the_labels_and_the_start_of_their_objective(tmp_path):
 # ------------------------------------------------------------------------------------------- amortised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modality", "tasks", "kinds"),
     [

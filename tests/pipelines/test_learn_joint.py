@@ -93,6 +93,7 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- learn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_two_networks_are_learned_one_of_which_generates(modality, joints):
     energy, plain = (joints[modality][name] for name in ("energy", "plain"))
@@ -103,6 +104,7 @@ def test_two_networks_are_learned_one_of_which_generates(modality, joints):
     assert energy.noisy and not plain.noisy and isinstance(joints[modality]["generator"], Schedule)
 
 
+@pytest.mark.slow
 def test_the_plain_network_gets_its_share_of_the_steps(tmp_path):
     learned("images", tmp_path, steps=4, plain_share=0.5, optimizer=Weights(checkpoint_every=1))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -110,6 +112,7 @@ def test_the_plain_network_gets_its_share_of_the_steps(tmp_path):
     assert steps == {"joint": [0, 1, 2, 3], "plain": [0, 1]}
 
 
+@pytest.mark.slow
 def test_by_maximum_likelihood_it_is_of_clean_x(tmp_path):
     values = learned("images", tmp_path, objective=LIKELIHOOD, chains=20, steps=3)
     assert not values["energy"].noisy and isinstance(values["generator"], Chain)
@@ -117,6 +120,7 @@ def test_by_maximum_likelihood_it_is_of_clean_x(tmp_path):
     assert classify(values, here(tmp_path))["samples"].isfinite().all()
 
 
+@pytest.mark.slow
 def test_ones_that_were_learned_before_are_taken_or_refused(joints, tmp_path):
     values = joints["images"]
     for name in ("energy", "plain"):
@@ -168,6 +172,7 @@ def test_settings_that_cannot_be_are_refused(stage, settings, words):
 # ------------------------------------------------------------------------------------------- classify
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_a_classification_says_how_right_and_how_sure_it_is(modality, joints, tmp_path):
     values, levels = joints[modality], (0.25, 0.5)
@@ -190,6 +195,7 @@ def test_a_classification_says_how_right_and_how_sure_it_is(modality, joints, tm
     assert energies.load(tmp_path / "plain").fits(SHAPES[modality])
 
 
+@pytest.mark.slow
 def test_without_labels_to_judge_by_nothing_is_classified(joints, tmp_path):
     values = joints["images"]
     without = replace(values["data"], validation_labels=torch.full((24,), -1))
@@ -198,6 +204,7 @@ def test_without_labels_to_judge_by_nothing_is_classified(joints, tmp_path):
             stage.check({"data": without})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_what_is_learned_apart_tells_the_classes(modality, tmp_path):
     data = DATA[modality]
@@ -208,6 +215,7 @@ def test_what_is_learned_apart_tells_the_classes(modality, tmp_path):
 # ---------------------------------------------------------------------------------------------- score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_what_does_not_belong_is_told_by_kind(modality, joints, tmp_path):
     Score()(joints[modality], here(tmp_path))
@@ -247,6 +255,7 @@ def write_one(modality: str, x: Tensor, folder: Path, name: str) -> str:
     return f"{name}.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_files_of_ones_own_are_listed_by_energy(modality, joints, tmp_path):
     folder, out = tmp_path / "mine", tmp_path / "out"
@@ -265,6 +274,7 @@ def test_files_of_ones_own_are_listed_by_energy(modality, joints, tmp_path):
     assert "notes.txt" in (out / "log.jsonl").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_outliers_of_ones_own_are_a_kind_each(modality, joints, tmp_path):
     """Also those whose folders have the same name."""
@@ -278,12 +288,14 @@ def test_outliers_of_ones_own_are_a_kind_each(modality, joints, tmp_path):
     assert {"1: test", "2: test"} < metrics_of(tmp_path)["detection"]["joint: energy"].keys()
 
 
+@pytest.mark.slow
 def test_windows_of_one_photograph_are_a_kind(joints, tmp_path):
     images.write(tmp_path / "photograph.png", torch.rand(1, 40, 30, generator=seeded(0)) * 2 - 1)
     Score(outliers=(str(tmp_path / "photograph.png"),), num=20)(joints["images"], here(tmp_path))
     assert "1: photograph.png" in metrics_of(tmp_path)["detection"]["joint: energy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_a_folder_without_any_is_told(modality, joints, tmp_path):
     (tmp_path / "texts").mkdir()
@@ -297,6 +309,7 @@ def test_a_folder_without_any_is_told(modality, joints, tmp_path):
 # --------------------------------------------------------------------------------------------- attack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", NAMES)
 def test_attacks_are_told_by_size_for_both_networks(modality, joints, tmp_path):
     Attack(10, (0.1, 0.4), (1.0,), 2, refine=2)(joints[modality], here(tmp_path))

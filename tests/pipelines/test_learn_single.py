@@ -80,6 +80,7 @@ def test_an_energy_of_crops_takes_any_size(energy, tmp_path):
     assert wide(torch.zeros(2, 3, 20, 36)).shape == (2,) and wide.event_shape == (3, 20, 36)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("energy", "objective"), [(SMALL, None), (ConvNet(), SHORT)], ids=["encoder", "conv_net"]
 )  # fmt: skip
@@ -147,6 +148,7 @@ def test_the_frames_of_a_scene_are_one_picture_and_more_of_them_change_nothing(s
 # -------------------------------------------------------------------------------------- a damaged clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("energy", "objective"), [(TOLD, None), (ConvNet(), SHORT), (SMALL, None)], ids=["amortised", "conv_net", "encoder"]
 )
@@ -172,6 +174,7 @@ def test_what_is_hidden_of_a_damaged_clip_is_never_read(energy, objective, tmp_p
         assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("estimate", "held_out", "first"))
 
 
+@pytest.mark.slow
 def test_the_truth_that_judges_is_never_learned_from(tmp_path):
     """What the gate holds out may be anything: the network learns the same. (The estimates beside it may not.)"""
     values = damage(movie())
@@ -195,12 +198,14 @@ def test_the_truth_that_judges_is_never_learned_from(tmp_path):
         assert mask.any() and any(not (mask & flip).any() for flip in flips)
 
 
+@pytest.mark.slow
 def test_a_published_energy_changes_nothing_in_the_first_estimate(tmp_path):
     gate = learned(damage(movie()), tmp_path, energy=ConvNet(), objective=SHORT)["gate"]
     assert gate.shrinkage == 0 and torch.equal(gate.context.estimate, gate.estimate)
     assert torch.equal(gate.judged.estimate, gate.first)
 
 
+@pytest.mark.slow
 def test_a_scene_that_was_learned_before_recovers_by_conditioning(scene, tmp_path):
     given = Learn(str(scene))(damage(movie(8)), here(tmp_path))
     assert given["energy"].event_shape == (3, 8, 16, 16) and isinstance(given["gate"], Gate)
@@ -210,6 +215,7 @@ def test_a_scene_that_was_learned_before_recovers_by_conditioning(scene, tmp_pat
     assert Learn(str(scene))({"data": alone(movie(8))}, here(tmp_path))["energy"].event_shape == (3, 8, 16, 16)
 
 
+@pytest.mark.slow
 def test_a_set_of_crops_that_were_learned_before_is_one_of_the_whole(tmp_path):
     found = learned({"data": alone(movie())}, tmp_path, energy=SMALL, crop=(4, 8), batch=2)["energy"]
     found.save_pretrained(tmp_path / "energy")
@@ -246,6 +252,7 @@ def test_what_is_wrong_is_told_as_soon_as_it_is_known_whether_a_clip_is_damaged(
         Learn(energy=Residual()).check(values)
 
 
+@pytest.mark.slow
 def test_an_energy_that_does_not_suit_the_clip_is_told_in_one_line(scene, tmp_path):
     damaged = learned(damage(movie()), tmp_path, energy=TOLD, crop=(4, 8))["energy"]
     damaged.save_pretrained(tmp_path / "damaged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from conftest import seeded
 from tiny import run_in
@@ -30,6 +31,7 @@ class Counted:
         return hides(lambda rng: torch.rand(1, 2, 2, generator=rng) < 0.5)(x, rng)
 
 
+@pytest.mark.slow
 def test_tasks_come_as_often_as_they_should_and_no_lesson_twice(tmp_path: Any) -> None:
     often, seldom = Counted(), Counted()
     tasks = {"often": Task(3, often), "seldom": Task(1, seldom)}

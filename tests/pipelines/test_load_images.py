@@ -92,6 +92,7 @@ def test_labels_of_a_list_are_learned_with(tmp_path):
     assert data.classes == ("a", "b") and len(data.known("train")[0]) + len(data.known("validation")[0]) == 24
 
 
+@pytest.mark.slow
 def test_scenes_have_all_attributes_but_for_combinations_that_are_held_out(tmp_path):
     data = loaded(tmp_path, seed=2, images="scenes", count=2000, size=16, held_out=0.25)
     assert set(data.attributes) == set(scenes.ATTRIBUTES) and data.shape == (3, 16, 16)

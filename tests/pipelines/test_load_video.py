@@ -35,6 +35,7 @@ def own(tmp_path_factory) -> Path:
 # -------------------------------------------------------------------------------------- one clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("procedural", "journey"), ("procedural:waves", "waves")])
 def test_a_made_clip_starts_and_strides_as_a_file_does(name, kind, tmp_path):
     values = given(tmp_path, 5, video=name, size="12x16", frames=5, start=2, stride=3)
@@ -95,6 +96,7 @@ def test_moving_shapes_have_every_label(tmp_path):
         assert all(int(data.attributes[name]["validation"][k]) == int(own[row]) for name, own in labels.items())
 
 
+@pytest.mark.slow
 def test_videos_in_folders_by_class_are_cut_into_clips(own, tmp_path):
     values = given(tmp_path, clips=str(own), size=16, frames=4)
     assert values["source"]["fps"] == pytest.approx(12.0), "as they are exported again"
@@ -108,6 +110,7 @@ def test_videos_in_folders_by_class_are_cut_into_clips(own, tmp_path):
     assert torch.equal(later.train[:, :, :3], data.train[:, :, 1:]), "each video from its second frame on"
 
 
+@pytest.mark.slow
 def test_videos_that_are_too_short_count_for_nothing(tmp_path):
     """Neither when some are set aside, whichever those are, nor for the rate."""
     clips = moving.clips(24, 16, 4, seed=2)[0]
@@ -148,6 +151,7 @@ def test_folders_without_enough_clips_are_told(own, tmp_path):
         given(tmp_path, clips=str(tmp_path / "one"), size=16, frames=4)
 
 
+@pytest.mark.slow
 def test_clips_of_other_rates_are_resampled_to_one_and_told(own, tmp_path):
     """A shape that moves 1 pixel in 1/12 s moves so still, whatever the rate of its file."""
     folder = tmp_path / "clips"

@@ -71,6 +71,7 @@ def test_furniture_has_a_kind_and_further_attributes(tmp_path):
     assert data.train_labels is not None and torch.equal(data.attributes["kind"]["train"], data.train_labels)
 
 
+@pytest.mark.slow
 def test_a_frame_keeps_meshes_beside_each_other_and_warnings_are_kept_for_the_report(tmp_path):
     (tmp_path / "shapes").mkdir()
     trimesh.creation.box(bounds=[(0, 0, 0), (16, 16, 16)]).export(tmp_path / "frame.stl")

@@ -155,6 +155,7 @@ def test_specks_are_no_part_of_a_whole():
     assert shares is not None and shares.tolist() == [1.0, pytest.approx(64 / 72), 0.0]
 
 
+@pytest.mark.slow
 def test_sheets_and_grids_are_pictures():
     x = signs(solids(3, 10))
     assert VOXELS.grid(x, 2).ndim == 3

@@ -79,6 +79,7 @@ def test_vectors_and_numbers_follow_adam():
         assert not torch.equal(p, vector if p.ndim else number)
 
 
+@pytest.mark.slow
 def test_least_squares():
     rng = seeded(6)
     x = torch.randn(200, 8, generator=rng) * torch.linspace(0.5, 2, 8)

@@ -121,6 +121,7 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("own_parts", None)
 
 
+@pytest.mark.slow
 def test_parts_of_ones_own_go_from_stage_to_stage_are_resumed_and_loaded_again(folder, capsys):
     assert main(["own.yaml", "out=r"]) == 0
     first = checkpoint.load_values(folder / "r/02_draw")["drawn"]

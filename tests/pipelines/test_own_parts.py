@@ -172,6 +172,7 @@ def test_a_module_is_found_beside_the_file_of_the_pipeline_and_inside_of_a_packa
         assert again("elsewhere/p.yaml", "--help") == 0 and "draw_numbers: Write down" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_own_stages_stand_beside_those_of_a_modality(folder, capsys):
     (folder / "p.yaml").write_text("modality: video\n" + PIPELINE + "  - hide: {pixels: .5}\n")
     assert again("p.yaml") == 2  # the file is read as a whole, the chain is checked
@@ -294,6 +295,7 @@ def test_a_fault_in_a_module_that_is_not_ours_is_told_before_the_slow_imports(fo
     )
 
 
+@pytest.mark.slow
 def test_a_changed_source_makes_its_stages_anew_and_only_them(folder, capsys):
     (folder / "adder.py").write_text(PARTS.replace("DrawNumbers", "Unused"))
     (folder / "drawer.py").write_text(PARTS.replace("class Add", "class Other"))
@@ -310,6 +312,7 @@ def test_a_changed_source_makes_its_stages_anew_and_only_them(folder, capsys):
     assert stages == RUN and out.startswith("total 10\n")  # 1 + 2 + 3 + 4: 5 is not in the range
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imports", ["drawer", "[drawer, tables]"])
 def test_what_a_module_of_ones_own_imports_counts_too(folder, capsys, imports):
     (folder / "tables").mkdir()
@@ -332,6 +335,7 @@ def test_a_part_that_any_stage_may_use_counts_for_all_of_them(folder, capsys):
     assert again("p.yaml", "imports=[my_parts, weights]", "out=r") == 0 and told_of(capsys)[1] == RUN
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_under_a_running_program_is_not_taken_for_what_runs(folder, capsys):
     assert again("p.yaml") == 0
     (folder / "my_parts.py").write_text(PARTS.replace("sum {", "total {"))

@@ -195,6 +195,7 @@ def test_a_finished_run_is_not_run_again_and_says_so(tmp_path, capsys):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [0, 4])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path, monkeypatch, stop_at):
     state = torch.get_rng_state()

@@ -206,6 +206,7 @@ ENERGIES: dict[str, tuple[PredictiveEnergy, Examples]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENERGIES)
 def test_what_is_predicted_is_told_with_rivals_and_by_steps(name, tmp_path):
     energy, data = ENERGIES[name]
@@ -291,6 +292,7 @@ def test_a_patch_that_does_not_divide_x_is_told_in_a_line(tmp_path):
         Learn(energy=Transformer(3, 8, 1, 2), steps=1)({"data": pictures()}, here(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["video", "text"])
 def test_learning_that_goes_on_is_as_if_it_had_not_stopped(name, tmp_path):
     """Bit for bit, with random numbers of steps, noise, and candidates that are kept."""
@@ -390,6 +392,7 @@ def test_text_as_a_modality(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_text_goes_on_from_the_command_line(tmp_path):
     """The whole way, from a file of one's own to what is written."""
     (tmp_path / "own.txt").write_bytes(b"to be or not to be, that is the question. " * 40)

@@ -247,6 +247,7 @@ def two(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_launcher
 @pytest.mark.parametrize("name", TASKS)
 def test_two_processes_do_as_one_does(name, two, tmp_path):
@@ -271,6 +272,7 @@ def steps_of(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in record.items() if k not in ("stage", "time")} for record in records if "step" in record]
 
 
+@pytest.mark.slow
 @needs_launcher
 def test_one_process_goes_on_where_two_stopped(two, tmp_path):
     """A checkpoint of two holds all that one needs."""

@@ -121,6 +121,7 @@ def test_times_are_told_as_people_read_them(seconds, words):
     assert clock(seconds) == words
 
 
+@pytest.mark.slow
 def test_a_loop_whose_pieces_are_long_is_told_and_not_only_how_long_it_lasts(monkeypatch, capsys):
     """The line that tells of silence comes first, and must not silence that of the loop."""
     monkeypatch.setattr(progress, "EVERY", 0.2)

@@ -25,6 +25,7 @@ def values_of(modality: str, energy: Any, generator: Any = FINE) -> dict[str, An
     return {"data": data, "source": SOURCES[modality], "energy": energy(data), "generator": generator}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [encoder, amortised])
 @pytest.mark.parametrize("modality", ["images", "video", "voxels"])
 def test_there_and_back_is_better_than_principal_components(modality: str, make: Any, tmp_path: Any) -> None:
@@ -39,6 +40,7 @@ def test_there_and_back_is_better_than_principal_components(modality: str, make:
         assert (given["reconstructions"].abs() == 1).all() and found["reconstruction"]["iou"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_noise_makes_the_very_x_and_a_generator_that_draws_noise_is_told(tmp_path: Any) -> None:
     values = values_of("images", encoder, Schedule(16, 6.0, 0.05, 2, predictor="euler"))
     given = Reconstruct(num=2)(values, run_in(tmp_path))
@@ -68,6 +70,7 @@ def test_noise_is_told_from_what_is_none() -> None:
     assert normality(torch.nn.functional.avg_pool2d(z, 2, 1))["correlation_of_neighbours"] > 0.4
 
 
+@pytest.mark.slow
 def test_one_clip_is_made_again_itself(tmp_path: Any) -> None:
     data = single("video", (3, 4, 8, 8))
     values = {"data": data, "source": SOURCES["video"], "energy": encoder(data), "generator": FINE}
@@ -90,6 +93,7 @@ def test_what_cannot_be_inverted_is_told(tmp_path: Any) -> None:
             Reconstruct(**settings)
 
 
+@pytest.mark.slow
 def test_pictures_of_ones_own_are_made_again_and_missing_ones_are_told(tmp_path: Any, capsys: Any) -> None:
     folder, out = tmp_path / "mine", tmp_path / "run"
     folder.mkdir()

@@ -126,6 +126,7 @@ def test_the_mean_of_a_shape_is_that_of_its_mirror_image_mirrored(tmp_path: Any)
     assert not torch.allclose(one, told.posterior_mean(), atol=1e-4), "of one of them alone it is another"
 
 
+@pytest.mark.slow
 def test_a_prior_stands_beside_and_changes_nothing(tmp_path: Any) -> None:
     data = data_of("images")
     save_energy(encoder(data), tmp_path)
@@ -208,6 +209,7 @@ def test_the_stretch_makes_a_gaussian_band_of_the_held_out_errors() -> None:
     assert found * NormalDist().inv_cdf(0.95) == pytest.approx(901)
 
 
+@pytest.mark.slow
 def test_the_band_of_a_recovered_clip_holds_nine_of_ten_hidden_values(tmp_path: Any) -> None:
     values = damaged_clip()
     given = Recover(chains=4)(known(Recover, values), run_in(tmp_path))
@@ -219,6 +221,7 @@ def test_the_band_of_a_recovered_clip_holds_nine_of_ten_hidden_values(tmp_path: 
     assert float(given["spread"][hidden].mean()) == pytest.approx(ERROR, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["damaged", "scene", "published"])
 def test_what_is_seen_of_a_clip_never_changes(kind: str, tmp_path: Any) -> None:
     energy, generator = None, FEW

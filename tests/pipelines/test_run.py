@@ -265,6 +265,7 @@ def test_bad_commands_are_told_in_one_line(toy, capsys, arguments, words):
     assert told.err.startswith(words) and told.err.count("\n") == 1 and not told.out
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_the_same_command_continues(toy):
     command = [sys.executable, "main.py", "toy", "draw.num=5"]
     env = ENV | {"PYTHONPATH": f"{ROOT}:{toy}", "TOY_WAITS": "1"}
@@ -302,6 +303,7 @@ def test_what_is_called_like_a_package_of_ours_is_not_taken_for_it(tmp_path):
         assert (told.returncode, told.stderr.count("\n")) == (2, 1) and told.stderr.startswith(words), told
 
 
+@pytest.mark.slow
 def test_two_processes_run_as_one_and_one_of_them_writes(toy):
     result = run(
         toy,

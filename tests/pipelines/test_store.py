@@ -188,6 +188,7 @@ def test_what_is_asked_for_is_the_same_by_other_code_and_in_another_format(tmp_p
 # ------------------------------------------------------------------------------------------- taking
 
 
+@pytest.mark.slow
 def test_a_result_is_taken_from_a_run_beside_and_said_and_is_as_if_it_were_made(tmp_path, capsys):
     first = Pipeline([Load(), Fit(), Show()]).run(tmp_path / "a")
     capsys.readouterr()
@@ -206,6 +207,7 @@ def test_a_result_is_taken_from_a_run_beside_and_said_and_is_as_if_it_were_made(
     assert same(first, Pipeline([Load(), Fit()]).run(tmp_path / "c", store="off"))
 
 
+@pytest.mark.slow
 def test_what_a_stage_does_not_read_does_not_count_and_is_not_handed_to_it(tmp_path, monkeypatch):
     assert calls(tmp_path / "a", Load(), Fit()) == 1
     assert calls(tmp_path / "b", Load(), Hide(0.1), Fit()) == 0
@@ -220,6 +222,7 @@ def test_a_later_stage_of_the_same_run_takes_from_an_earlier_one(tmp_path):
     assert calls(tmp_path / "a", Load(), Fit(), Hide(), Fit()) == 1
 
 
+@pytest.mark.slow
 def test_folders_of_runs_elsewhere_are_looked_in(tmp_path, monkeypatch):
     assert calls(tmp_path / "one/a", Load(), Fit()) == 1
     assert calls(tmp_path / "two/a", Load(), Fit(), store="off") == 1
@@ -322,6 +325,7 @@ def test_what_belongs_to_others_and_may_not_be_read_is_passed_over(tmp_path, mon
     assert calls(tmp_path / "b", Load(), Fit(), Show()) == 1
 
 
+@pytest.mark.slow
 def test_what_other_code_began_goes_on_but_is_taken_by_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(Fit, "fails", True)
     with pytest.raises(KeyboardInterrupt):

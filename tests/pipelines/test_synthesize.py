@@ -55,6 +55,7 @@ def test_samples_are_x_and_the_first_do_not_depend_on_how_many_there_are(modalit
         assert many["soft"] is None
 
 
+@pytest.mark.slow
 def test_labels_take_turns_and_guidance_insists_on_them(tmp_path: Any) -> None:
     labels = {"classes": ("a", "b"), "train_labels": torch.arange(18) % 2, "validation_labels": torch.arange(6) % 2}
     data = data_of("images", **labels)
@@ -67,6 +68,7 @@ def test_labels_take_turns_and_guidance_insists_on_them(tmp_path: Any) -> None:
         Synthesize(label="c").check(values)
 
 
+@pytest.mark.slow
 def test_shapes_of_an_amortised_energy_are_sampled_by_masks_and_by_levels_where_that_is_asked(tmp_path: Any) -> None:
     data = data_of("voxels")
     values = values_of(data, amortised(data))
@@ -81,6 +83,7 @@ def test_shapes_of_an_amortised_energy_are_sampled_by_masks_and_by_levels_where_
         Synthesize(num=1, sampler=MALA())(values, run_in(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_photograph_becomes_a_picture_of_any_size(tmp_path: Any) -> None:
     given = Synthesize(height=37, margin=8)(texture(), run_in(tmp_path))
     assert given["samples"].shape == (1, 1, 37, 64), "twice the width of the photograph"

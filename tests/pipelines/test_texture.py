@@ -82,6 +82,7 @@ def test_correlations_and_power_are_those_of_known_textures():
     assert sum(flat) / len(flat) == pytest.approx(0.04, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_texture_is_like_itself_and_unlike_noise():
     photograph = texture("bricks", 64)
     same = likeness.compare(photograph, photograph, 32, seeded(0))

@@ -86,6 +86,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Denoise, Likelihood])
 @pytest.mark.parametrize("stop", [1, 5])
 def test_resumed_training_equals_uninterrupted_training_bit_for_bit(kind, stop, tmp_path):
@@ -103,6 +104,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(kind, stop, 
     assert not same(whole, learn(kind(3), tmp_path / "other")), "the comparison sees a difference"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_learning_after_the_step_with_all_of_it_saved(sent, tmp_path, capfd):
     whole = learn(Likelihood(0), tmp_path / "whole")
@@ -142,6 +144,7 @@ def test_a_second_signal_does_not_wait_and_an_ignored_one_stays_so():
     assert stopped.value.signal == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_the_result_is_the_average_of_the_weights(tmp_path):
     class Still(Denoise):
         """Always the mean, which learns for sure."""

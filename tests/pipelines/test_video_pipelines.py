@@ -70,6 +70,7 @@ def unseen(values: dict[str, Any]) -> torch.Tensor:
 # -------------------------------------------------------------------------------------- one clip
 
 
+@pytest.mark.slow
 def test_recovery_beats_the_nearest_frame_and_tells_so(whole):
     _, root, values = whole
     found = json.loads((root / "metrics.json").read_text())
@@ -87,6 +88,7 @@ def test_recovery_beats_the_nearest_frame_and_tells_so(whole):
     assert "report" not in values["summary"] and f"{found['recovery']['psnr']:.2f}" in values["summary"]
 
 
+@pytest.mark.slow
 def test_what_is_seen_is_never_changed(whole):
     _, _, values = whole
     hidden, clip = unseen(values), values["targets"][0]
@@ -99,6 +101,7 @@ def test_what_is_seen_is_never_changed(whole):
     assert not torch.equal(values["samples"][0], values["samples"][1])
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_a_person_looks_at(whole):
     _, root, values = whole
     assert all((root / name).stat().st_size for name in FILES)
@@ -107,6 +110,7 @@ def test_a_run_leaves_what_a_person_looks_at(whole):
     assert (lossless - values["recovered"][0].clamp(-1, 1)).abs().max() < 1.01 / 127.5
 
 
+@pytest.mark.slow
 def test_the_energy_loads_by_itself(whole):
     _, root, values = whole
     loaded = energies.load(root / "energy")
@@ -118,6 +122,7 @@ def test_the_energy_loads_by_itself(whole):
     assert slope[0][unseen(values)].any() and not slope[0][~unseen(values)].any()
 
 
+@pytest.mark.slow
 def test_running_again_returns_at_once_with_the_same_result(whole, capsys):
     pipeline, root, values = whole
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and path.name[0] != "."}
@@ -130,6 +135,7 @@ def test_running_again_returns_at_once_with_the_same_result(whole, capsys):
     assert changed <= {"config.yaml"}
 
 
+@pytest.mark.slow
 def test_the_seed_decides(whole, tmp_path):
     """The same settings give the same result in another folder, wherever it was interrupted."""
     pipeline, _, values = whole
@@ -180,6 +186,7 @@ def scene(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_synthesis_makes_clips_of_another_length(scene):
     samples = given(scene / "03_synthesize")["samples"]
     assert samples.shape == (2, 3, 9, 16, 16) and samples.isfinite().all() and samples.abs().max() <= 1
@@ -192,6 +199,7 @@ def test_synthesis_makes_clips_of_another_length(scene):
     assert energies.load(scene / "energy").event_shape == (3, 6, 16, 16)
 
 
+@pytest.mark.slow
 def test_an_energy_that_learned_to_make_clips_recovers_one_by_conditioning(scene, tmp_path):
     """Of another length, too; what is seen stays, and the gate lets it do no harm."""
     pipeline = recovery(Load(size=16, frames=8), Hide(pixels=0.4), energy=None, steps=None, pretrained=str(scene))
@@ -234,6 +242,7 @@ def learned(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_one_energy_of_clips_makes_new_ones(learned):
     samples = given(learned / "03_synthesize")["samples"]
     assert samples.shape == (3, 3, 6, 12, 12) and samples.abs().max() <= 1
@@ -268,6 +277,7 @@ COMPOSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_motion_and_an_appearance_are_combined(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["video_compose", "load.count=80", *COMPOSED, f"out={out}"]) == 0
@@ -285,6 +295,7 @@ def test_a_motion_and_an_appearance_are_combined(tmp_path, capsys):
     assert main(["video_compose", *COMPOSED, *again, f"out={tmp_path / 'again'}"]) == 0
 
 
+@pytest.mark.slow
 def test_an_own_label_of_clips_is_learned(tmp_path):
     x, labels = moving.clips(12, 16, 9, seed=1)
     for number, clip in enumerate(x):
@@ -385,6 +396,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "out/precious.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_told_and_kept(whole, capsys):
     _, root, _ = whole
     before = sorted(path.name for path in root.rglob("*"))

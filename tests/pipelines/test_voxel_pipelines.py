@@ -72,6 +72,7 @@ def solids_of(out: Path) -> torch.Tensor:
 # -------------------------------------------------------------------------------------- recovery
 
 
+@pytest.mark.slow
 def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     found = metrics_of(recovered)
     assert found["recovery"]["iou"] > found["baselines"]["class_mean"]["iou"] + 0.1
@@ -85,11 +86,13 @@ def test_recovery_beats_the_mean_shape_and_leaves_what_is_seen(recovered):
     assert set(recover["samples"].unique().tolist()) == {-1.0, 1.0}
 
 
+@pytest.mark.slow
 def test_weights_are_on_disk_once(recovered):
     places = [recovered / "03_learn" / "energy", recovered / "energy"]
     assert os.path.samefile(*(place / "model.safetensors" for place in places))
 
 
+@pytest.mark.slow
 def test_a_learned_energy_serves_other_tasks(recovered, tmp_path):
     settings = [*DATA, *SHOWN, "hide.half=true", f"learn.pretrained={recovered / 'energy'}", "export.format=glb"]
     assert run.main(["voxel_recovery", *settings, f"out={tmp_path / 'half'}"]) == 0
@@ -97,6 +100,7 @@ def test_a_learned_energy_serves_other_tasks(recovered, tmp_path):
     assert len(list((tmp_path / "half" / "shapes").glob("*.glb"))) == 2
 
 
+@pytest.mark.slow
 def test_an_energy_for_synthesis_recovers_by_conditioning_and_stays_with_what_is_seen(synthesised, tmp_path, capsys):
     out = tmp_path / "run"
     settings = ["hide.num=4", "recover.samples=2", "recover.mean.levels=3", "recover.generator.schedule.levels=3"]
@@ -112,6 +116,7 @@ def test_an_energy_for_synthesis_recovers_by_conditioning_and_stays_with_what_is
     assert recover["sampling"]["summary"]["acceptance"] is not None  # mala took the steps
 
 
+@pytest.mark.slow
 def test_both_ways_stand_beside_each_other(recovered, synthesised, tmp_path, capsys):
     out = tmp_path / "run"
     settings = ["hide.num=3", "recover.samples=1", "recover.masked.sweeps=0", "recover.mean.levels=2"]
@@ -124,6 +129,7 @@ def test_both_ways_stand_beside_each_other(recovered, synthesised, tmp_path, cap
     assert "by this energy, conditioned  " in told and "the recovery is amortised" in told
 
 
+@pytest.mark.slow
 def test_noise_is_on_what_is_seen_and_all_is_found_anew(recovered, synthesised, tmp_path):
     out = tmp_path / "run"
     settings = ["hide.num=4", "hide.voxels=0.7", "hide.noise=0.5", "recover.samples=1", "recover.mean.levels=3"]
@@ -152,11 +158,13 @@ def test_the_published_energy_recovers_by_conditioning(tmp_path):
     assert isinstance(values_of(out, "learn")["generator"], Chain)
 
 
+@pytest.mark.slow
 def test_every_energy_comes_with_how_it_is_sampled(recovered, synthesised):
     amortised, encoder = (values_of(out, "learn")["generator"] for out in (recovered, synthesised))
     assert isinstance(amortised, Schedule) and amortised.steps > 0 and encoder == Schedule(24, 20.0, 0.05)
 
 
+@pytest.mark.slow
 def test_an_energy_of_details_is_told_to_know_nothing_whole(tmp_path, capsys):
     settings = [*DATA, *NETWORK, "learn.energy.amortised.rank=0", "learn.steps=6", "learn.batch=2"]
     details = [*settings, "hide.num=2", "recover.samples=1", *SHOWN]
@@ -166,6 +174,7 @@ def test_an_energy_of_details_is_told_to_know_nothing_whole(tmp_path, capsys):
     assert "knows nothing whole" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tmp_path, capsys):
     solid, mask = furniture.make("chair", seed=9, index=0, size=16)[0], np.zeros((16, 16, 16), bool)
     mask[:8] = True
@@ -179,6 +188,7 @@ def test_an_own_shape_and_mask_are_recovered_and_nothing_is_scored(recovered, tm
     assert "the truth is unknown, so nothing is scored" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_and_resumes(recovered, tmp_path, capsys):
     assert run.main(["voxel_recovery", *TINY, *SHOWN, f"out={recovered}"]) == 0
     assert "finished by an earlier command" in capsys.readouterr().out
@@ -190,6 +200,7 @@ def test_the_same_command_gives_the_same_and_resumes(recovered, tmp_path, capsys
     assert torch.equal(values_of(recovered, "recover")["recovered"], values["recovered"])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_exported_anew(recovered, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(recovered, out)
@@ -201,6 +212,7 @@ def test_a_finished_run_is_exported_anew(recovered, tmp_path, capsys):
 # ------------------------------------------------------------------------------ super-resolution
 
 
+@pytest.mark.slow
 def test_super_resolution_is_scored_beside_simple_methods_and_holds_block_means(recovered, tmp_path):
     out = tmp_path / "run"
     settings = [*DATA, f"learn.pretrained={recovered}", "hide.num=4", *SHOWN]
@@ -209,6 +221,7 @@ def test_super_resolution_is_scored_beside_simple_methods_and_holds_block_means(
     assert torch.equal(F.avg_pool3d(solids_of(out).float() * 2 - 1, 2), values_of(out, "hide")["measured"])
 
 
+@pytest.mark.slow
 def test_an_energy_for_synthesis_refines_and_holds_block_means(synthesised, tmp_path):
     out = tmp_path / "run"
     settings = [
@@ -224,6 +237,7 @@ def test_an_energy_for_synthesis_refines_and_holds_block_means(synthesised, tmp_
     assert metrics_of(out)["way"] == "conditioned"
 
 
+@pytest.mark.slow
 def test_super_resolution_in_two_steps_holds_what_was_measured(tmp_path):
     out = tmp_path / "run"
     tiny = [
@@ -240,6 +254,7 @@ def test_super_resolution_in_two_steps_holds_what_was_measured(tmp_path):
     assert torch.equal(F.avg_pool3d(last["samples"], 4), hide["measured"][:1])
 
 
+@pytest.mark.slow
 def test_an_own_coarse_grid_is_refined_as_it_is(recovered, tmp_path, capsys):
     solid = furniture.make("chair", seed=9, index=0, size=8)[0]
     np.savez(tmp_path / "coarse.npz", solid)
@@ -254,6 +269,7 @@ def test_an_own_coarse_grid_is_refined_as_it_is(recovered, tmp_path, capsys):
 # ------------------------------------------------------------------------------------- synthesis
 
 
+@pytest.mark.slow
 def test_coarse_shapes_of_a_class_are_made_and_refined(tmp_path):
     out = tmp_path / "run"
     assert run.main(["voxel_synthesis", *COARSE, "synthesize.label=lamp", f"out={out}"]) in (0, 2)  # 2: all are empty
@@ -266,6 +282,7 @@ def test_coarse_shapes_of_a_class_are_made_and_refined(tmp_path):
     assert "in_one_part" in metrics["samples"] and metrics["selection"]["made"] == 4
 
 
+@pytest.mark.slow
 def test_synthesis_from_nothing_to_a_mesh_and_on_to_finer_ones(tmp_path):
     text = """
 modality: voxels
@@ -305,12 +322,14 @@ def test_a_label_that_there_is_not_is_told_before_anything_is_learned(capsys, tm
     assert not (tmp_path / "02_learn").exists()
 
 
+@pytest.mark.slow
 def test_an_energy_that_knows_the_shapes_to_judge_by_is_refused(recovered, tmp_path, capsys):
     settings = [*DATA, "load.validation=0.5", f"learn.pretrained={recovered / 'energy'}", f"out={tmp_path / 'run'}"]
     assert run.main(["voxel_recovery", *settings]) == 2
     assert "that are to be judged by" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsys):
     settings = ["load.count=40", "load.size=18", *NETWORK, "learn.steps=2", "learn.batch=1", "hide.num=2", *SHOWN]
     settings += ["recover.samples=1", "recover.masked.sweeps=0"]
@@ -319,6 +338,7 @@ def test_any_size_is_learned_and_another_than_the_shapes_is_told(tmp_path, capsy
     assert "recover: x is 1x18x18x18, the energy of 1x9x9x9" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_damaged_energy_is_told(recovered, tmp_path, capsys):
     folder = tmp_path / "energy"
     shutil.copytree(recovered / "energy", folder)

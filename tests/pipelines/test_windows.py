@@ -50,6 +50,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", CASES.values(), ids=CASES)
 def test_windows_that_agree_are_joined_to_what_they_say(hidden):
     damage, plan = Damage.whole(hidden), Plan(most=60_000, frames=4, pixels=8)
