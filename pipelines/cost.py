@@ -1,267 +1,249 @@
-"""How long a run will take, and how much memory and disk: one line, before the first stage that takes long.
+"""How long a run will take, and how much memory and disk: one line, before the first stage that all processes share.
 
-A stage that takes long says what it takes, in a method beside its `__call__`:
+pipelines/costs.json says what every stage took where `python -m tools.measure_costs` ran it, and of which sizes. A
+stage takes what the one most like it took: of the same name, modality, way to learn and energy. Its seconds are
+multiplied by
 
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+- the time of a trial on this machine, a convolution forward and back in the number format of the run, in units of
+  what the trial took where it was measured; but those of the stages in `SERIAL`;
+- for every size in its row of `WORK`, the size in units of the one that was measured, to the power given there.
 
-`values` are those of its call as far as they are known by then: what earlier stages gave, and what stages before it
-foretell, `Cost.known`. One that learns builds its energy and calls `learning`, which does a few steps on trial and
-times them: nothing is as good a model of a machine as the machine. It foretells that energy, and how it is sampled. One
-that samples says how many gradients of the energy it takes (`gradients`), and how much is written. Stages without such
-a method count as nothing. Only the main process asks, and what is random of a cost changes nothing of the run.
+Memory and disk likewise, by the sizes in `HELD` and `KEPT`. What learns takes so many seconds a step besides. The
+result of another run takes nothing; a stage of one's own counts as nothing.
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import math
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch.nn import functional as F
 
-from energies.compute import prepared
-from energies.energy import Energy, gradient
-from energies.family import Family
-from energies.generators import Chain, Generator, Stepwise
-from energies.networks.denoising import DenoisingEnergy
-from energies.objectives import Denoising
-from energies.samplers import HMC, ParallelTempering
-from energies.sampling import LevelSampler
-from energies.schedule import RETURN
-from pipelines import memory
+from energies import Chain, Schedule, Stepwise
+from energies.compute import Compute, in_bfloat16
+from energies.hub import ZOO
+from energies.matching import MomentMatching
+from pipelines import memory, trees
 from pipelines.config import ConfigError
-from pipelines.learning.muon import orthogonal
 from pipelines.memory import shown
 from pipelines.progress import clock
-from pipelines.stage import handed
+from pipelines.results import ANEW
 
 if TYPE_CHECKING:
-    from pipelines.learning.training import Learning, Loss, Training
     from pipelines.stage import Run, Stage
 
-BUDGET = 0.15  # seconds for what is timed on trial
+FILE = Path(__file__).parent / "costs.json"
 SURELY = 1.5  # times the memory that there is: more than a forecast is wrong by
-FEW = 2**16  # numbers of x that a step on trial takes, or one x
+BUDGET = 0.1  # seconds of the trial
+
+SAMPLED = {"x": 1.0, "network": 1.0, "levels": 1.0}
+LEARNED = {"x": 1.0, "network": 1.0, "batch": 1.0, "objective": 1.0}
+WORK: dict[str, dict[str, float]] = {
+    "load": {"x": 1, "count": 1},
+    "hide": {"x": 1, "num": 1},
+    "learn": LEARNED,
+    "learn_joint": LEARNED,
+    "compose": SAMPLED | {"balance": 1},
+    "synthesize": SAMPLED | {"num": 1, "area": 1},
+    "recover": {"x": 1, "network": 1, "levels": 0.5, "num": 0.5, "samples": 0.5, "chains": 0.5, "mean": 0.5},
+    "refine": {"x": 1, "network": 1, "num": 1, "mean": 1},
+    "interpolate": SAMPLED | {"pairs": 1, "steps": 1},
+    "reconstruct": SAMPLED | {"num": 1, "rounds": 1},
+    "predict": {"x": 1, "network": 1, "num": 1, "futures": 1, "thinking": 0.5, "frames": 0.5},
+    "likelihood": {"x": 1, "network": 1, "num": 1, "runs": 1, "steps": 1, "sweeps": 1},
+    "classify": {"x": 1, "network": 1, "samples": 0.5, "levels": 1},
+    "attack": {"x": 1, "network": 1, "num": 1, "steps": 1},
+    "score": {"x": 1, "network": 1, "num": 1},
+    "features": {"x": 1, "network": 1, "count": 1},
+    "evaluate": {"x": 1, "num": 0.5, "curve": 0.5, "rivals": 0.5, "cells": 0.5},
+    "export": {"x": 1, "limit": 1},
+}  # fmt: skip
+"""Powers of sizes that the seconds of a stage are in proportion to."""
+HELD = {"x", "network", "batch", "num", "samples", "chains", "pairs", "balance", "count", "area"}
+KEPT = {"x", "num", "samples", "chains", "pairs", "count", "limit", "area"}
+SERIAL = {"load", "hide", "select", "export"}
+KINDS = "modality", "way", "energy", "loss"
+"""What is learned and how: a measurement that agrees in more of them is more like a stage."""
+
+
+def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes and kinds of a stage that decide what it takes, as far as they are known; {} of one of a person's own.
+
+    values: those that it is handed, as far as they are known.
+    """
+    if not type(stage).__module__.startswith("pipelines.") or not is_dataclass(stage):
+        return {}
+    found = {each.name: getattr(stage, each.name) for each in fields(stage)}
+    data = values.get("data")
+    found["levels"] = _levels(found.get("generator") or values.get("generator"))
+    if isinstance(mean := found.get("mean"), MomentMatching):
+        found["mean"] = mean.gradients
+    if data is not None:
+        shape = _shrunk(data.shape, found.get("size"))
+        found |= {"modality": data.modality, "x": math.prod(shape)}
+        found["way"] = "set" if not data.single else "damaged" if "observation" in values else "single"
+        if hasattr(stage, "planned"):
+            found |= _of_recipe(stage.planned(values))  # type: ignore[attr-defined]
+    known = {*WORK.get(trees.snake(type(stage).__name__), {}), "steps", *KINDS}
+    return {name: value for name, value in found.items() if name in known and isinstance(value, int | float | str)}
+
+
+def _shrunk(shape: tuple[int, ...], size: Any) -> tuple[int, ...]:
+    """The shape of x [C, *sides] averaged down to so many elements of its longest side; None: as it is."""
+    share = size / max(shape[1:]) if isinstance(size, int) else 1.0
+    return (shape[0], *(max(1, round(side * share)) for side in shape[1:]))
+
+
+def _levels(generator: Any) -> float | None:
+    """About so many gradients of the energy a sample takes; None: it is not known how it is made."""
+    if isinstance(generator, Chain):
+        return generator.steps
+    if isinstance(generator, Schedule | Stepwise):
+        return generator.levels * (1 + generator.steps)
+    return None
+
+
+def _of_recipe(recipe: Any) -> dict[str, Any]:
+    """Of a recipe for learning."""
+    energy = getattr(recipe, "energy", recipe)  # that of a joint energy is its encoder's
+    objective = getattr(recipe.objective, "generative", recipe.objective)
+    return {
+        "steps": recipe.steps,
+        "batch": recipe.batch,
+        "network": _network(energy),
+        "energy": trees.snake(type(energy).__name__),
+        "loss": trees.snake(type(objective).__name__),
+        "objective": 1 + getattr(objective, "steps", 0),
+    }
+
+
+def _network(settings: Any) -> float:
+    """What one element of x costs in a network, in units of its own: squares of its widths, at their resolutions."""
+    widths, depths = getattr(settings, "widths", None), getattr(settings, "depths", None)
+    if widths and depths:
+        return sum((1 + d) * w**2 / 4**k for k, (w, d) in enumerate(zip(widths, depths, strict=True)))
+    if hidden := getattr(settings, "hidden", None):
+        return sum(hidden)
+    return (getattr(settings, "width", None) or 1) ** 2 * (getattr(settings, "depth", None) or 1)
+
+
+# ------------------------------------------------------------------------------------ forecast
+
+
+class Work(NamedTuple):
+    """A stage, the values that it is handed, as far as they are known, and how its result is there already; None: it is
+    not."""
+
+    stage: Stage
+    values: Mapping[str, Any]
+    taken: str | None
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a stage takes.
+class Measured:
+    """What a stage took.
 
     Attributes:
-        seconds: of one process, beside the evaluations.
-        evaluations: gradients of the energy that an earlier stage gives, each with respect to one x.
-        gradient: seconds that one of them takes, said by the stage that gives the energy; None: it gives none.
-        known: values that the stage will give, known ahead: an energy that has not learned yet, how it is sampled,
-            samples that are all the same.
-        memory: bytes at most, beside what is in memory before.
+        pipeline, stage: their names.
+        anew: whether it learned.
+        seconds: but for the steps of what it learned.
+        step: seconds of each of these.
+        memory: bytes at most.
         disk: bytes that stay.
+        sizes: of `sizes`, of this stage and those before it.
     """
 
-    seconds: float = 0.0
-    evaluations: float = 0.0
-    gradient: float | None = None
-    memory: float = 0.0
-    disk: float = 0.0
-    known: Mapping[str, Any] = field(default_factory=dict)
+    pipeline: str
+    stage: str
+    anew: bool
+    seconds: float
+    step: float
+    memory: float
+    disk: float
+    sizes: dict[str, Any]
+
+    def ratio(self, facts: Mapping[str, Any], names: Iterable[str] | None = None) -> float:
+        """What other sizes multiply its seconds by; `names`: by some of them alone."""
+        powers = {name: power for name, power in WORK[self.stage].items() if names is None or name in names}
+        known = [name for name in powers if name in self.sizes and name in facts]
+        return math.prod((max(1, facts[name]) / max(1, self.sizes[name])) ** powers[name] for name in known)
 
 
-def few(shape: Sequence[int], batch: int) -> int:
-    """Rows of x of a shape that a step on trial takes, of those of a batch."""
-    return max(1, min(batch, FEW // math.prod(shape)))
+@cache
+def measured() -> tuple[float, list[Measured]]:
+    """Seconds of the trial where it was measured, and what was measured there."""
+    content = json.loads(FILE.read_bytes())
+    return content["trial"], [Measured(**each) for each in content["stages"]]
 
 
-def learning(plan: Learning[Any], shape: Sequence[int], run: Run) -> Cost:
-    """What `train` takes to learn, and gradients of the energy afterwards.
+def most_like(pipeline: str, stage: str, anew: bool, facts: Mapping[str, Any]) -> Measured | None:
+    """The stage that was measured and is most like one of these sizes and kinds; None: there is none of its name."""
 
-    Args:
-        plan: what is learned, from batches of a few rows: time and memory of more are in proportion. Its energy is left
-            alone.
-        shape: of one x of the data, of which batches may hold crops.
-        run: gives device and number format.
-    """
-    draw, training, device = plan.draw, plan.training, run.accelerator.device
-    trial = copy.deepcopy(plan.energy).to(device)
-    parameters = list(trial.parameters())
-    rng = run.generator("cost", device=device)
-    sizes: list[int] = []
+    def likeness(each: Measured) -> tuple[int, bool, float]:
+        kinds = sum(each.sizes.get(kind) == facts.get(kind) for kind in KINDS)
+        return kinds, each.pipeline == pipeline, -abs(math.log(each.ratio(facts)))
 
-    def step(objective: Loss) -> int:
-        with run.accelerator.autocast(), _Saved(sizes):
-            bound, batch = draw(trial, 0, rng)
-            loss, _ = objective(bound, batch, rng)
-        loss.backward()
-        return len(batch.x)
-
-    kinds = [(share, *timed(partial(step, objective), device)) for share, objective in _kinds(plan.objective) if share]
-    seconds, rows = sum(share * each for share, each, _ in kinds), kinds[0][2]
-    update, _ = timed(lambda: _update(parameters, training), device)
-    with torch.no_grad():
-        bound, batch = draw(trial, 0, rng)
-    numbers = sum(p.numel() for p in parameters)
-    return Cost(
-        seconds=training.steps * (seconds / rows * training.batch + update),
-        gradient=of_gradient(bound, batch.x, run) * math.prod(shape) / batch.x[0].numel(),
-        memory=max(sizes) / rows * training.batch
-        + 4 * 6 * numbers,  # weights, mean, gradient and the optimizer's state
-        disk=4 * 5 * numbers,  # checkpoint and energy
-    )
+    return max((each for each in measured()[1] if (each.stage, each.anew) == (stage, anew)), key=likeness, default=None)
 
 
-@torch.no_grad()
-def _update(parameters: Sequence[Tensor], training: Training) -> int:
-    """Work like that of the optimizer, whose own module takes seconds to read."""
-    for parameter in parameters:
-        if training.optimizer.method == "muon" and parameter.ndim >= 2:
-            orthogonal(parameter.flatten(1))
-        moved = parameter.clone()
-        for _ in range(4):  # two moments, the weights and their average
-            moved.lerp_(parameter, 0.5)
-    return 1
-
-
-def _kinds(objective: Loss) -> list[tuple[float, Loss]]:
-    """The kinds of its steps, which are unlike in cost, and their shares."""
-    if not isinstance(objective, Denoising):
-        return [(1.0, objective)]
-    share = objective.mean_share
-    return [(share, replace(objective, mean_share=1.0)), (1 - share, replace(objective, mean_share=0.0))]
-
-
-def of_gradient(energy: Energy, x: Tensor, run: Run) -> float:
-    """Seconds that the gradient of an energy takes for one of x [B, *event]; of a family, at a middling level."""
-    bound: Any = energy.at(0.5) if isinstance(energy, Family) and energy.noisy else energy
-    bound = energy.told(x) if isinstance(energy, DenoisingEnergy) else bound
-    bound = prepared(bound, run.compute)
-    seconds, _ = timed(lambda: len(gradient(bound, x)), x.device)
-    return seconds / len(x)
-
-
-def gradients(generator: Generator, sampler: LevelSampler | None = None, warm_up: int = 0) -> float:
-    """Gradients of the energy that a sample takes, from noise."""
-    each = _in_a_step(sampler)
-    if isinstance(generator, Chain):
-        return generator.steps * each + warm_up * each + generator.calm
-    if isinstance(generator, Stepwise):
-        return (generator.levels - 1) * generator.steps + 1
-    flow = generator.levels if generator.predictor == "euler" else 2 * generator.levels - 1
-    stirred = sum(level >= generator.down_to for level in generator.noise_levels())
-    return flow + stirred * (generator.steps + (warm_up if generator.steps else 0)) * each
-
-
-def continued(generator: Generator) -> float:
-    """Likewise of a long chain that goes on from data."""
-    if isinstance(generator, Chain):
-        return gradients(generator)
-    if isinstance(generator, Stepwise):
-        return (min(3, generator.levels) - 1) * generator.steps + 1
-    below = 1 + sum(level < RETURN for level in generator.noise_levels())
-    return generator.levels + below * (1 if generator.predictor == "euler" else 2)
-
-
-def _in_a_step(sampler: LevelSampler | None) -> float:
-    if isinstance(sampler, ParallelTempering):
-        return len(sampler.betas) * _in_a_step(sampler.sampler)
-    return sampler.num_leapfrog if isinstance(sampler, HMC) else 1
-
-
-def alike(num: int, shape: Sequence[int]) -> Tensor:
-    """x [num, *shape] that are all the same, and take no memory: of samples that a stage foretells."""
-    return torch.zeros(1).expand(num, *shape)
-
-
-def size_of(part: nn.Module) -> float:
-    """Bytes of an energy, or part of one, on disk."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in part.state_dict().values())
-
-
-def estimate(stages: Iterable[Stage | Mapping[str, Any]], values: Mapping[str, Any], run: Run) -> str:
+def estimate(work: Iterable[Work], pipeline: str, run: Run) -> str:
     """What stages take together, in a line.
 
     Args:
-        stages: not done yet; values in place of one that will take them from another run.
-        values: what those before them gave.
+        work: all stages of the run, in order.
+        pipeline: its name.
         run: gives processes and the number format.
 
     ConfigError: it is more memory than there is, by far.
     """
-    seconds, each, disk, most, known = 0.0, None, 0.0, 0.0, dict(values)
-    with torch.random.fork_rng(devices=[]):
-        for stage in stages:
-            if isinstance(stage, Mapping):
-                known, each = {**known, **stage}, None if "energy" in stage else each
-            if not hasattr(stage, "cost"):
-                continue
-            cost: Cost = stage.cost(handed(stage, known), run)  # type: ignore[attr-defined]
-            known |= cost.known
-            each = each if cost.gradient is None else cost.gradient
-            if cost.evaluations and each is None:
-                each = _of_learned(known, run)
-            num = run.accelerator.num_processes if getattr(stage, "distributed", False) else 1
-            seconds += (cost.seconds + cost.evaluations * (each or 0.0)) / num
-            disk, most = disk + cost.disk, max(most, cost.memory)
-    num = run.accelerator.num_processes
-    needed, there = _in_memory() + most, memory.machine() / num
-    if run.accelerator.device.type == "cpu" and needed > SURELY * there:
+    facts: dict[str, Any] = {}
+    seconds, disk, most, speed, num = 0.0, 0.0, float(memory.peak()), None, run.accelerator.num_processes
+    for stage, values, taken in work:
+        facts |= sizes(stage, values)
+        name = trees.snake(type(stage).__name__)
+        anew = name.startswith("learn") and taken is None and not _given(stage)
+        known = most_like(pipeline, name, anew, facts) if taken in (None, ZOO) and "modality" in facts else None
+        if known is None:
+            continue
+        if speed is None:
+            speed = trial(run.compute, run.accelerator.device) / measured()[0]
+        own = known.seconds * known.ratio(facts, None if not anew else ("x",))
+        own += known.step * facts.get("steps", 0) * known.ratio(facts) if anew else 0.0
+        seconds += own * (1 if name in SERIAL else speed) / (num if getattr(stage, "distributed", False) else 1)
+        most = max(most, known.memory * known.ratio(facts, HELD))
+        disk += known.disk * known.ratio(facts, KEPT)
+    there = memory.machine() / num
+    if run.accelerator.device.type == "cpu" and most > SURELY * there:
         raise ConfigError(
-            f"this takes about {shown(needed)} of memory, there are {shown(there)}; lower batch, chains, samples, num, "
+            f"this takes about {shown(most)} of memory, there are {shown(there)}; lower batch, chains, samples, num, "
             "size or widths"
         )
-    taken = f"{shown(needed)} of memory{' a process' if num > 1 else ''} and {shown(disk)} of disk"
+    taken = f"{shown(most)} of memory{' a process' if num > 1 else ''} and {shown(disk)} of disk"
     return f"this takes about {clock(seconds)}, {taken}"
 
 
-def _of_learned(known: Mapping[str, Any], run: Run) -> float:
-    """Seconds of a gradient of the energy that a finished stage gave, for one x; 0: there is none."""
-    from pipelines.learning.trial import of_ready  # which imports this
-
-    if "energy" not in known or "data" not in known:
-        return 0.0
-    return of_ready(copy.deepcopy(known["energy"]), known["data"].shape, run).gradient or 0.0
+def _given(stage: Stage) -> bool:
+    """Whether it takes an energy that was learned before, as it is."""
+    return getattr(stage, "pretrained", None) not in (None, ANEW) and not getattr(stage, "further", None)
 
 
-def timed(work: Callable[[], int], device: torch.device) -> tuple[float, int]:
-    """Seconds that a piece of work takes, and what it gives; the first time, which is slower, counts where it is the
-    only one that the budget allows."""
-    start, taken, result = time.perf_counter(), [], 1
-    with torch.random.fork_rng(devices=[]):
+def trial(compute: Compute, device: torch.device) -> float:
+    """Seconds of a convolution forward and back in a number format, the least of some."""
+    x = torch.randn(8, 32, 16, 16, device=device, requires_grad=True)
+    weight = torch.randn(32, 32, 3, 3, device=device, requires_grad=True)
+    start, least = time.perf_counter(), math.inf
+    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, torch.bfloat16, in_bfloat16(compute, device)):
         while time.perf_counter() - start < BUDGET:
             begun = time.perf_counter()
-            result = work()
+            F.conv2d(x, weight, padding=1).square().sum().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - begun)
-    return median(taken[1:] or taken), result
-
-
-class _Saved:
-    """Adds up the bytes of what is kept for the gradient while it lasts, each memory once."""
-
-    def __init__(self, sizes: list[int]) -> None:
-        self.sizes, self.seen = sizes, dict[int, int]()
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        self.seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def __enter__(self) -> None:
-        self.hooks.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.hooks.__exit__(*error)
-        self.sizes.append(sum(self.seen.values()))
-
-
-def _in_memory() -> float:
-    """Bytes that this process has had in memory at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            least = min(least, time.perf_counter() - begun)
+    return least

@@ -23,7 +23,7 @@ A stage is handed the values that it needs, and no others. Seven things are opti
   will not read them all; it is handed no others;
 - `stored: ClassVar[bool] = True` says that what it gives is all that it does, and that nothing but its settings, files,
   values and the run's seed decides it: then a run takes it from another one that has it (pipelines/store.py);
-- `cost(values, run)` says what it takes, before it takes it (pipelines/cost.py);
+- `parts(values, run)` gives the stages that are parts of its work, by name (pipelines/making.py);
 - `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
   rules its settings out: better before learning than after.
 

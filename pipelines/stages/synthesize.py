@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,20 +10,18 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Hidden, Schedule, Stepwise, Tiled, tiled
+from energies import Chain, ConditionalEnergy, Energy, Schedule, Stepwise, Tiled, tiled
 from energies.diagnostics import Monitor, saturation
 from energies.generators import Generator
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
 from pipelines.learning.single import of_size
 from pipelines.modalities import modality_of
 from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import of_damaged
-from pipelines.sampling.generation import asked_labels, check_label, check_suits, generate, guidance_of
+from pipelines.sampling.generation import asked_labels, check_label, generate, guidance_of
 from pipelines.sampling.masked import masked_samples, of_details, of_two_values
-from pipelines.sampling.posterior import Seen, seconds_of_mean
 from pipelines.settings import check_sampler
 from pipelines.stage import Run
 
@@ -121,29 +118,6 @@ class Synthesize:
                     raise InputError(f"synthesize.{name} is for the energy of one photograph or clip; leave it out")
         elif self.frames is not None and len(data.shape) != 4:
             raise InputError("synthesize.frames is for the energy of a clip; leave it out")
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if "energy" not in values or "generator" not in values:
-            return Cost()
-        data: Examples = values["data"]
-        energy, num = values["energy"], self._num(data)
-        shape = data.shape if data.single or energy._event_shape is None else energy.event_shape
-        made = (shape[0], *self._size(data)) if data.single else shape
-        known = {"samples": alike(num, made), "generator": self.generator or values["generator"], "guidance": 1.0}
-        if of_two_values(energy) and self.generator is None:
-            seen = Seen(Hidden(torch.ones(num, 1, *shape[1:], dtype=torch.bool)), torch.zeros(num, *shape), num, shape)
-            own = seconds_of_mean(energy, seen, run) or 0.0
-            return Cost(own * num * (self.masked.steps + self.remask), disk=6 * known["samples"].numel(), known=known)
-        check_suits(known["generator"], self._resized(energy, data) if data.single else energy, "synthesize")
-        labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
-        known["guidance"] = guidance_of(self.guidance, energy, labels)
-        larger = (
-            math.prod(side + 2 * self._margin(data) for side in made[-2:]) / math.prod(made[-2:]) if data.single else 1
-        )
-        overlaps = math.prod(side // self.windows for side in energy.event_shape[1:]) if self.windows else 1
-        each = larger * overlaps * math.prod(made) / math.prod(shape) * (1 if known["guidance"] == 1 else 2)
-        chain = gradients(known["generator"], self.sampler, self.warm_up)
-        return Cost(evaluations=num * chain * each, disk=4 * known["samples"].numel(), known=known)
 
     def _num(self, data: Examples) -> int:
         return self.num or (64 if not data.single else 3 if _is_clip(data) else 1)
