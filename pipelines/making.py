@@ -14,8 +14,9 @@ import torch
 
 from energies import zoo
 from energies.hub import ZOO
-from pipelines import checkpoint, cost, inputs, memory, run_folder, store, trees
+from pipelines import checkpoint, inputs, memory, run_folder, store, trees
 from pipelines.config import ConfigError
+from pipelines.sizes import sizes
 from pipelines.stage import read, reads
 from pipelines.store import Given, Wanted
 
@@ -92,18 +93,19 @@ def foretold(
 
 
 def work(stage: Stage, values: Mapping[str, Any], run: Run) -> None:
-    """Run a stage and save what it gives."""
+    """Run a stage, save what it gives, and log what it took and of which sizes."""
+    took: dict[str, Any] = {}
 
     def given() -> dict[str, Any]:
         # Modules draw their first weights from torch's own generator: always the same ones, wherever the stage stands.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run._number([trees.snake(type(stage).__name__)]))
             found = stage(read(stage, values), run)
+        took["sizes"] = sizes(stage, read(stage, values) | found)
         if set(found) != set(stage.gives):
             raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(found)}")
         return found
 
-    sizes = cost.sizes(stage, read(stage, values))
     memory.forget_peak()
     start, busy = time.monotonic(), time.process_time()
     if getattr(stage, "distributed", False):
@@ -111,8 +113,8 @@ def work(stage: Stage, values: Mapping[str, Any], run: Run) -> None:
         run.on_main(lambda: checkpoint.save_values(run.folder, found))
     else:
         run.on_main(lambda: checkpoint.save_values(run.folder, given()))
-    seconds, busy = time.monotonic() - start, time.process_time() - busy
-    run.log(event="finished", seconds=round(seconds, 3), cpu=round(busy, 3), memory=memory.peak(), sizes=sizes)
+    took |= {"memory": memory.peak(), "cpu": round(time.process_time() - busy, 3)}
+    run.log(event="finished", seconds=round(time.monotonic() - start, 3), **took)
 
 
 def values_of(run: Run) -> dict[str, Any]:

@@ -142,15 +142,25 @@ class Pipeline:
                     making.work(able, values, run)
             values |= making.values_of(run)
             run.given |= dict.fromkeys(stage.gives, wanted.given(run.folder))
-            for later in self.stages[number:]:
-                if hasattr(later, "check"):
-                    later.check(handed(later, values))  # type: ignore[attr-defined]
+            self._check_later(self.stages[number:], values)
         if run.is_main:
             if "summary" in values:
                 print(values["summary"])
             again = ", finished by an earlier command" if num_resumed == len(self.stages) else ""
             print(f"results are in {run.root}{again}", flush=True)
         return values
+
+    def _check_later(self, stages: Sequence[Stage], values: dict[str, Any]) -> None:
+        """Of stages that are still to work: they are shown what is known, and what the next ones know ahead."""
+        known, is_next = dict(values), True
+        for stage in stages:
+            handing = handed(stage, known)
+            if hasattr(stage, "check"):
+                stage.check(handing)  # type: ignore[attr-defined]
+            is_next = is_next and hasattr(stage, "ahead")
+            if hasattr(stage, "ahead"):
+                known = {name: value for name, value in known.items() if name not in stage.gives}
+                known |= stage.ahead(handing) if is_next else {}  # type: ignore[attr-defined]
 
     def _foretold(self, done: int, values: dict[str, Any], run: Run) -> str:
         return cost.estimate(self._ahead(done, values, run), self.name, run)

@@ -23,67 +23,100 @@ import torch
 
 from pipelines import cost
 from pipelines.results import log_of
+from pipelines.sizes import KINDS, joined
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
-STEPS = 8  # of what is learned
-FEW = ["learn.steps=8"], ["learn_joint.steps=8"], ["compose.steps=8"], ["02_learn.steps=8", "04_learn.steps=8"]
-LEARN, JOINT, EXPERTS, BOTH = FEW
-RUNS: dict[str, list[str]] = {
-    "adversarial_robustness": JOINT, "boltzmann_machine": LEARN, "classification": JOINT,
-    "deep_boltzmann_machine": LEARN, "helmholtz_machine": LEARN, "image_denoising": LEARN, "out_of_distribution": JOINT,
-    "text_prediction": LEARN, "texture_panorama": LEARN, "texture_synthesis": LEARN,
-    "video_adversarial_robustness": JOINT, "video_classification": JOINT, "video_out_of_distribution": JOINT,
-    "video_prediction": LEARN, "video_recovery": LEARN, "voxel_adversarial_robustness": JOINT,
-    "voxel_boltzmann_machine": LEARN, "voxel_classification": JOINT, "voxel_compose_recovery": EXPERTS,
-    "voxel_features": LEARN, "voxel_out_of_distribution": JOINT,
-    "voxel_super_resolution_64": ["03_learn.steps=8", "05_learn.steps=8"], "voxel_synthesis_descriptor": LEARN,
-}  # fmt: skip
-"""Settings by pipeline, of those that learn; the others take what they need from the zoo."""
-ANEW: dict[str, list[list[str]]] = {
-    "image_synthesis": [LEARN, [*LEARN, "learn.energy=residual"], [*LEARN, "learn.objective=recovery_likelihood"]],
-    "image_recovery": [LEARN], "clip_recovery": [LEARN, [*LEARN, "learn.energy=amortised"]], "video_synthesis": [LEARN],
-    "voxel_synthesis": [BOTH], "compose": [EXPERTS], "video_compose": [EXPERTS],
-    "voxel_compose": [[*EXPERTS, *LEARN]],
-}  # fmt: skip
-"""Settings of runs that learn what the zoo holds."""
+DONE = "done"  # a file in a run that is
+RUNS = """
+adversarial_robustness learn_joint.steps=8 attack.num=40
+boltzmann_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
+classification learn_joint.steps=8 classify.samples=20
+clip_recovery hide.num=16
+clip_recovery store=off learn.steps=8
+clip_recovery store=off learn.steps=8 learn.energy=amortised
+clip_synthesis synthesize.num=32
+compose synthesize.num=32
+compose store=off compose.steps=8
+compose_interpolation synthesize.num=32 interpolate.pairs=2
+compose_recovery hide.num=16
+deep_boltzmann_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
+helmholtz_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
+image_denoising learn.steps=8 predict.num=16
+image_interpolation interpolate.pairs=2
+image_reconstruction reconstruct.num=4
+image_recovery hide.num=16
+image_recovery store=off learn.steps=8
+image_synthesis synthesize.num=32 evaluate.curve=32
+image_synthesis synthesize.num=32 evaluate.curve=0
+image_synthesis store=off learn.steps=8
+image_synthesis store=off learn.steps=8 learn.energy=residual
+image_synthesis store=off learn.steps=8 learn.objective=recovery_likelihood
+likelihood likelihood.num=100
+out_of_distribution learn_joint.steps=8 score.num=200
+text_prediction learn.steps=8 predict.num=16
+texture_panorama learn.steps=8
+texture_synthesis learn.steps=8
+video_adversarial_robustness learn_joint.steps=8 attack.num=40
+video_classification learn_joint.steps=8 classify.samples=20
+video_compose synthesize.num=32
+video_compose store=off compose.steps=8
+video_compose_recovery hide.num=16
+video_interpolation interpolate.pairs=2
+video_out_of_distribution learn_joint.steps=8 score.num=200
+video_prediction learn.steps=8 predict.num=16
+video_reconstruction reconstruct.num=4
+video_recovery learn.steps=8
+video_synthesis
+video_synthesis store=off learn.steps=8
+voxel_adversarial_robustness learn_joint.steps=8 attack.num=40
+voxel_boltzmann_machine learn.steps=8 synthesize.num=32 likelihood.num=100
+voxel_classification learn_joint.steps=8 classify.samples=20
+voxel_compose synthesize.num=32
+voxel_compose store=off compose.steps=8 learn.steps=8
+voxel_compose_recovery compose.steps=8 hide.num=16
+voxel_features learn.steps=8
+voxel_interpolation interpolate.pairs=2
+voxel_out_of_distribution learn_joint.steps=8 score.num=200
+voxel_reconstruction reconstruct.num=4
+voxel_recovery hide.num=16
+voxel_super_resolution hide.num=16
+voxel_super_resolution_64 03_learn.steps=8 05_learn.steps=8 hide.num=16
+voxel_synthesis synthesize.num=32
+voxel_synthesis store=off 02_learn.steps=8 04_learn.steps=8
+voxel_synthesis_descriptor learn.steps=8 synthesize.num=32
+"""
+"""Each a pipeline and settings: few steps of what learns, few of what is made; with store=off it learns what the zoo
+holds, and ends there."""
 
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as workers:
-        found = list(workers.map(lambda each: _measured(folder, *each), _runs(folder)))
-    torch.set_num_threads(1)
+        found = list(workers.map(lambda line: _measured(folder, line), RUNS.strip().splitlines()))
     trial = min(cost.trial("auto", torch.device("cpu")) for _ in range(10))
     stages = [stage for run in found for stage in run]
     lines = ",\n".join(json.dumps(stage) for stage in stages)
     cost.FILE.write_text(f'{{"trial": {trial:.6f}, "stages": [\n{lines}\n]}}\n')
 
 
-def _runs(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """Label of each run, name of its pipeline, and the arguments of the command."""
-    for file in sorted(CONFIGS.glob("*.yaml")):
-        name = file.stem
-        yield name, name, [name, *RUNS.get(name, [])]
-        pieces = re.split(r"^(?=  - )", file.read_text(), flags=re.MULTILINE)
-        last = max((k for k, piece in enumerate(pieces) if re.match("  - (learn|compose)", piece)), default=0)
-        for number, settings in enumerate(ANEW.get(name, [])):
-            cut = folder / f"{name}_anew.yaml"  # up to what is learned last
-            cut.write_text("".join(pieces[: last + 1]))
-            yield f"{name}_anew_{number}", name, [str(cut), "store=off", *settings]
-
-
-def _measured(folder: Path, label: str, pipeline: str, arguments: list[str]) -> list[dict[str, Any]]:
+def _measured(folder: Path, line: str) -> list[dict[str, Any]]:
     """What the stages of a run took, once it is done."""
-    run = folder / label / "run"  # alone in its folder: nothing is taken from the others
-    if not (run / "done").exists():
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "pipelines.run", *arguments, f"out={run}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
-        print(f"{label}: {done.returncode} {done.stderr.splitlines()[-1] if done.returncode else ''}", flush=True)
+    pipeline, *settings = line.split()
+    run = folder / re.sub(r"\W+", "_", line) / "run"  # alone in its folder: nothing is taken from the others
+    if not (run / DONE).exists():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        pieces = re.split(r"^(?=  - )", (CONFIGS / f"{pipeline}.yaml").read_text(), flags=re.MULTILINE)
+        learners = [number for number, piece in enumerate(pieces, 1) if re.match("  - (learn|compose)", piece)]
+        file = run.with_name(f"{pipeline}.yaml")
+        file.write_text("".join(pieces[: learners[-1]] if "store=off" in settings else pieces))
+        command = [sys.executable, "-m", "pipelines.run", str(file), *settings, f"out={run}"]
+        one = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=one, capture_output=True, text=True, check=False, cwd=ROOT)
+        print(f"{line}: {done.stderr.splitlines()[-1] if done.returncode else 'done'}", flush=True)
         if done.returncode:
             return []
-        (run / "done").touch()
+        (run / DONE).touch()
     return list(_stages(run, pipeline))
 
 
@@ -95,24 +128,25 @@ def _stages(run: Path, pipeline: str) -> Iterator[dict[str, Any]]:
         where, name = record["stage"], record["stage"].partition("_")[2]
         inside = [each for each in finished if each["stage"].startswith(f"{where}/")]
         stage = "learn" if "/" in where else name
-        sizes |= record["sizes"]
+        sizes = joined(sizes, record["sizes"])
         if stage not in cost.WORK:
             continue
         own = [each for each in records if each["stage"].startswith(where) and "step" in each and not inside]
         share = record["cpu"] / max(record["seconds"], 1e-3)
         most, each = _steps(own)
-        rest = [path for path in run.iterdir() if not re.match(r"\d\d_|done", path.name)] if stage == "export" else []
+        rest = [path for path in run.iterdir() if stage == "export" and not re.match(rf"\d\d_|{DONE}", path.name)]
         parts = [run / part["stage"] for part in inside]
         disk = sum(map(_bytes, [run / where, *rest])) - sum(map(_bytes, parts))
+        known = {*cost.WORK[stage].replace(":", " ").split(), "whole", *KINDS}
         yield {
             "pipeline": pipeline,
             "stage": stage,
             "anew": bool(own),
             "seconds": round(max(0.0, record["cpu"] - sum(part["cpu"] for part in inside) - share * most * each), 3),
             "step": round(share * each, 5),
-            "memory": record["memory"],
+            "memory": max(0, record["memory"] - cost.LIBRARIES),
             "disk": disk,
-            "sizes": {key: value for key, value in sizes.items() if key in {*cost.WORK[stage], *cost.KINDS}},
+            "sizes": {key: value for key, value in sizes.items() if key in known},
         }
 
 

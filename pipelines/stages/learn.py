@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import torch
+
 from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Energy, Hidden
 from energies.boltzmann import GibbsChain, Latent
@@ -165,6 +167,24 @@ class Learn:
         if of_units and "observation" in values:
             _check_single_elements(values["observation"])
 
+    def ahead(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Of a data set: the energy before it has learned, and how it will be sampled."""
+        data: Examples = values["data"]
+        if data.single:
+            return {}
+        modality = modality_of(data.modality)
+        ready = None if self._source is None else self._ready(data, "data")
+        recipe, energy = self._recipe(values, ready), ready
+        if recipe is not None and energy is None and not isinstance(recipe.energy, Amortised):
+            num = len(data.classes) if classes.learned(data, recipe, self.conditional) else 0
+            some = replace(data, train=data.train[:8], validation=data.validation[:0])
+            small = dataset.resized(some, dataset.shape_at(data, self.size, modality.noun))
+            with torch.random.fork_rng(devices=[]):
+                energy = dataset.built(recipe, small.shape, num, small.x())
+        if energy is None:
+            return {}
+        return {"energy": energy, "generator": self._generator(energy, recipe, "data", modality.recipes())}
+
     def _cut(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values, one clip that a transformer learns to predict cut into windows."""
         data: Examples = values["data"]
@@ -220,6 +240,7 @@ class Learn:
 
         InputError: there is none, or it does not suit what is loaded.
         """
+        values = self._cut(values)
         data: Examples = values["data"]
         way, modality = _way(values), modality_of(data.modality)
         one = modality.noun.removesuffix("s")

@@ -111,8 +111,11 @@ class Recover:
         return weights_of(self.prior, "recover.prior")
 
     def check(self, values: dict[str, Any]) -> None:
-        if "data" in values and "energy" not in values:
-            self._prior(values["data"])
+        if "data" not in values:
+            return
+        self._prior(values["data"])
+        if {"energy", "measured", "observation"} <= values.keys() and not values["data"].single:
+            self._seen(values["energy"], values)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

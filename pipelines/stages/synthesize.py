@@ -20,7 +20,7 @@ from pipelines.learning.single import of_size
 from pipelines.modalities import modality_of
 from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import of_damaged
-from pipelines.sampling.generation import asked_labels, check_label, generate, guidance_of
+from pipelines.sampling.generation import asked_labels, check_label, check_suits, generate, guidance_of
 from pipelines.sampling.masked import masked_samples, of_details, of_two_values
 from pipelines.settings import check_sampler
 from pipelines.stage import Run
@@ -107,8 +107,14 @@ class Synthesize:
         check_sampler(self.sampler, self.warm_up)
 
     def check(self, values: dict[str, Any]) -> None:
-        if "data" in values:
-            self._check(values["data"])
+        if "data" not in values:
+            return
+        data: Examples = values["data"]
+        self._check(data)
+        if {"energy", "generator"} <= values.keys() and not data.single and not of_details(values["energy"]):
+            asked_labels(self.label, self.guidance, values["energy"], data.classes, self.number(data))
+            if self.generator is not None:
+                check_suits(self.generator, values["energy"], "synthesize")
 
     def _check(self, data: Examples) -> None:
         check_label(self.label, data)
@@ -119,7 +125,7 @@ class Synthesize:
         elif self.frames is not None and len(data.shape) != 4:
             raise InputError("synthesize.frames is for the energy of a clip; leave it out")
 
-    def _num(self, data: Examples) -> int:
+    def number(self, data: Examples) -> int:
         return self.num or (64 if not data.single else 3 if _is_clip(data) else 1)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -134,7 +140,7 @@ class Synthesize:
             energy = self._resized(energy, data)
         energy = energy.to(run.accelerator.device).eval()
         generator = self.generator or values["generator"]
-        num = self._num(data)
+        num = self.number(data)
         labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
         guidance = guidance_of(self.guidance, energy, labels)
         monitor = _monitor(data, generator)
@@ -172,7 +178,7 @@ class Synthesize:
         hidden = torch.ones_like(nothing[:, :1], dtype=torch.bool)
         return masked_samples(energy, nothing, hidden, 1, self.masked, self.remask, run, "synthesize").clamp(-1, 1)
 
-    def _size(self, data: Examples) -> tuple[int, ...]:
+    def sides(self, data: Examples) -> tuple[int, ...]:
         """Of the samples of a photograph, [H, W], or of a clip, [T, H, W]."""
         times = 1 if _is_clip(data) else 2
         height, width = (size * times for size in data.shape[-2:])
@@ -186,7 +192,7 @@ class Synthesize:
 
     def _resized(self, energy: Energy, data: Examples) -> Energy:
         """The energy of one photograph or clip, over x of the size of the samples and their margin."""
-        size, margin = self._size(data), self._margin(data)
+        size, margin = self.sides(data), self._margin(data)
         try:
             if self.windows:
                 return over_windows(energy, size, self.windows)
@@ -197,7 +203,7 @@ class Synthesize:
 
     def _cut(self, x: Tensor, data: Examples) -> Tensor:
         """Without the margin, x [n, *shape]."""
-        return cut(x, self._size(data), self._margin(data))
+        return cut(x, self.sides(data), self._margin(data))
 
 
 def over_windows(energy: Energy, size: Sequence[int], stride: int) -> Tiled:

@@ -38,9 +38,13 @@ from pipelines.examples import Examples, to_bits, to_levels
 from pipelines.learning import amortised, dataset, lessons
 from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual, Weights
 from pipelines.modalities import NAMES, modality_of
+from pipelines.modalities.images import Hide, Load
+from pipelines.pipeline import Pipeline
 from pipelines.sampling.generation import CONDITIONAL
 from pipelines.stage import Run
 from pipelines.stages.learn import Learn
+from pipelines.stages.recover import Recover
+from pipelines.stages.synthesize import Synthesize
 
 SMALL = Encoder((4, 4), (1, 1))
 TOLD = Amortised((4, 4), (1, 1), 3, 20)
@@ -262,6 +266,20 @@ def test_a_class_without_examples_is_told_before_learning(tmp_path):
     with pytest.raises(InputError, match="no pictures of the class middle"):
         Learn(energy=SMALL).check({"data": data})
     assert learned(data, tmp_path, energy=SMALL, conditional=False)["energy"].num_classes == 0
+
+
+def test_what_does_not_suit_the_energy_is_refused_before_it_learns(tmp_path):
+    for number, (stages, words) in enumerate(
+        (
+            ([Learn(), Synthesize(generator=Chain(2))], "the generator does not suit the energy"),
+            ([Learn(conditional=False), Synthesize(guidance=2.0)], r"synthesize\.guidance needs a class"),
+            ([Hide(box=4), Learn(size=4), Recover()], "x is 1x8x8, the energy of 1x4x4"),
+        )
+    ):
+        root = tmp_path / str(number)
+        with pytest.raises(InputError, match=words):
+            Pipeline([Load(), *stages]).run(root, store="off")
+        assert not [*root.glob("*_learn")]
 
 
 # ---------------------------------------------------------------------------------------------- chains
