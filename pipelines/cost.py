@@ -48,6 +48,7 @@ SHARED = 0.7  # of the work of a stage that several threads take together
 LIBRARIES = 6e8  # bytes that every run holds
 COPIES = 20  # bytes of each number that is made
 LEARNED = 500  # bytes, at least, of each number that is learned from at once
+WEIGHTS = 400  # bytes of a network, and of what learns it, for each unit of its work on a number
 LITTLE = 5e3  # numbers that cost as much as what there is to do besides
 DEEP = 7e7  # where a network works: numbers times its work on one of them
 
@@ -99,8 +100,8 @@ class Measured:
         """Seconds, bytes of memory and of disk of one of other sizes, as far as they are known."""
 
         def both(names: str) -> list[float]:
-            usual = [(facts.get(name), self.sizes.get(name, 1.0)) for name in names.split()]
-            return [math.prod(max(1.0, now or then) for now, then in usual), math.prod(max(1.0, u) for _, u in usual)]
+            known = [name for name in names.split() if name in self.sizes]
+            return [math.prod(max(1.0, of.get(name, self.sizes[name])) for name in known) for of in (facts, self.sizes)]
 
         def times(names: str, least: float = 0.0) -> float:
             now, then = both(names)
@@ -114,7 +115,9 @@ class Measured:
             memory = self.memory * min(now, TOGETHER) / min(then, TOGETHER) + COPIES * max(0.0, now - then)
             return self.seconds * seconds, memory, self.disk * times(held)
         seconds = self.seconds * times("whole", LITTLE) + self.step * facts["steps"] * seconds
+        network, before = both("network")
         memory = max(self.memory * times(held), LEARNED * now) * times("network") ** 0.5
+        memory += WEIGHTS * max(0.0, network - before)
         return seconds, memory, self.disk * times("network")
 
 

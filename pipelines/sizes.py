@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS = "modality", "way", "energy", "loss"
 """What is learned from what, and how."""
 COUNTS = (
-    "steps", "batch", "count", "num", "samples", "chains", "pairs", "futures", "sweeps", "limit"
+    "steps", "batch", "num", "samples", "chains", "pairs", "futures", "sweeps", "limit"
 )  # fmt: skip
 """Settings of stages that count here."""
 ONE_PASS = 0.05  # of what a mean takes by moment matching, that one by an amortised energy takes
@@ -45,6 +45,8 @@ def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
     if data is not None:
         found |= {"modality": data.modality, "x": _elements(stage, name, values)}
         found["way"] = "set" if not data.single else "damaged" if "observation" in values else "single"
+        if name == "load":
+            found["count"] = len(data.train) + len(data.validation)
         if name == "synthesize":
             found["num"] = stage.number(data)  # type: ignore[attr-defined]
         if hasattr(stage, "planned"):

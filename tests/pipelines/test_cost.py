@@ -61,9 +61,9 @@ def test_sizes_are_those_that_a_stage_will_have():
 
 
 def test_of_a_photograph_crops_are_learned_and_of_a_clip_what_is_hidden_is_recovered():
-    photograph = replace(DATA, shape=(3, 96, 48), train=torch.zeros(1, 3, 96, 48), validation=DATA.validation[:0])
+    photograph = replace(DATA, shape=(3, 96, 72), train=torch.zeros(1, 3, 96, 72), validation=DATA.validation[:0])
     found = sizes(Learn(crop=(64,)), {"data": photograph})
-    assert (found["way"], found["x"], found["whole"]) == ("single", 3 * 64 * 48, 3 * 96 * 48)
+    assert (found["way"], found["x"], found["whole"]) == ("single", 3 * 64 * 64, 3 * 96 * 72)
     assert sizes(Synthesize(height=20, width=30), {"data": photograph})["x"] == 3 * 20 * 30
     mask = torch.zeros(1, 1, 4, 8, 8, dtype=torch.bool)
     mask[..., :2] = True
@@ -97,7 +97,8 @@ def test_learning_is_its_steps_and_what_comes_before_them():
     one = Measured("p", "learn", True, 5.0, 0.25, 1e9, 2e6, usual)
     assert one.forecast({"steps": 100}) == (5 + 25, 5e10, 2e6)
     seconds, held, kept = one.forecast({"steps": 10, "batch": 200, "network": 4000, "whole": 10**7})
-    assert seconds == pytest.approx(50 + 2.5 * 8, rel=1e-2) and (held, kept) == (2e11, 8e6)
+    assert seconds == pytest.approx(50 + 2.5 * 8, rel=1e-2) and kept == 8e6
+    assert held == pytest.approx(2e11, rel=1e-3) and held > 2e11, "its weights, too"
 
 
 def test_means_and_samples_are_counted_by_what_they_take():
@@ -114,22 +115,22 @@ def test_it_takes_what_the_stage_most_like_it_took():
         ({"modality": "video", "way": "set", "energy": "encoder", "loss": "score_matching"}, "clip_recovery"),
         ({"modality": "video", "way": "damaged", "energy": "amortised", "loss": "denoising"}, "video_recovery"),
     ):
-        found = most_like("ones_own", "learn", True, kinds)
-        assert found is not None and {name: found.sizes[name] for name in KINDS} == kinds
-        assert found == most_like(pipeline, "learn", True, kinds)
+        found = most_like("ones_own", "learn", True, {"x": 64} | kinds)
+        assert found is not None and {name: found.sizes[name] for name in KINDS[:4]} == kinds
+        assert found == most_like(pipeline, "learn", True, {"x": 64} | kinds)
     assert most_like("image_synthesis", "dream", False, {}) is None
 
 
 def test_steps_batch_widths_and_samples_count():
+    large = replace(DATA, shape=(3, 64, 64))
     learn = Learn(steps=4000, batch=32, energy=Encoder((32, 64), (1, 1)), pretrained="none")
-    before = told(learn)
-    assert told(replace(learn, steps=40_000)) == pytest.approx(10 * before, rel=0.2)
-    assert told(replace(learn, batch=320)) == pytest.approx(10 * before, rel=0.2)
-    assert told(replace(learn, energy=Encoder((96, 192), (1, 1)))) == pytest.approx(9 * before, rel=0.2)
-    many = [learn, Synthesize(num=2 * 10**5)]
-    assert told(*many, taken=(ANOTHER, None)) == pytest.approx(
-        2 * told(*many[:1], Synthesize(num=10**5), taken=(ANOTHER, None)), rel=0.2
-    )
+    wider = replace(learn, energy=Encoder((96, 192), (1, 1)))
+    seconds = told(learn, data=large)
+    assert told(replace(learn, steps=40_000), data=large) == pytest.approx(10 * seconds, rel=0.2)
+    assert told(replace(learn, batch=320), data=large) == pytest.approx(10 * seconds, rel=0.2)
+    assert told(wider, data=large) == pytest.approx(9 * seconds, rel=0.2)
+    few, many = (told(learn, Synthesize(num=num), data=large, taken=(ANOTHER, None)) for num in (1000, 4000))
+    assert many == pytest.approx(4 * few, rel=0.2)
 
 
 def test_what_is_taken_takes_next_to_nothing():
@@ -152,7 +153,7 @@ def test_a_forecast_far_beyond_the_machine_is_refused(monkeypatch):
         [Learn(batch=10**6)],
         [Synthesize(num=10**7)],
         [Learn(energy=Encoder((4000, 8000), (1, 1)))],
-        [Recover(chains=10**6)],
+        [Recover(chains=10**7)],
     ):
         with pytest.raises(ConfigError, match=r"this takes about .* of memory, there are 8\.0 GB; lower batch, chains"):
             told(*stages)
@@ -179,7 +180,7 @@ def test_it_is_told_once_before_what_takes_long_and_of_what_is_left_to_do(tmp_pa
     start = time.process_time()
     Pipeline(stages).run(tmp_path)
     assert time.process_time() - start < 5
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "so far" not in line]
     [number] = [number for number, line in enumerate(lines) if line.startswith("this takes about ")]
     assert lines[number - 1].endswith("01_load") and lines[number + 1].endswith("02_sample")
     assert re.fullmatch(r"this takes about \d+ s, \d+ MB of memory and \d+ MB of disk", lines[number])
