@@ -46,11 +46,11 @@ SURELY = 1.5  # times the memory that there is: more than a forecast is wrong by
 BUDGET = 0.1  # seconds of the trial
 SHARED = 0.7  # of the work of a stage that several threads take together
 LIBRARIES = 6e8  # bytes that every run holds
-COPIES = 20  # bytes of each number that is made
-LEARNED = 500  # bytes, at least, of each number that is learned from at once
-WEIGHTS = 400  # bytes of a network, and of what learns it, for each unit of its work on a number
-LITTLE = 5e3  # numbers that cost as much as what there is to do besides
-DEEP = 7e7  # where a network works: numbers times its work on one of them
+COPIES = 40  # bytes of each place that is made
+LEARNED = 1000  # bytes, at least, of each place that is learned from at once
+WEIGHTS = 400  # bytes of a network, and of what learns it, for each unit of its work on a place
+LITTLE = 200.0  # places that cost as much as what there is to do besides
+DEEP = 4e7  # where a network works: places times its work on one of them
 
 WORK = {
     "load": ": x count", "hide": ": x given", "learn": "objective: x network batch",

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from data.errors import InputError
 from energies import Chain, Hidden, Schedule, Stepwise
 from energies.matching import MomentMatching
 from pipelines import trees
+from pipelines.learning.dataset import num_levels
+from pipelines.learning.settings import Amortised
 from pipelines.sampling.posterior import STEPS
 
 if TYPE_CHECKING:
     from pipelines.stage import Stage
 
-KINDS = "modality", "way", "energy", "loss"
-"""What is learned from what, and how."""
-COUNTS = (
-    "steps", "batch", "num", "samples", "chains", "pairs", "futures", "sweeps", "limit"
-)  # fmt: skip
+KINDS = "modality", "way", "energy", "loss", "curve"
+"""What is learned from what, and how; and whether quality is judged by sampling steps."""
+COUNTS = "steps", "batch", "num", "samples", "chains", "pairs", "futures", "sweeps", "limit"
 """Settings of stages that count here."""
+PUBLISHED = 1e4  # work of a published network on a place, about
 ONE_PASS = 0.05  # of what a mean takes by moment matching, that one by an amortised energy takes
 
 
@@ -43,31 +46,32 @@ def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(mean := settings.get("mean"), MomentMatching):
         found["mean"] = mean.gradients / MomentMatching().gradients
     if data is not None:
-        found |= {"modality": data.modality, "x": _elements(stage, name, values)}
+        found |= {"modality": data.modality, "x": _places(stage, name, values)}
         found["way"] = "set" if not data.single else "damaged" if "observation" in values else "single"
         if name == "load":
             found["count"] = len(data.train) + len(data.validation)
         if name == "synthesize":
             found["num"] = stage.number(data)  # type: ignore[attr-defined]
-        if hasattr(stage, "planned"):
-            found |= _of_recipe(stage.planned(values), data, found["x"])  # type: ignore[attr-defined]
+        with suppress(InputError):  # only an energy that was learned before will do
+            if hasattr(stage, "planned"):
+                found |= _of_recipe(stage.planned(values), data, found["x"])  # type: ignore[attr-defined]
     return found
 
 
-def _elements(stage: Any, name: str, values: Mapping[str, Any]) -> float:
-    """Numbers of one x, as the stage has it; of a damaged clip, those that are hidden of it."""
+def _places(stage: Any, name: str, values: Mapping[str, Any]) -> float:
+    """Places of one x, as the stage has it; of a damaged clip, those that are hidden of it."""
     data, observation = values["data"], values.get("observation")
-    shape = data.shape
+    sides = data.shape[1:]
     if data.single and name in ("learn", "recover", "evaluate") and observation is not None:
         if values.get("damage") is not None:
-            return values["damage"].share * math.prod(shape)
+            return values["damage"].share * math.prod(sides)
         if isinstance(observation.noiseless, Hidden):
-            return float(observation.noiseless.mask.float().mean()) * math.prod(shape)
+            return float(observation.noiseless.mask.float().mean()) * math.prod(sides)
     if data.single and name == "synthesize":
-        return shape[0] * math.prod(stage.sides(data))
+        return math.prod(stage.sides(data))
     size = getattr(stage, "size", None)
-    share = size / max(shape[1:]) if isinstance(size, int) and name != "load" else 1.0
-    return math.prod(shape) * share ** len(shape[1:])
+    share = size / max(sides) if isinstance(size, int) and name != "load" else 1.0
+    return math.prod(sides) * share ** len(sides)
 
 
 def joined(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,24 +97,26 @@ def _of_recipe(recipe: Any, data: Any, whole: float) -> dict[str, Any]:
     objective = getattr(recipe.objective, "generative", recipe.objective)
     crops = data.single or getattr(energy, "rank", None) == 0
     sides = recipe.sides(data.shape[1:]) if crops else ()
-    crop = data.shape[0] * math.prod(map(min, sides, data.shape[1:])) if crops else whole
+    crop = math.prod(map(min, sides, data.shape[1:])) if crops else whole
     return {
         "steps": recipe.steps,
         "batch": recipe.batch,
         "x": crop,
         "whole": whole,
-        "network": _network(energy),
+        "network": _network(energy, sides or data.shape[1:]),
         "energy": trees.snake(type(energy).__name__),
         "loss": trees.snake(type(objective).__name__),
         "objective": 1 + getattr(objective, "steps", 0),
     }
 
 
-def _network(settings: Any) -> float:
-    """What one element of x costs in a network, in units of its own: squares of its widths, at their resolutions."""
+def _network(settings: Any, sides: Sequence[int]) -> float:
+    """What a place of x takes in a network, in units of its own: squares of widths, at their resolutions."""
     widths, depths = getattr(settings, "widths", None), getattr(settings, "depths", None)
     if widths and depths:
-        return sum((1 + d) * w**2 / 4**k for k, (w, d) in enumerate(zip(widths, depths, strict=True)))
+        num = len(widths) if isinstance(settings, Amortised) else num_levels((1, *sides), widths)
+        return sum((1 + depths[k]) * widths[k] ** 2 / 4**k for k in range(num))
     if hidden := getattr(settings, "hidden", None):
         return sum(hidden)
-    return (getattr(settings, "width", None) or 1) ** 2 * (getattr(settings, "depth", None) or 1)
+    width, depth = getattr(settings, "width", None), getattr(settings, "depth", None) or 1
+    return PUBLISHED if width is None else width**2 * depth

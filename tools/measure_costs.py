@@ -38,7 +38,7 @@ clip_recovery store=off learn.steps=8 learn.energy=amortised
 clip_synthesis synthesize.num=32
 compose synthesize.num=32
 compose store=off compose.steps=8
-compose_interpolation synthesize.num=32 interpolate.pairs=2
+compose_interpolation synthesize.num=8 interpolate.pairs=2
 compose_recovery hide.num=16
 deep_boltzmann_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
 helmholtz_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
@@ -53,38 +53,38 @@ image_synthesis store=off learn.steps=8
 image_synthesis store=off learn.steps=8 learn.energy=residual
 image_synthesis store=off learn.steps=8 learn.objective=recovery_likelihood
 likelihood likelihood.num=100
-out_of_distribution learn_joint.steps=8 score.num=200
+out_of_distribution learn_joint.steps=8 score.num=100
 text_prediction learn.steps=8 predict.num=16
 texture_panorama learn.steps=8
 texture_synthesis learn.steps=8
-video_adversarial_robustness learn_joint.steps=8 attack.num=40
-video_classification learn_joint.steps=8 classify.samples=20
-video_compose synthesize.num=32
+video_adversarial_robustness learn_joint.steps=8 attack.num=10
+video_classification learn_joint.steps=8 classify.samples=10
+video_compose synthesize.num=8
 video_compose store=off compose.steps=8
 video_compose_recovery hide.num=16
 video_interpolation interpolate.pairs=2
-video_out_of_distribution learn_joint.steps=8 score.num=200
+video_out_of_distribution learn_joint.steps=8 score.num=50
 video_prediction learn.steps=8 predict.num=16
 video_reconstruction reconstruct.num=4
 video_recovery learn.steps=8
 video_synthesis
 video_synthesis store=off learn.steps=8
 voxel_adversarial_robustness learn_joint.steps=8 attack.num=40
-voxel_boltzmann_machine learn.steps=8 synthesize.num=32 likelihood.num=100
-voxel_classification learn_joint.steps=8 classify.samples=20
-voxel_compose synthesize.num=32
+voxel_boltzmann_machine learn.steps=8 synthesize.num=16
+voxel_classification learn_joint.steps=8
+voxel_compose synthesize.num=8
 voxel_compose store=off compose.steps=8 learn.steps=8
-voxel_compose_recovery compose.steps=8 hide.num=16
+voxel_compose_recovery compose.steps=8 hide.num=8
 voxel_features learn.steps=8
 voxel_interpolation interpolate.pairs=2
-voxel_out_of_distribution learn_joint.steps=8 score.num=200
+voxel_out_of_distribution learn_joint.steps=8 score.num=20
 voxel_reconstruction reconstruct.num=4
 voxel_recovery hide.num=16
 voxel_super_resolution hide.num=16
 voxel_super_resolution_64 03_learn.steps=8 05_learn.steps=8 hide.num=16
 voxel_synthesis synthesize.num=32
 voxel_synthesis store=off 02_learn.steps=8 04_learn.steps=8
-voxel_synthesis_descriptor learn.steps=8 synthesize.num=32
+voxel_synthesis_descriptor learn.steps=3 synthesize.num=2
 """
 """Each a pipeline and settings: few steps of what learns, few of what is made; with store=off it learns what the zoo
 holds, and ends there."""
