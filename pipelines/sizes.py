@@ -39,6 +39,8 @@ def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: settings[name] for name in COUNTS if settings.get(name) is not None}
     generator = settings.get("generator") or values.get("generator")
     found |= _levels(generator, STEPS if name == "recover" else 0)
+    if name == "compose":
+        found["energy"] = "composed"
     if name == "evaluate":
         found["curve"] = bool(settings["curve"])
     if name == "hide":
@@ -97,24 +99,25 @@ def _of_recipe(recipe: Any, data: Any, whole: float) -> dict[str, Any]:
     objective = getattr(recipe.objective, "generative", recipe.objective)
     crops = data.single or getattr(energy, "rank", None) == 0
     sides = recipe.sides(data.shape[1:]) if crops else ()
+    share = (whole / math.prod(data.shape[1:])) ** (1 / len(data.shape[1:]))
     crop = math.prod(map(min, sides, data.shape[1:])) if crops else whole
     return {
         "steps": recipe.steps,
         "batch": recipe.batch,
         "x": crop,
         "whole": whole,
-        "network": _network(energy, sides or data.shape[1:]),
+        "network": _network(energy, sides or [side * share for side in data.shape[1:]]),
         "energy": trees.snake(type(energy).__name__),
         "loss": trees.snake(type(objective).__name__),
         "objective": 1 + getattr(objective, "steps", 0),
     }
 
 
-def _network(settings: Any, sides: Sequence[int]) -> float:
+def _network(settings: Any, sides: Sequence[float]) -> float:
     """What a place of x takes in a network, in units of its own: squares of widths, at their resolutions."""
     widths, depths = getattr(settings, "widths", None), getattr(settings, "depths", None)
     if widths and depths:
-        num = len(widths) if isinstance(settings, Amortised) else num_levels((1, *sides), widths)
+        num = len(widths) if isinstance(settings, Amortised) else num_levels((1, *map(round, sides)), widths)
         return sum((1 + depths[k]) * widths[k] ** 2 / 4**k for k in range(num))
     if hidden := getattr(settings, "hidden", None):
         return sum(hidden)

@@ -53,7 +53,8 @@ def test_sizes_are_those_that_a_stage_will_have():
         "modality": "images", "way": "set", "energy": "encoder", "loss": "score_matching", "objective": 1,
         "x": 64, "whole": 64, "steps": 7, "batch": 5, "network": 2 * 8**2 + 4 * 16**2 / 4,
     }  # fmt: skip
-    assert sizes(replace(learn, size=4), {"data": DATA})["x"] == 16
+    smaller = sizes(replace(learn, size=4), {"data": DATA})
+    assert (smaller["x"], smaller["network"]) == (16, 2 * 8**2), "there is no place for the second level"
     assert sizes(Learn(energy=Amortised()), {"data": DATA})["energy"] == "amortised"
     assert sizes(Synthesize(generator=Schedule(levels=5, steps=3)), {"data": DATA})["levels"] == 20
     assert sizes(Synthesize(), {"data": DATA, "generator": Schedule(levels=6)})["levels"] == 6
@@ -63,14 +64,20 @@ def test_sizes_are_those_that_a_stage_will_have():
 def test_of_a_photograph_crops_are_learned_and_of_a_clip_what_is_hidden_is_recovered():
     photograph = replace(DATA, shape=(3, 96, 72), train=torch.zeros(1, 3, 96, 72), validation=DATA.validation[:0])
     found = sizes(Learn(crop=(64,)), {"data": photograph})
-    assert (found["way"], found["x"], found["whole"]) == ("single", 3 * 64 * 64, 3 * 96 * 72)
-    assert sizes(Synthesize(height=20, width=30), {"data": photograph})["x"] == 3 * 20 * 30
+    assert (found["way"], found["x"], found["whole"]) == ("single", 64 * 64, 96 * 72)
+    assert sizes(Synthesize(height=20, width=30), {"data": photograph})["x"] == 20 * 30
     mask = torch.zeros(1, 1, 4, 8, 8, dtype=torch.bool)
     mask[..., :2] = True
     x = torch.zeros(1, 3, 4, 8, 8)
     clip = Examples("video", (3, 4, 8, 8), x, x[:0])
     found = sizes(Recover(), {"data": clip, "observation": Hidden(mask), "measured": x})
-    assert (found["way"], found["x"]) == ("damaged", 3 * 4 * 8 * 2)
+    assert (found["way"], found["x"]) == ("damaged", 4 * 8 * 2)
+
+
+def test_of_what_only_an_energy_that_was_learned_before_will_do_there_is_no_recipe():
+    x = torch.zeros(1, 1, 8, 8)
+    values = {"data": replace(DATA, train=x, validation=x[:0]), "observation": Hidden(x.bool()), "measured": x}
+    assert sizes(Learn(pretrained="zoo:digits"), values) == {"modality": "images", "x": 0.0, "way": "damaged"}
 
 
 def test_a_stage_of_ones_own_has_none():
@@ -94,11 +101,11 @@ def test_what_is_twice_as_large_takes_twice_as_long_where_it_is_large():
 
 def test_learning_is_its_steps_and_what_comes_before_them():
     usual = {"whole": 10**6, "x": 10**6, "batch": 100, "network": 1000}
-    one = Measured("p", "learn", True, 5.0, 0.25, 1e9, 2e6, usual)
-    assert one.forecast({"steps": 100}) == (5 + 25, 5e10, 2e6)
+    one = Measured("p", "learn", True, 5.0, 0.25, 1e12, 2e6, usual)
+    assert one.forecast({"steps": 100}) == (5 + 25, 1e12, 2e6)
     seconds, held, kept = one.forecast({"steps": 10, "batch": 200, "network": 4000, "whole": 10**7})
     assert seconds == pytest.approx(50 + 2.5 * 8, rel=1e-2) and kept == 8e6
-    assert held == pytest.approx(2e11, rel=1e-3) and held > 2e11, "its weights, too"
+    assert held == pytest.approx(4e12, rel=1e-3) and held > 4e12, "its weights, too"
 
 
 def test_means_and_samples_are_counted_by_what_they_take():
@@ -118,7 +125,8 @@ def test_it_takes_what_the_stage_most_like_it_took():
         found = most_like("ones_own", "learn", True, {"x": 64} | kinds)
         assert found is not None and {name: found.sizes[name] for name in KINDS[:4]} == kinds
         assert found == most_like(pipeline, "learn", True, {"x": 64} | kinds)
-    assert most_like("image_synthesis", "dream", False, {}) is None
+    assert most_like("image_synthesis", "dream", False, {"x": 64, "modality": "images"}) is None
+    assert most_like("text_prediction", "attack", False, {"x": 64, "modality": "text"}) is None, "of no other modality"
 
 
 def test_steps_batch_widths_and_samples_count():

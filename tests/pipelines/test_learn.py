@@ -271,9 +271,9 @@ def test_a_class_without_examples_is_told_before_learning(tmp_path):
 def test_what_does_not_suit_the_energy_is_refused_before_it_learns(tmp_path):
     for number, (stages, words) in enumerate(
         (
-            ([Learn(), Synthesize(generator=Chain(2))], "the generator does not suit the energy"),
-            ([Learn(conditional=False), Synthesize(guidance=2.0)], r"synthesize\.guidance needs a class"),
-            ([Hide(box=4), Learn(size=4), Recover()], "x is 1x8x8, the energy of 1x4x4"),
+            ([Learn(steps=1), Synthesize(generator=Chain(2))], "the generator does not suit the energy"),
+            ([Learn(steps=1, conditional=False), Synthesize(guidance=2.0)], r"synthesize\.guidance needs a class"),
+            ([Hide(box=4), Learn(steps=1, size=4), Recover()], "x is 1x8x8, the energy of 1x4x4"),
         )
     ):
         root = tmp_path / str(number)
