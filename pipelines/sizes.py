@@ -19,11 +19,12 @@ from pipelines.sampling.posterior import STEPS
 if TYPE_CHECKING:
     from pipelines.stage import Stage
 
-KINDS = "modality", "way", "energy", "loss", "curve"
-"""What is learned from what, and how; and whether quality is judged by sampling steps."""
+KINDS = "modality", "way", "energy", "loss", "windows", "curve"
+"""What is learned from what, and how; whether windows are sampled, and quality is judged by sampling steps."""
 COUNTS = "steps", "batch", "num", "samples", "chains", "pairs", "futures", "sweeps", "limit"
 """Settings of stages that count here."""
 PUBLISHED = 1e4  # work of a published network on a place, about
+WINDOW = 64  # places a side of what a texture is sampled by
 ONE_PASS = 0.05  # of what a mean takes by moment matching, that one by an amortised energy takes
 
 
@@ -53,7 +54,7 @@ def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
         if name == "load":
             found["count"] = len(data.train) + len(data.validation)
         if name == "synthesize":
-            found["num"] = stage.number(data)  # type: ignore[attr-defined]
+            found |= {"num": stage.number(data), "windows": stage.windows is not None}  # type: ignore[attr-defined]
         with suppress(InputError):  # only an energy that was learned before will do
             if hasattr(stage, "planned"):
                 found |= _of_recipe(stage.planned(values), data, found["x"])  # type: ignore[attr-defined]
@@ -70,7 +71,7 @@ def _places(stage: Any, name: str, values: Mapping[str, Any]) -> float:
         if isinstance(observation.noiseless, Hidden):
             return float(observation.noiseless.mask.float().mean()) * math.prod(sides)
     if data.single and name == "synthesize":
-        return math.prod(stage.sides(data))
+        return math.prod(stage.sides(data)) * (WINDOW / (stage.windows or WINDOW)) ** len(sides)
     size = getattr(stage, "size", None)
     share = size / max(sides) if isinstance(size, int) and name != "load" else 1.0
     return math.prod(sides) * share ** len(sides)

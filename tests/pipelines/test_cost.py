@@ -148,10 +148,11 @@ def test_what_is_taken_takes_next_to_nothing():
 
 
 def test_every_stage_of_every_pipeline_was_measured():
-    known = {(each.pipeline, each.stage) for each in measured()[1]}
+    known = {(each.sizes["modality"], each.stage) for each in measured()[1]}
     for file in CONFIGS.glob("*.yaml"):
         stages = re.findall(r"^  - (\w+):", file.read_text(), re.MULTILINE)
-        assert {(file.stem, stage) for stage in stages if stage in WORK} <= known, file.stem
+        [modality] = re.findall(r"^modality: (\w+)", file.read_text(), re.MULTILINE)
+        assert {(modality, stage) for stage in stages if stage in WORK} <= known, file.stem
     assert all(each.seconds >= 0 and each.sizes["x"] >= 1 and (each.step > 0) == each.anew for each in measured()[1])
 
 
