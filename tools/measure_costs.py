@@ -4,7 +4,7 @@
 
 runs every pipeline in FOLDER (runs/costs), on one thread, two at a time: as it is where it takes energies from the zoo,
 with the learning of a few steps where it learns, and what the zoo holds learned anew in a few steps, too. Runs that
-FOLDER has are not done again. It takes about half an hour on two cores.
+FOLDER has are not done again. It takes about half an hour on two idle cores.
 """
 
 from __future__ import annotations
