@@ -8,22 +8,30 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from energies import zoo
 from energies.hub import ZOO
-from pipelines import checkpoint, inputs, run_folder, store, trees
+from pipelines import checkpoint, inputs, memory, run_folder, store, trees
 from pipelines.config import ConfigError
-from pipelines.stage import handed, read, reads
+from pipelines.sizes import sizes
+from pipelines.stage import read, reads
 from pipelines.store import Given, Wanted
 
 if TYPE_CHECKING:
-    from pipelines.cost import Cost
     from pipelines.stage import Run, Stage
 
-DONE = "done before"
+DONE, ANOTHER = "done before", "another run"
+
+
+class Part(NamedTuple):
+    """A stage that is part of another one's work, the values that it is handed, and where these come from."""
+
+    stage: Stage
+    values: dict[str, Any]
+    given: dict[str, Given]
 
 
 def ready(stage: Stage, values: Mapping[str, Any], run: Run) -> tuple[Wanted, str | None]:
@@ -60,50 +68,53 @@ def able(stage: Stage, wanted: Wanted, run: Run) -> tuple[Stage, str | None]:
 
 def foretold(
     stage: Stage, values: Mapping[str, Any], given: Mapping[str, Given | None], run: Run
-) -> tuple[dict[str, Any], Given] | None:
-    """What a stage will take from another run, or from the zoo, and where it comes from; None: nothing, or that is not
-    known yet.
+) -> tuple[dict[str, Any], Given | None, str | None]:
+    """What a stage will give, as far as it is known ahead; where that comes from; and whether it is taken: from the ZOO
+    or from ANOTHER run. None: that is not known yet, and that it will work.
 
     Args:
         values: those that are known by then.
         given: where they come from; None: not known yet.
     """
+    unknown = dict.fromkeys(stage.gives)
     if any(given.get(name) is None for name in stage.needs):
-        return None
+        return unknown, None, None
     known = {name: place for name in reads(stage, values) if (place := given.get(name)) is not None}
     if len(known) < len(reads(stage, values)):
-        return None
+        return unknown, None, None
     wanted = store.wanted(stage, known, known, inputs.record(store.files(stage), run.root), run)
-    taking, how = able(stage, wanted, run)
-    if how:
-        cost: Cost = taking.cost(handed(stage, values), run)  # type: ignore[attr-defined]
-        return dict.fromkeys(stage.gives) | dict(cost.known), Given(wanted.asked, traced=wanted.traced)
+    if able(stage, wanted, run)[1]:
+        return unknown, Given(wanted.asked, traced=wanted.traced), ZOO
     for entry in store.candidates(wanted, run):
         with suppress(PermissionError):  # that of another person: `store.take` passes over it, too
             if (found := checkpoint.load_values(entry.folder)) is not None:
-                return found, wanted.given(entry.folder)
-    return None
+                return found, wanted.given(entry.folder), ANOTHER
+    return unknown, None, None
 
 
 def work(stage: Stage, values: Mapping[str, Any], run: Run) -> None:
-    """Run a stage and save what it gives."""
+    """Run a stage, save what it gives, and log what it took and of which sizes."""
+    took: dict[str, Any] = {}
 
     def given() -> dict[str, Any]:
         # Modules draw their first weights from torch's own generator: always the same ones, wherever the stage stands.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run._number([trees.snake(type(stage).__name__)]))
             found = stage(read(stage, values), run)
+        took["sizes"] = sizes(stage, read(stage, values) | found)
         if set(found) != set(stage.gives):
             raise RuntimeError(f"{type(stage).__name__} gives {stage.gives}, but gave {tuple(found)}")
         return found
 
-    start = time.monotonic()
+    memory.forget_peak()
+    start, busy = time.monotonic(), time.process_time()
     if getattr(stage, "distributed", False):
         found = given()
         run.on_main(lambda: checkpoint.save_values(run.folder, found))
     else:
         run.on_main(lambda: checkpoint.save_values(run.folder, given()))
-    run.log(event="finished", seconds=round(time.monotonic() - start, 3))
+    took |= {"memory": memory.peak(), "cpu": round(time.process_time() - busy, 3)}
+    run.log(event="finished", seconds=round(time.monotonic() - start, 3), **took)
 
 
 def values_of(run: Run) -> dict[str, Any]:

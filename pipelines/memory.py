@@ -11,7 +11,9 @@ import math
 import os
 import re
 import resource
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,17 @@ def machine() -> int:
         text = path.read_text().strip() if path.is_file() else ""
         most = min(most, int(text)) if text.isdecimal() else most
     return most
+
+
+def peak() -> int:
+    """Bytes that this process has had in memory at most, where the system tells since `forget_peak`."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> None:
+    """Count the peak from now on, where the system can: Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def shown(num: float) -> str:

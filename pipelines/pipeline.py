@@ -132,8 +132,8 @@ class Pipeline:
             run.folder = run.root / folder
             wanted, how = run.on_main(partial(making.ready, stage, values, run))
             num_resumed += how == making.DONE
-            if not told and how is None and hasattr(stage, "cost"):
-                self._tell_cost(number - 1, values, run)
+            if not told and how is None and getattr(stage, "distributed", False):
+                _say(run, run.on_main(partial(self._foretold, number - 1, values, run)))
                 told = True
             able, taken = making.able(stage, wanted, run) if how is None else (stage, how)
             _say(run, f"[{number}/{len(self.stages)}] {folder}{'' if taken is None else f': {taken}'}")
@@ -142,9 +142,7 @@ class Pipeline:
                     making.work(able, values, run)
             values |= making.values_of(run)
             run.given |= dict.fromkeys(stage.gives, wanted.given(run.folder))
-            for later in self.stages[number:]:
-                if hasattr(later, "check"):
-                    later.check(handed(later, values))  # type: ignore[attr-defined]
+            self._check_later(self.stages[number:], values)
         if run.is_main:
             if "summary" in values:
                 print(values["summary"])
@@ -152,21 +150,37 @@ class Pipeline:
             print(f"results are in {run.root}{again}", flush=True)
         return values
 
-    def _tell_cost(self, done: int, values: dict[str, Any], run: Run) -> None:
-        """Of the stages after so many that are not finished either."""
-        if run.is_main:
-            _say(run, cost.estimate(self._left(done, values, run), values, run))
+    def _check_later(self, stages: Sequence[Stage], values: dict[str, Any]) -> None:
+        """Of stages that are still to work: they are shown what is known, and what the next ones know ahead."""
+        known, is_next = dict(values), True
+        for stage in stages:
+            handing = handed(stage, known)
+            if hasattr(stage, "check"):
+                stage.check(handing)  # type: ignore[attr-defined]
+            is_next = is_next and hasattr(stage, "ahead")
+            if hasattr(stage, "ahead"):
+                known = {name: value for name, value in known.items() if name not in stage.gives}
+                known |= stage.ahead(handing) if is_next else {}  # type: ignore[attr-defined]
 
-    def _left(self, done: int, values: dict[str, Any], run: Run) -> Iterator[Stage | dict[str, Any]]:
-        """Of the stages after so many those that are not finished; of one that will take its values, these."""
+    def _foretold(self, done: int, values: dict[str, Any], run: Run) -> str:
+        return cost.estimate(self._ahead(done, values, run), self.name, run)
+
+    def _ahead(self, done: int, values: dict[str, Any], run: Run) -> Iterator[cost.Work]:
+        """All stages and their parts, after so many of them are done."""
         known: dict[str, Any] = dict(values)
         given: dict[str, Given | None] = dict(run.given)
-        for stage, folder in zip(self.stages[done:], self._folders[done:], strict=True):
-            found = making.foretold(stage, known, given, run)
-            known |= dict.fromkeys(stage.gives) if found is None else found[0]
-            given |= dict.fromkeys(stage.gives, found and found[1])
-            if not (run.root / folder / checkpoint.MANIFEST).exists():
-                yield stage if found is None else found[0]
+        for number, (stage, folder) in enumerate(zip(self.stages, self._folders, strict=True)):
+            handing, taken = handed(stage, values), making.DONE
+            if number >= done:
+                found, source, taken = making.foretold(stage, known, given, run)
+                known |= found
+                given |= dict.fromkeys(stage.gives, source)
+                taken = making.DONE if (run.root / folder / checkpoint.MANIFEST).exists() else taken
+            if hasattr(stage, "parts") and taken is None and set(stage.needs) <= values.keys():
+                for part in stage.parts(handing, run).values():  # type: ignore[attr-defined]
+                    _, _, how = making.foretold(part.stage, part.values, part.given, run)
+                    yield cost.Work(part.stage, part.values, how)
+            yield cost.Work(stage, handing, taken)
 
 
 def _modality(stages: Sequence[Stage]) -> str | None:

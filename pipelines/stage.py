@@ -13,7 +13,7 @@ and adds:
         def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
             return {"blurred": blur(values["clip"], self.width)}
 
-A stage is handed the values that it needs, and no others. Seven things are optional:
+A stage is handed the values that it needs, and no others. Eight things are optional:
 
 - `takes: ClassVar[tuple[str, ...]]` names further values, which it is handed where an earlier stage gave them;
 - `distributed: ClassVar[bool] = True` runs it on every process, where otherwise the main one runs it and the others
@@ -23,9 +23,10 @@ A stage is handed the values that it needs, and no others. Seven things are opti
   will not read them all; it is handed no others;
 - `stored: ClassVar[bool] = True` says that what it gives is all that it does, and that nothing but its settings, files,
   values and the run's seed decides it: then a run takes it from another one that has it (pipelines/store.py);
-- `cost(values, run)` says what it takes, before it takes it (pipelines/cost.py);
+- `parts(values, run)` gives the stages that are parts of its work, by name (pipelines/making.py);
 - `check(values)` is called after every earlier stage, with what is known by then, and raises InputError as soon as that
-  rules its settings out: better before learning than after.
+  rules its settings out: better before learning than after;
+- `ahead(values)` gives what it knows ahead of what it will give, for the checks of the stages after it.
 
 A stage of one's own may stand in any module. A pipeline's file calls it `blur` once it imports that module:
 `imports: [my_parts]` for my_parts.py. The stage is done anew when that file changes.

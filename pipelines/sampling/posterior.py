@@ -26,7 +26,6 @@ from energies.observation import Measurement, Observation
 from energies.samplers.masked import MaskedSampling
 from energies.samplers.state import normal
 from energies.sampling import LevelSampler, anneal
-from pipelines.cost import few, timed
 from pipelines.sampling.chains import sample_chains
 from pipelines.sampling.generation import num_steps, share
 from pipelines.sampling.masked import masked_samples, of_details, of_two_values
@@ -142,26 +141,6 @@ def posterior(energy: Energy, seen: Seen, run: Run) -> Conditioned:
     if of_details(energy) and not isinstance(seen.observation, Hidden | Average):
         raise InputError("recover: an energy of details knows nothing whole, which noise asks for; learn whole x")
     return energy.posterior(seen.observation.to(device), _to(seen.y, device))
-
-
-def seconds_of_mean(energy: Energy, seen: Seen, run: Run) -> float | None:
-    """Seconds that the amortised mean of one x takes, told before it; None: it is not amortised.
-
-    energy: on the device of the run.
-    """
-    part = seen.rows(range(few(seen.shape, seen.num)))
-    device = run.accelerator.device
-    given = posterior(energy, part, run)
-    if not isinstance(given, AmortisedPosterior):
-        return None
-
-    def mean() -> int:
-        told = posterior(energy, part, run)
-        assert isinstance(told, AmortisedPosterior)
-        with torch.no_grad(), run.accelerator.autocast():
-            return len(told.posterior_mean())
-
-    return timed(mean, device)[0] / part.num
 
 
 def at_size_of(energy: Energy, observation: Observation, y: Tensor, shape: tuple[int, ...]) -> Seen:

@@ -6,11 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
-
 from data.errors import InputError
 from energies import Energy, Schedule
-from energies.algebra import AnyOf, WeightedSum
 from energies.family import is_noisy
 from energies.objectives import ScoreMatching
 from pipelines import making
@@ -18,7 +15,6 @@ from pipelines.composition import expression
 from pipelines.composition.balancing import balancing
 from pipelines.composition.composing import Composer, priors
 from pipelines.composition.experts import ToLearn, check_labels, read_expert, seen, weight_files
-from pipelines.cost import Cost, few, gradients, of_gradient
 from pipelines.examples import Examples
 from pipelines.learning.settings import Encoder, Weights
 from pipelines.pipeline import Run
@@ -104,34 +100,16 @@ class Compose:
     def files(self) -> tuple[str, ...]:
         return tuple(file for name, source in self._asked().items() for file in weight_files(name, source))
 
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
+    def parts(self, values: dict[str, Any], run: Run) -> dict[str, making.Part]:
+        """The experts that are learned, each from its own labels."""
         data: Examples = values["data"]
-        shape, node = self._shape(data), expression.parse(self.expr)
-        experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
-        attributes = {name: seen(own) for name, own in data.attributes.items()}
-        chosen = self._planned(node, experts, {name: own["classes"] for name, own in attributes.items()})
-        learned: dict[str, Cost] = {}
-        for name in (name for name in expression.names(node) if name not in experts):
-            own, given = {"data": _labelled(data, attributes[name])}, {"data": _given(name, run)}
-            found = making.foretold(self.learner(), own, given, run)
-            learned[name] = self.learner().cost(own, run) if found is None else Cost(known=found[0])
-            experts[name] = learned[name].known["energy"]
-        drawn: list[int] = []
-
-        def count(mixture: AnyOf, wholes: list[WeightedSum], whole_of: Any) -> AnyOf:
-            drawn.append(len(wholes) + (TUNED if whole_of else 0))
-            return mixture
-
-        energy = Composer(experts, self.strength, chosen, count).compose(node).to(run.accelerator.device)
-        x = torch.zeros(few(shape, 16), *shape, device=run.accelerator.device)
-        return Cost(
-            seconds=sum(cost.seconds for cost in learned.values()),
-            evaluations=self.balance * sum(drawn) * gradients(self.generator),
-            gradient=of_gradient(energy, x, run),
-            memory=max((cost.memory for cost in learned.values()), default=0.0),
-            disk=2 * sum(cost.disk for cost in learned.values()),
-            known={"energy": energy, "generator": self.generator, "composition": {}},
-        )
+        found: dict[str, making.Part] = {}
+        for name in expression.names(expression.parse(self.expr)):
+            if name in data.attributes and name not in self._asked():
+                own = _labelled(data, seen(data.attributes[name]))
+                given = {"data": run.given.get("data", Given()).derived(name)}
+                found[name] = making.Part(self.learner(), {"data": own}, given)
+        return found
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]
@@ -142,11 +120,11 @@ class Compose:
         experts = {name: read_expert(name, source, shape) for name, source in self._asked().items()}
         attributes = {name: seen(own) for name, own in data.attributes.items()}
         chosen = self._planned(node, experts, {name: own["classes"] for name, own in attributes.items()})
+        parts = self.parts(values, run)
         for name in expression.names(node):
             if name not in experts:
-                own = _labelled(data, attributes[name])
-                part = run.part(name, {"data": _given(name, run)})
-                experts[name] = making.part(self.learner(), {"data": own}, part)["energy"]
+                learner, own, given = parts[name]
+                experts[name] = making.part(learner, own, run.part(name, given))["energy"]
             # At once: who stops during the next one, or while mixtures are balanced, can give it to another run.
             run.on_main(partial(save_energy, experts[name].cpu(), run.root / "experts", name))
             experts[name].to(run.accelerator.device).eval()
@@ -197,11 +175,6 @@ class Compose:
             learning_rate=self.learning_rate, batch=self.batch, optimizer=self.optimizer, references=self.references,
             size=self.size, conditional=True,
         )  # fmt: skip
-
-
-def _given(name: str, run: Run) -> Given:
-    """Where the data come from that an expert is learned from."""
-    return run.given.get("data", Given()).derived(name)
 
 
 def _labelled(data: Examples, own: dict[str, Any]) -> Examples:

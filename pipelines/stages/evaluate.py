@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from data.errors import InputError
-from pipelines.cost import Cost, continued, gradients
 from pipelines.measures import composition, recovery, synthesis
 from pipelines.modalities import modality_of
 from pipelines.results import save_metrics
@@ -56,16 +55,6 @@ class Evaluate:
     def check(self, values: dict[str, Any]) -> None:
         if "energy" in values and not {"observation", "composition"} & values.keys():  # new x will be judged
             synthesis.check(values["data"])
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not self.curve or not {"energy", "generator", "guidance"} <= values.keys() or "observation" in values:
-            return Cost()
-        generator = values["generator"]
-        each = sum(gradients(generator.longer(factor)) for factor in synthesis.FACTORS)
-        if self.long:
-            longer = generator.longer(synthesis.LONG)
-            each += gradients(longer) + continued(longer)
-        return Cost(evaluations=self.curve * each * (1 if values["guidance"] == 1 else 2))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         modality = modality_of(values["data"].modality)

@@ -14,14 +14,13 @@ from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Hidden, Schedule
 from energies.inversion import decode, invert
 from energies.paths import between, doubt, lerp, likeliest, slerp
-from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
 from pipelines.measures.paths import judged, sharp, summary
 from pipelines.modalities import modality_of
 from pipelines.modalities.base import Modality
 from pipelines.results import save_metrics
 from pipelines.sampling.masked import of_two_values, remasked
-from pipelines.sampling.posterior import Sampling, Seen, expected, seconds_of_mean
+from pipelines.sampling.posterior import Sampling, Seen, expected
 from pipelines.stage import Run
 from pipelines.stages.reconstruct import check_size, mapping, to_take
 
@@ -95,25 +94,6 @@ class Interpolate:
 
     def files(self) -> tuple[str, ...]:
         return () if self.own is None else (self.own,)
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not {"energy", "generator"} <= values.keys():
-            return Cost()
-        data: Examples = values["data"]
-        energy, generator = values["energy"], values["generator"]
-        walk, shape = self.walk or _suited(energy, generator), tuple(data.shape)
-        disk = 8 * self.pairs * self.steps * math.prod(shape)
-        if walk == "seen":
-            x, hidden = alike(2, shape), torch.ones(2, 1, *shape[1:], dtype=torch.bool)
-            own = seconds_of_mean(energy, Seen(Hidden(hidden), x, 2, shape), run) or 0.0
-            rounds = 2 + (self.remask if of_two_values(energy) else 0)  # as they are, mirrored, and masked again
-            return Cost(own * self.pairs * self.steps * rounds, disk=disk)
-        if walk == "chosen":
-            levels = sum(len(_levels(generator, way * (self.level or LEVEL * energy.width))[::2]) for way in WAYS)
-            each = (2 * self.steps - 1) * (2 * levels + DRAWS * len(WAYS))
-        else:
-            each = self.steps * gradients(generator)  # the ends are inverted, and what lies between them decoded
-        return Cost(evaluations=self.pairs * each, disk=disk)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import torch
+
 from data.errors import InputError
 from energies import Chain, ConditionalEnergy, Energy, Hidden
 from energies.boltzmann import GibbsChain, Latent
@@ -14,9 +16,8 @@ from energies.generators import Generator
 from energies.networks.convnet import PRESETS
 from energies.objectives import ContrastiveDivergence, Denoising, ScoreMatching, WakeSleep
 from energies.observation import Observation
-from pipelines.cost import Cost
 from pipelines.examples import Examples
-from pipelines.learning import amortised, classes, clip, crops, dataset, further, prediction, trial
+from pipelines.learning import amortised, classes, clip, crops, dataset, further, prediction
 from pipelines.learning.clip import Damaged
 from pipelines.learning.lessons import check_unseen
 from pipelines.learning.recipe import Recipe, Recipes, Way, check_no_reference, planned
@@ -166,21 +167,23 @@ class Learn:
         if of_units and "observation" in values:
             _check_single_elements(values["observation"])
 
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        values = self._cut(values)
+    def ahead(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Of a data set: the energy before it has learned, and how it will be sampled."""
         data: Examples = values["data"]
-        way, recipes = _way(values), modality_of(data.modality).recipes()
-        ready = None if self._source is None else self._ready(data, way)
-        if (recipe := self._recipe(values, ready)) is not None:
-            found = self._cost_of_learning(values, way, recipe, ready, run)
-        else:
-            assert ready is not None
-            shape = data.shape if way != "data" else dataset.shape_at(data, self.size, modality_of(data.modality).noun)
-            found = trial.of_ready(ready, shape, run)
-        if not found.known:
-            return found
-        generator = self._generator(found.known["energy"], recipe, way, recipes)
-        return replace(found, known={**found.known, "generator": generator})
+        if data.single:
+            return {}
+        modality = modality_of(data.modality)
+        ready = None if self._source is None else self._ready(data, "data")
+        recipe, energy = self._recipe(values, ready), ready
+        if recipe is not None and energy is None and not isinstance(recipe.energy, Amortised):
+            num = len(data.classes) if classes.learned(data, recipe, self.conditional) else 0
+            some = replace(data, train=data.train[:8], validation=data.validation[:0])
+            small = dataset.resized(some, dataset.shape_at(data, self.size, modality.noun))
+            with torch.random.fork_rng(devices=[]):
+                energy = dataset.built(recipe, small.shape, num, small.x())
+        if energy is None:
+            return {}
+        return {"energy": energy, "generator": self._generator(energy, recipe, "data", modality.recipes())}
 
     def _cut(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values, one clip that a transformer learns to predict cut into windows."""
@@ -189,23 +192,6 @@ class Learn:
         if not one or not isinstance(self.energy, Transformer):
             return values
         return values | {"data": prediction.windows(data)}
-
-    def _cost_of_learning(
-        self, values: dict[str, Any], way: Way, recipe: Recipe, ready: Energy | None, run: Run
-    ) -> Cost:
-        data: Examples = values["data"]
-        if way == "damaged" and values.get("damage") is not None:
-            return Cost()
-        if way == "damaged":
-            return trial.of_damaged(Damaged.of(values["measured"], values["observation"]), recipe, self.held_out, run)
-        if way == "single":
-            return trial.of_single(data.x()[0], recipe, run)
-        modality, by_class = modality_of(data.modality), classes.learned(data, recipe, self.conditional, ready)
-        shape = dataset.shape_at(data, self.size, modality.noun)
-        some = dataset.resized(replace(data, train=data.train[: trial.SOME], validation=data.validation[:0]), shape)
-        if isinstance(recipe.energy, Amortised):
-            return trial.of_amortised(some, len(data.train), recipe, self.folds, modality, run)
-        return trial.of_data(some, recipe, by_class, self.references, modality, run)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         values = self._cut(values)
@@ -237,23 +223,24 @@ class Learn:
     def _recipe(self, values: dict[str, Any], ready: Energy | None) -> Recipe | None:
         """How the energy is learned, or a `ready` one further; None: that is taken as it is. InputError: as below."""
         if ready is None:
-            return self._planned(values)
+            return self.planned(values)
         if self.further is None:
             return None
         data, way = values["data"], _way(values)
         if way == "damaged":
             raise InputError("learn.further: of a damaged clip an energy is learned anew, or taken as it is")
-        recipe = self._planned(values, ready)
+        recipe = self.planned(values, ready)
         if way == "single":
             further.check_crops(ready, crops.sides_of(data.shape, recipe))
         by_class = way == "data" and classes.learned(data, recipe, self.conditional, ready)
         return further.adapted(recipe, ready, by_class, slower=self.learning_rate is None)
 
-    def _planned(self, values: dict[str, Any], ready: Energy | None = None) -> Recipe:
+    def planned(self, values: dict[str, Any], ready: Energy | None = None) -> Recipe:
         """The recipe of these settings, for a network like that of a `ready` energy where there is one.
 
         InputError: there is none, or it does not suit what is loaded.
         """
+        values = self._cut(values)
         data: Examples = values["data"]
         way, modality = _way(values), modality_of(data.modality)
         one = modality.noun.removesuffix("s")

@@ -13,7 +13,6 @@ from data.errors import InputError
 from energies import EncoderEnergy, EncoderLogits, JointEnergy
 from energies.buffer import ReplayBuffer
 from energies.objectives import Batch, Joint, MaximumLikelihood, ScoreMatching
-from pipelines.cost import Cost, few, learning
 from pipelines.examples import Examples
 from pipelines.learning.dataset import num_levels
 from pipelines.learning.lessons import SAMPLED
@@ -101,20 +100,6 @@ class LearnJoint:
         if (root := self._root()) is not None:
             self._pretrained(root, data)
 
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if self._root() is not None:
-            return Cost()
-        data: Examples = values["data"]
-        recipe = self._recipe(data)
-        both: list[Cost] = []
-        for each in (recipe, self._plain(recipe)):
-            plan = self._plan(data, replace(each, batch=max(2, few(data.shape, each.batch))), run)
-            training = Training(each.steps, each.learning_rate, each.batch, each.optimizer)
-            both.append(learning(plan._replace(training=training), data.shape, run))
-        joint, plain = both
-        known = {"generator": recipe.objective.generator()}
-        return replace(joint, seconds=joint.seconds + plain.seconds, disk=joint.disk + plain.disk, known=known)
-
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         self.check(values)
         data: Examples = values["data"]
@@ -127,6 +112,10 @@ class LearnJoint:
             "plain": self._plan(data, self._plain(recipe), run.part("plain")).train(run.part("plain")),
             "generator": generator,
         }
+
+    def planned(self, values: dict[str, Any]) -> JointRecipe:
+        """How it learns of these values, all settings said."""
+        return self._recipe(values["data"])
 
     def _recipe(self, data: Examples) -> JointRecipe:
         """All settings said. InputError: widths and depths do not suit each other."""

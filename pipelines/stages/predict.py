@@ -13,7 +13,6 @@ from data.errors import InputError
 from energies import FrameEnergy, PredictiveEnergy
 from energies.networks.causal import Causal, continued
 from energies.prediction import settled
-from pipelines.cost import Cost
 from pipelines.examples import Examples
 from pipelines.learning import prediction as learning
 from pipelines.measures import prediction
@@ -68,16 +67,6 @@ class Predict:
 
     def files(self) -> tuple[str, ...]:
         return (self.input,) if self.input else ()
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        """Descents of the curves, of the candidates, and of every position that is gone on by."""
-        energy, data = values.get("energy"), values["data"]
-        if not isinstance(energy, PredictiveEnergy):
-            return Cost()
-        num, steps = min(self.num, len(data.validation) or self.num), energy.steps
-        each = 2 * (self.thinking * steps + 1) + self.futures * steps
-        further = self.futures * self.frames * (self.steps or steps) if isinstance(energy, Causal) else 0
-        return Cost(evaluations=num * (each + further))
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +11,13 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Hidden, Schedule
+from energies import Chain, ConditionalEnergy, Energy, Schedule
 from energies.diagnostics import Monitor, saturation
 from energies.family import is_noisy
 from energies.generators import Generator
 from energies.matching import MomentMatching
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
 from pipelines.learning.recipe import Way
 from pipelines.learning.single import is_scene, of_size, pretrained_single
@@ -29,7 +27,6 @@ from pipelines.results import pretrained, weights_of
 from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import Gate, Gated, gated, of_damaged, sampled
 from pipelines.sampling.generation import CONDITIONAL
-from pipelines.sampling.masked import of_two_values
 from pipelines.sampling.posterior import (
     Expected,
     Sampling,
@@ -39,7 +36,6 @@ from pipelines.sampling.posterior import (
     expected,
     of_means,
     posterior_schedule,
-    seconds_of_mean,
 )
 from pipelines.settings import check_energy, check_sampler
 from pipelines.stage import Run
@@ -115,37 +111,11 @@ class Recover:
         return weights_of(self.prior, "recover.prior")
 
     def check(self, values: dict[str, Any]) -> None:
-        if "data" in values and "energy" not in values:
-            self._prior(values["data"])
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not {"energy", "generator", "measured", "observation"} <= values.keys() or values["measured"] is None:
-            return Cost()  # what is seen is not known yet
-        data: Examples = values["data"]
-        energy, generator = values["energy"], self.generator or posterior_schedule(values["generator"])
-        chain, num = gradients(generator, self.sampler, self.warm_up), len(values["measured"])
-        size, judged = 4 * math.prod(data.shape), 0 if values.get("truth_known", True) else held_out.COPIES
-        if data.single and isinstance(values["observation"], Hidden):
-            if of_damaged(energy):  # by windows: sampled only where that is asked for
-                return Cost(evaluations=(self.chains or 0) * chain, disk=((self.chains or 0) + 3) * size)
-            chains = self.chains or CHAINS  # by a gate: it is done twice, to judge it
-            return Cost(evaluations=2 * (chains * chain + self.mean.gradients), disk=(chains + 3) * size)
-        seen, sampled = self._seen(energy, values)
-        samples, symmetric = (
-            sampled.num * (self.chains or 1),
-            modality_of(data.modality).mean_of_symmetric(seen.observation),
-        )
-        own, disk = seconds_of_mean(energy, seen, run), (2 * num + samples) * size
-        by_masks = of_two_values(energy) and isinstance(seen.observation, Hidden) and self.generator is None
-        conditioned = (num + judged) * (own is None) + num * (self.prior is not None)
-        evaluations = samples * chain + conditioned * self.mean.gradients
-        known = {"recovered": alike(seen.num, seen.shape), "samples": alike(samples, seen.shape)}
-        if own is None:
-            return Cost(evaluations=evaluations, disk=disk, known=known)
-        means = (num + judged) * (2 if symmetric else 1) + (
-            samples * (self.masked.steps + self.remask) if by_masks else 0
-        )
-        return Cost(own * means, 0.0 if by_masks else evaluations, disk=disk, known=known)
+        if "data" not in values:
+            return
+        self._prior(values["data"])
+        if {"energy", "measured", "observation"} <= values.keys() and not values["data"].single:
+            self._seen(values["energy"], values)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         data: Examples = values["data"]

@@ -10,11 +10,10 @@ from torch import Tensor
 from data.errors import InputError
 from energies import Energy
 from energies.matching import MomentMatching
-from pipelines.cost import Cost, alike
 from pipelines.examples import Examples
 from pipelines.modalities import modality_of
 from pipelines.sampling.masked import of_details, of_two_values, remasked
-from pipelines.sampling.posterior import Sampling, expected, of_means, posterior_schedule, seconds_of_mean
+from pipelines.sampling.posterior import Sampling, expected, of_means, posterior_schedule
 from pipelines.stage import Run
 
 
@@ -52,23 +51,6 @@ class Refine:
     def check(self, values: dict[str, Any]) -> None:
         if "targets" in values:
             raise InputError("refine is for samples that were made; what is measured is refined by a further recover")
-
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if not {"samples", "energy"} <= values.keys():
-            return Cost()
-        data: Examples = values["data"]
-        energy, coarse = values["energy"], values["samples"].float()
-        shape = self._shape(energy, tuple(coarse.shape[1:]), data.shape)
-        if shape == tuple(coarse.shape[1:]):
-            return Cost()
-        num, seen = len(coarse), of_means(coarse, shape)
-        own, known = seconds_of_mean(energy, seen, run), {"samples": alike(num, shape)}
-        disk = 6 * known["samples"].numel()
-        if own is None:
-            return Cost(evaluations=num * self.mean.gradients, disk=disk, known=known)
-        symmetric = modality_of(data.modality).mean_of_symmetric(seen.observation)
-        rounds = self.remask if of_two_values(energy) else 0
-        return Cost(own * num * ((2 if symmetric else 1) + rounds), disk=disk, known=known)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         self.check(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import Chain, ConditionalEnergy, Energy, Hidden, Schedule, Stepwise, Tiled, tiled
+from energies import Chain, ConditionalEnergy, Energy, Schedule, Stepwise, Tiled, tiled
 from energies.diagnostics import Monitor, saturation
 from energies.generators import Generator
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
-from pipelines.cost import Cost, alike, gradients
 from pipelines.examples import Examples
 from pipelines.learning.single import of_size
 from pipelines.modalities import modality_of
@@ -24,7 +22,6 @@ from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import of_damaged
 from pipelines.sampling.generation import asked_labels, check_label, check_suits, generate, guidance_of
 from pipelines.sampling.masked import masked_samples, of_details, of_two_values
-from pipelines.sampling.posterior import Seen, seconds_of_mean
 from pipelines.settings import check_sampler
 from pipelines.stage import Run
 
@@ -110,8 +107,14 @@ class Synthesize:
         check_sampler(self.sampler, self.warm_up)
 
     def check(self, values: dict[str, Any]) -> None:
-        if "data" in values:
-            self._check(values["data"])
+        if "data" not in values:
+            return
+        data: Examples = values["data"]
+        self._check(data)
+        if {"energy", "generator"} <= values.keys() and not data.single and not of_details(values["energy"]):
+            asked_labels(self.label, self.guidance, values["energy"], data.classes, self.number(data))
+            if self.generator is not None:
+                check_suits(self.generator, values["energy"], "synthesize")
 
     def _check(self, data: Examples) -> None:
         check_label(self.label, data)
@@ -122,30 +125,7 @@ class Synthesize:
         elif self.frames is not None and len(data.shape) != 4:
             raise InputError("synthesize.frames is for the energy of a clip; leave it out")
 
-    def cost(self, values: dict[str, Any], run: Run) -> Cost:
-        if "energy" not in values or "generator" not in values:
-            return Cost()
-        data: Examples = values["data"]
-        energy, num = values["energy"], self._num(data)
-        shape = data.shape if data.single or energy._event_shape is None else energy.event_shape
-        made = (shape[0], *self._size(data)) if data.single else shape
-        known = {"samples": alike(num, made), "generator": self.generator or values["generator"], "guidance": 1.0}
-        if of_two_values(energy) and self.generator is None:
-            seen = Seen(Hidden(torch.ones(num, 1, *shape[1:], dtype=torch.bool)), torch.zeros(num, *shape), num, shape)
-            own = seconds_of_mean(energy, seen, run) or 0.0
-            return Cost(own * num * (self.masked.steps + self.remask), disk=6 * known["samples"].numel(), known=known)
-        check_suits(known["generator"], self._resized(energy, data) if data.single else energy, "synthesize")
-        labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
-        known["guidance"] = guidance_of(self.guidance, energy, labels)
-        larger = (
-            math.prod(side + 2 * self._margin(data) for side in made[-2:]) / math.prod(made[-2:]) if data.single else 1
-        )
-        overlaps = math.prod(side // self.windows for side in energy.event_shape[1:]) if self.windows else 1
-        each = larger * overlaps * math.prod(made) / math.prod(shape) * (1 if known["guidance"] == 1 else 2)
-        chain = gradients(known["generator"], self.sampler, self.warm_up)
-        return Cost(evaluations=num * chain * each, disk=4 * known["samples"].numel(), known=known)
-
-    def _num(self, data: Examples) -> int:
+    def number(self, data: Examples) -> int:
         return self.num or (64 if not data.single else 3 if _is_clip(data) else 1)
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -160,7 +140,7 @@ class Synthesize:
             energy = self._resized(energy, data)
         energy = energy.to(run.accelerator.device).eval()
         generator = self.generator or values["generator"]
-        num = self._num(data)
+        num = self.number(data)
         labels = asked_labels(self.label, self.guidance, energy, data.classes, num)
         guidance = guidance_of(self.guidance, energy, labels)
         monitor = _monitor(data, generator)
@@ -198,7 +178,7 @@ class Synthesize:
         hidden = torch.ones_like(nothing[:, :1], dtype=torch.bool)
         return masked_samples(energy, nothing, hidden, 1, self.masked, self.remask, run, "synthesize").clamp(-1, 1)
 
-    def _size(self, data: Examples) -> tuple[int, ...]:
+    def sides(self, data: Examples) -> tuple[int, ...]:
         """Of the samples of a photograph, [H, W], or of a clip, [T, H, W]."""
         times = 1 if _is_clip(data) else 2
         height, width = (size * times for size in data.shape[-2:])
@@ -212,7 +192,7 @@ class Synthesize:
 
     def _resized(self, energy: Energy, data: Examples) -> Energy:
         """The energy of one photograph or clip, over x of the size of the samples and their margin."""
-        size, margin = self._size(data), self._margin(data)
+        size, margin = self.sides(data), self._margin(data)
         try:
             if self.windows:
                 return over_windows(energy, size, self.windows)
@@ -223,7 +203,7 @@ class Synthesize:
 
     def _cut(self, x: Tensor, data: Examples) -> Tensor:
         """Without the margin, x [n, *shape]."""
-        return cut(x, self._size(data), self._margin(data))
+        return cut(x, self.sides(data), self._margin(data))
 
 
 def over_windows(energy: Energy, size: Sequence[int], stride: int) -> Tiled:

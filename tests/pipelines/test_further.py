@@ -72,7 +72,6 @@ def test_it_starts_from_the_weights_that_it_is_given(energy, data, settings, tmp
     own: dict[str, Any] = {"batch": 2, "chains": 4, "learning_rate": 1e-9, "folds": 2} | settings
     stage = Learn(source, further=1, **own)
     stage.check({"data": data})
-    assert stage.cost({"data": data}, run_in(tmp_path)).known
     learned = stage({"data": data}, run_in(tmp_path))["energy"]
     assert type(learned) is type(energy)
     torch.testing.assert_close(weights(learned), weights(energy), rtol=0, atol=1e-6)
@@ -80,7 +79,7 @@ def test_it_starts_from_the_weights_that_it_is_given(energy, data, settings, tmp
 
 
 def test_its_rate_is_a_tenth_where_none_is_said(tmp_path):
-    source, usual = saved(encoder(DATA), tmp_path), Learn()._planned({"data": DATA})
+    source, usual = saved(encoder(DATA), tmp_path), Learn().planned({"data": DATA})
     for said, rate in ((None, 0.1 * usual.learning_rate), (0.3, 0.3)):
         recipe = Learn(source, further=60, steps=7, learning_rate=said)._recipe({"data": DATA}, encoder(DATA))
         assert recipe is not None and (recipe.steps, recipe.learning_rate) == (60, pytest.approx(rate))
@@ -138,7 +137,7 @@ def test_what_cannot_learn_further_is_refused_in_one_line(tmp_path):
     varied = encoder(DATA)
     stage = Learn(saved(varied, tmp_path / "whole"), further=3, crop=(4,))
     with pytest.raises(InputError, match="it was not learned from crops"):
-        stage.cost({"data": photograph}, run_in(tmp_path))
+        stage({"data": photograph}, run_in(tmp_path))
 
 
 @pytest.mark.parametrize("settings", [{"further": 3}, {"pretrained": "none", "further": 3}])
@@ -179,6 +178,6 @@ def test_none_means_to_learn_anew(tmp_path, monkeypatch):
     assert LearnJoint(pretrained="none").files() == Compose("a", {"a": "none"}).files() == ()
     monkeypatch.chdir(tmp_path)
     stage = Learn("none", steps=1, batch=2, energy=None)
-    assert stage.files() == () and stage._planned({"data": DATA}) == Learn(steps=1, batch=2)._planned({"data": DATA})
+    assert stage.files() == () and stage.planned({"data": DATA}) == Learn(steps=1, batch=2)._planned({"data": DATA})
     stage({"data": DATA}, run_in(tmp_path))
     assert '"step": 0' in (tmp_path / "log.jsonl").read_text()

@@ -38,9 +38,13 @@ from pipelines.examples import Examples, to_bits, to_levels
 from pipelines.learning import amortised, dataset, lessons
 from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual, Weights
 from pipelines.modalities import NAMES, modality_of
+from pipelines.modalities.images import Hide, Load
+from pipelines.pipeline import Pipeline
 from pipelines.sampling.generation import CONDITIONAL
 from pipelines.stage import Run
 from pipelines.stages.learn import Learn
+from pipelines.stages.recover import Recover
+from pipelines.stages.synthesize import Synthesize
 
 SMALL = Encoder((4, 4), (1, 1))
 TOLD = Amortised((4, 4), (1, 1), 3, 20)
@@ -139,8 +143,8 @@ def test_an_energy_comes_with_how_it_is_sampled(settings, generator, tmp_path):
 
 
 def test_an_objective_alone_says_which_energy():
-    assert isinstance(Learn(objective=Denoising())._planned({"data": pictures()}).energy, Amortised)
-    assert isinstance(Learn(objective=ScoreMatching())._planned({"data": shapes()}).energy, Encoder)
+    assert isinstance(Learn(objective=Denoising()).planned({"data": pictures()}).energy, Amortised)
+    assert isinstance(Learn(objective=ScoreMatching()).planned({"data": shapes()}).energy, Encoder)
 
 
 def test_shapes_are_sampled_from_higher_levels(tmp_path):
@@ -148,13 +152,13 @@ def test_shapes_are_sampled_from_higher_levels(tmp_path):
 
 
 def test_weights_are_found_as_suits_but_for_what_is_said():
-    planned = Learn(energy=SMALL, optimizer=Weights(average=0.5))._planned({"data": pictures()})
-    suited = Learn(energy=SMALL)._planned({"data": pictures()})
+    planned = Learn(energy=SMALL, optimizer=Weights(average=0.5)).planned({"data": pictures()})
+    suited = Learn(energy=SMALL).planned({"data": pictures()})
     assert planned.optimizer == replace(suited.optimizer, average=0.5) and planned.learning_rate == 0.02
-    adam = Learn(energy=SMALL, optimizer=Weights("adam"))._planned({"data": pictures()})
+    adam = Learn(energy=SMALL, optimizer=Weights("adam")).planned({"data": pictures()})
     assert adam.learning_rate == pytest.approx(0.002), "a tenth of the rate of muon"
     said = Learn(energy=SMALL, optimizer=Weights("adam"), learning_rate=0.5, steps=7, batch=3)
-    assert (said._planned({"data": pictures()}).training.learning_rate, said.steps, said.batch) == (0.5, 7, 3)
+    assert (said.planned({"data": pictures()}).training.learning_rate, said.steps, said.batch) == (0.5, 7, 3)
 
 
 def test_the_same_settings_learn_the_same_energy_and_another_seed_another(tmp_path):
@@ -266,6 +270,20 @@ def test_a_class_without_examples_is_told_before_learning(tmp_path):
     assert learned(data, tmp_path, energy=SMALL, conditional=False)["energy"].num_classes == 0
 
 
+def test_what_does_not_suit_the_energy_is_refused_before_it_learns(tmp_path):
+    for number, (stages, words) in enumerate(
+        (
+            ([Learn(steps=1), Synthesize(generator=Chain(2))], "the generator does not suit the energy"),
+            ([Learn(steps=1, conditional=False), Synthesize(guidance=2.0)], r"synthesize\.guidance needs a class"),
+            ([Hide(box=4), Learn(steps=1, size=4), Recover()], "x is 1x8x8, the energy of 1x4x4"),
+        )
+    ):
+        root = tmp_path / str(number)
+        with pytest.raises(InputError, match=words):
+            Pipeline([Load(), *stages]).run(root, store="off")
+        assert not [*root.glob("*_learn")]
+
+
 # ---------------------------------------------------------------------------------------------- chains
 
 
@@ -276,7 +294,7 @@ def test_short_run_chains_start_in_sampling_as_they_did_in_learning(kind, tmp_pa
     x = torch.linspace(-1, 1, 64).view(1, 1, 8, 8).expand(40, -1, -1, -1)
     data = Examples("images", (1, 8, 8), to_levels(x), to_levels(x[:2]))
     objective = MaximumLikelihood(steps=1, step_size=1e-6, restart=1)
-    recipe = Learn(energy=ENERGIES[kind], objective=objective, chains=1000)._planned({"data": data})
+    recipe = Learn(energy=ENERGIES[kind], objective=objective, chains=1000).planned({"data": data})
     built = dataset.built(recipe, data.shape, 0, data.x())
     buffer = dataset.chains_of(built, recipe, x[0], None, here(tmp_path))
     assert buffer is not None
@@ -288,14 +306,14 @@ def test_short_run_chains_start_in_sampling_as_they_did_in_learning(kind, tmp_pa
 
 def test_chains_have_the_labels_and_the_start_of_their_objective(tmp_path):
     data, labels = pictures(), torch.arange(50) % 2
-    recipe = Learn(energy=SMALL, objective=EnergyMatching(), chains=300)._planned({"data": data})
+    recipe = Learn(energy=SMALL, objective=EnergyMatching(), chains=300).planned({"data": data})
     built = dataset.built(recipe, data.shape, 2, data.x())
     buffer = dataset.chains_of(built, recipe, data.x()[0], labels, here(tmp_path))
     assert buffer is not None and buffer.start.spread == 1.0 and len(buffer) == 300 and buffer.label is not None
     counts = torch.bincount(buffer.label + 1, minlength=3)
     assert 15 < int(counts[0]) < 80, "some have none"
     assert 80 < int(counts[2]) < 175
-    without = Learn(energy=SMALL)._planned({"data": data})
+    without = Learn(energy=SMALL).planned({"data": data})
     assert dataset.chains_of(built, without, data.x()[0], labels, here(tmp_path)) is None
 
 

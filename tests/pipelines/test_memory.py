@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from energies import Schedule
-from pipelines import cost, memory
+from pipelines import memory
 from pipelines.config import ConfigError
-from pipelines.cost import Cost
 from pipelines.learning.settings import Amortised, Encoder, Residual
 from pipelines.modalities import images, video, voxels
-from pipelines.pipeline import Pipeline, Run
+from pipelines.pipeline import Pipeline
 from pipelines.stages.learn import Learn
 from pipelines.stages.recover import Recover
 from pipelines.stages.synthesize import Synthesize
@@ -44,19 +43,6 @@ def test_what_may_be_fewer_is_let_pass_and_nothing_is_done_before(tmp_path, monk
     with pytest.raises(ConfigError, match=r"synthesize\.num=10000 takes 3 MB of memory or more, there are 1 MB"):
         Pipeline([LOAD, Learn(), Synthesize(num=10**4)]).run(tmp_path / "r")
     assert not (tmp_path / "r").exists()
-
-
-def test_a_forecast_far_beyond_the_machine_is_refused(tmp_path, monkeypatch):
-    class Work:
-        needs, gives = (), ()
-
-        def cost(self, values, run):
-            return Cost(memory=3e9)
-
-    monkeypatch.setattr(memory, "machine", lambda: int(1e9))
-    # What this process holds already is part of it.
-    with pytest.raises(ConfigError, match=r"this takes about \d+\.\d GB of memory, there are 1\.0 GB; lower batch"):
-        cost.estimate([Work()], {}, Run(tmp_path, tmp_path))  # type: ignore[list-item]
 
 
 def test_memory_that_was_not_enough_is_told_in_a_line():

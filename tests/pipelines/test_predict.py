@@ -228,25 +228,6 @@ def test_what_is_predicted_is_told_with_rivals_and_by_steps(name, tmp_path):
     assert again["metrics"] == found and torch.equal(again["prediction"]["predicted"], made["predicted"])
 
 
-@pytest.mark.parametrize("name", ENERGIES)
-def test_the_cost_is_about_the_gradients_that_are_taken(name, tmp_path, monkeypatch):
-    """Of x each, a position that is gone on by counting as a whole one."""
-    energy, data = ENERGIES[name]
-    taken: list[int] = []
-    energies_of = type(energy).energies
-
-    def counted(self: Any, known: Tensor, point: Tensor, *rest: Any) -> Tensor:
-        if torch.is_grad_enabled():
-            taken.append(len(point))
-        return energies_of(self, known, point, *rest)
-
-    monkeypatch.setattr(type(energy), "energies", counted)
-    stage = Predict(frames=2, past=3, futures=3, num=4, shown=4)
-    stage({"data": data, "energy": energy}, here(tmp_path))
-    told = stage.cost({"data": data, "energy": energy}, here(tmp_path)).evaluations
-    assert told == pytest.approx(sum(taken), rel=0.05 if name != "images" else 0.1)
-
-
 def test_the_future_of_least_energy_is_taken(tmp_path):
     energy, data = ENERGIES["video"]
     torch.manual_seed(0)

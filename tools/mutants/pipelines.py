@@ -204,4 +204,25 @@ FURTHER = (
     Mutant("energies.compact", "a row of zeros has no unit", ".clamp(min=torch.finfo(torch.float32).tiny)", "", of("compact", "rows_of_zeros_and_of_tiny_numbers_come_back_finite")),
 )  # fmt: skip
 
-MUTANTS = (*UNIMPORTED, *FURTHER, *GATE, *POSTERIOR, *TRAINING, *COMPOSITION, *PIPELINE, *MEASURES, *MODALITIES)
+LAW = "what_is_twice_as_large_takes_twice_as_long_where_it_is_large"
+FORECAST = (
+    Mutant(P + "cost", "a step takes nothing besides", 'DEEP if "network" in at_once else LITTLE', "0.0", of("cost", LAW)),
+    Mutant(P + "cost", "all samples are drawn at once", "min(now, TOGETHER) / min(then, TOGETHER)", "now / then", of("cost", LAW)),
+    Mutant(P + "cost", "what was learned of another modality", '(each.stage, each.anew, each.sizes["modality"]) == asked', "(each.stage, each.anew) == asked[:2]", of("cost", "it_takes_what_the_stage_most_like_it_took")),
+    Mutant(P + "sizes", "all of a clip is recovered", "observation.noiseless.mask.float().mean()", "1.0", of("cost", "of_a_photograph_crops_are_learned_and_of_a_clip_what_is_hidden_is_recovered")),
+    Mutant(P + "making", "results of other runs are made again", "wanted.given(entry.folder), ANOTHER", "wanted.given(entry.folder), None", of("store", "the_forecast_leaves_out_what_will_be_taken")),
+    Mutant(P + "pipeline", "nothing is known ahead of learning", "stage.ahead(handing) if is_next else {}", "{}", of("learn", "what_does_not_suit_the_energy_is_refused_before_it_learns")),
+)  # fmt: skip
+
+MUTANTS = (
+    *FORECAST,
+    *UNIMPORTED,
+    *FURTHER,
+    *GATE,
+    *POSTERIOR,
+    *TRAINING,
+    *COMPOSITION,
+    *PIPELINE,
+    *MEASURES,
+    *MODALITIES,
+)
