@@ -178,6 +178,6 @@ def test_none_means_to_learn_anew(tmp_path, monkeypatch):
     assert LearnJoint(pretrained="none").files() == Compose("a", {"a": "none"}).files() == ()
     monkeypatch.chdir(tmp_path)
     stage = Learn("none", steps=1, batch=2, energy=None)
-    assert stage.files() == () and stage.planned({"data": DATA}) == Learn(steps=1, batch=2)._planned({"data": DATA})
+    assert stage.files() == () and stage.planned({"data": DATA}) == Learn(steps=1, batch=2).planned({"data": DATA})
     stage({"data": DATA}, run_in(tmp_path))
     assert '"step": 0' in (tmp_path / "log.jsonl").read_text()
