@@ -115,7 +115,7 @@ def voxelize(mesh: Mesh, grid: int | Frame) -> tuple[np.ndarray, str | None]:
     places the mesh, and what lies out of it is cut off. ValueError where that is more than a side of the frame. Set
     are the voxels that are at least half inside it, and those of parts that are thinner than that, so none is lost.
     Inside is what cannot be reached from outside by faces of voxels: cavities are filled. Where a mesh is open, inside
-    is also what its winding number tells: holes are closed by its level 1/2 (`data.closing`).
+    is also what its winding number tells, and around its holes how the surface bends (`data.closing`).
     """
     frame = Frame.around(mesh.vertices, grid) if isinstance(grid, int) else grid
     over = frame.overhang(mesh.vertices)
