@@ -11,6 +11,7 @@ import torch
 
 from energies import EncoderEnergy
 from pipelines import run
+from pipelines.measures import judge
 from pipelines.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +81,8 @@ def test_every_snippet_runs(page, files):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_pipeline_in_python_runs(page, files):
+def test_every_pipeline_in_python_runs(page, files, monkeypatch):
+    monkeypatch.setattr(judge, "STEPS", 4)  # how well it judges is told elsewhere
     for snippet in blocks(page, "python"):
         if any(word in snippet for word in SLOW):
             exec(compile(snippet, str(page), "exec"), {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from data import images, moving, procedural, video
 from energies import ConditionalEnergy, Schedule
 from pipelines import checkpoint
 from pipelines.learning.settings import Amortised
+from pipelines.measures import judge
 from pipelines.modalities.video import Evaluate, Export, Hide, Learn, Load, Recover, Synthesize
 from pipelines.pipeline import Pipeline
 from pipelines.run import main
@@ -37,6 +38,14 @@ BASELINES = (
 )
 """Patches are for more than the scattered pixels that are hidden here."""
 FEW = Schedule(3, 2.0, 0.1, 1, 0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judge() -> Iterator[None]:
+    """Classifiers of less learning: what is tested is not how well they judge."""
+    steps, judge.STEPS = judge.STEPS, 4
+    yield
+    judge.STEPS = steps
 
 
 def recovery(load: Load, hide: Hide, **learn: Any) -> Pipeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from data import furniture, voxels
 from energies import Chain, Hidden, Noisy, Schedule
 from pipelines import checkpoint, run
+from pipelines.measures import judge
 from pipelines.modalities import modality_of
 from pipelines.modalities.voxels import Export, Hide, Learn, Load, Recover
 from pipelines.pipeline import Pipeline
@@ -30,6 +32,14 @@ COARSE = [
     "synthesize.generator.schedule.levels=3", "04_learn.steps=3", "04_learn.energy.amortised.widths=[8, 12]",
     "04_learn.energy.amortised.depths=[1, 1]", "04_learn.batch=2", *SHOWN,
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_judge() -> Iterator[None]:
+    """Classifiers of less learning: what is tested is not how well they judge."""
+    steps, judge.STEPS = judge.STEPS, 4
+    yield
+    judge.STEPS = steps
 
 
 @pytest.fixture(scope="module")
