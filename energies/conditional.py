@@ -27,8 +27,11 @@ from torch.nn import functional as F
 from energies.conditioned import Conditioned
 from energies.family import Family
 from energies.networks.convnet import UNet
+from energies.noisy import Noisy
 from energies.observation import Measurement, Observation
 from energies.references import Context, Reference
+
+SURE = 0.9999  # of what a network expects of x of two values, at most
 
 
 class ConditionalEnergy(Family):
@@ -167,6 +170,14 @@ class AmortisedPosterior(Conditioned):
         return self.energy(x)
 
     def posterior_mean(self) -> Tensor:
-        """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y."""
-        mean = self.energy.posterior_mean().to(self.energy.context.estimate.dtype)
+        """Amortised: what the network expects of x [B, *event] given y, moved to where A x = y.
+
+        Where it was told signs, and others were in doubt, what y tells of these by itself is added to their odds.
+        """
+        context = self.energy.context
+        mean = self.energy.posterior_mean().to(context.estimate.dtype)
+        if isinstance(self.observation, Noisy) and self.energy.reference.reads_signs(self.observation):
+            told = self.observation.observe(self.y) / self.observation.noise**2
+            weighed = (mean.clamp(-SURE, SURE).atanh() + told).tanh()
+            return torch.where(context.hidden, weighed, mean)
         return self.observation.project(mean, self.y)

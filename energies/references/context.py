@@ -61,6 +61,10 @@ class Reference(Stored, nn.Module):
     def takes(self, observation: Observation) -> bool:
         """Whether it has a context for such a measurement."""
 
+    def reads_signs(self, observation: Observation) -> bool:
+        """Whether it takes noise on x of two values for signs, of which those in doubt are hidden."""
+        return False
+
     @abstractmethod
     def context(self, observation: Observation, y: Measurement) -> Context:
         """What is known of x [B, *event] of which y is seen."""

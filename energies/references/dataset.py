@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from energies.references.mirror import Mirrors
 from energies.references.probabilistic_pca import ProbabilisticPCA
 
 KINDS = ("hidden", "average", "grey")
+DOUBT = 0.01  # chance that the sign of an element is wrong, above which it is as good as hidden
 TOGETHER = 256  # measurements that are compared with all of the data at once
 
 
@@ -153,10 +155,18 @@ class DataReference(Reference):
             return DataEstimator(x, self.rank, self.noise, self.binary, self.mirrored)
 
     def takes(self, observation: Observation) -> bool:
-        return kind_of(observation) in self.kinds
+        return kind_of(observation) in self.kinds or self.reads_signs(observation)
+
+    def reads_signs(self, observation: Observation) -> bool:
+        """Of x of two values, where noise itself was not learned and hidden elements were."""
+        if not self.binary or not isinstance(observation, Noisy) or kind_of(observation) in self.kinds:
+            return False
+        return isinstance(observation.operator, Hidden) and kind_of(observation.operator) in self.kinds
 
     def context(self, observation: Observation, y: Measurement) -> Context:
         assert isinstance(y, Tensor)
+        if isinstance(observation, Noisy) and self.reads_signs(observation):
+            observation, y = signs(observation, y)
         if isinstance(observation, Hidden):
             y = observation.observe(y)  # what it holds elsewhere counts for nothing
         found = self.estimator.context(observation, y.to(self.estimator.x.dtype))
@@ -164,6 +174,14 @@ class DataReference(Reference):
 
     def free(self, num: int) -> Context:
         return self.estimator.free(num)
+
+
+def signs(observation: Noisy, y: Tensor) -> tuple[Hidden, Tensor]:
+    """The signs of y [B, *event], which is x of two values, -1 and 1, with noise, and which of them are hidden: those
+    that y tells by a chance of error above DOUBT, the odds of 1 being exp(2 y / noise^2), and those hidden before."""
+    least, operator = observation.noise**2 * math.atanh(1 - 2 * DOUBT), observation.operator
+    assert isinstance(operator, Hidden)
+    return Hidden(whole_mask(operator, y) | (y.abs() < least)), y.sign()
 
 
 def most_alike(shapes: Tensor, y: Tensor, seen: Tensor, num: int) -> Tensor:

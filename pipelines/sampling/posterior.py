@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from energies import AmortisedPosterior, Average, Conditioned, Energy, Hidden, Schedule, Stepwise
+from energies import AmortisedPosterior, Average, Conditioned, Energy, Hidden, Noisy, Schedule, Stepwise
 from energies.diagnostics import Monitor
 from energies.family import is_noisy
 from energies.generators import Generator
@@ -230,8 +230,9 @@ def _mean(energy: Energy, seen: Seen, run: Run) -> Tensor:
 def _mirrored(seen: Seen, axes: Sequence[int]) -> Seen:
     """What is seen of mirror images."""
     observation = seen.observation
-    if isinstance(observation, Hidden):
-        observation = Hidden(observation.mask.flip(list(axes)))
+    if isinstance(observation.noiseless, Hidden):
+        mask = Hidden(observation.noiseless.mask.flip(list(axes)))
+        observation = replace(observation, operator=mask) if isinstance(observation, Noisy) else mask
     return replace(seen, observation=observation, y=seen.y.flip(list(axes)))
 
 

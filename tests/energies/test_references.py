@@ -9,7 +9,7 @@ from conftest import seeded
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from energies import Average, Blur, Grey, Hidden, Noisy, Observation
+from energies import AmortisedPosterior, Average, Blur, ConditionalEnergy, Grey, Hidden, Noisy, Observation
 from energies.references import DataEstimator, DataReference, LocalReference
 from energies.references.dataset import most_alike
 
@@ -110,3 +110,26 @@ def test_a_reference_of_shapes_shows_the_mirror_image_of_what_is_seen():
     assert torch.equal(context.others[:, -1], shapes[10:])
     measured = reference.context(Average((2, 2, 2)), Average((2, 2, 2)).observe(shapes[10:]))
     assert measured.others.shape[1] == reference.num_others
+
+
+def test_of_noise_on_two_values_the_signs_beyond_doubt_are_seen_and_y_weighs_the_others() -> None:
+    reference = DataReference((1, 4, 4, 4), len(SHAPES), rank=5)
+    reference.fit(SHAPES)
+    energy = ConditionalEnergy(reference, 1, (4,), (1,), (2, 2, 2))
+    masked = torch.zeros(1, 1, 4, 4, 4, dtype=torch.bool)
+    masked[..., 0] = True
+    observation = Noisy(Hidden(masked), 0.5)
+    y = observation.sample(SHAPES[:6], seeded(5))
+    posterior = energy.posterior(observation, y)
+    assert isinstance(posterior, AmortisedPosterior)
+    # P(x = 1 | y) = 1 / (1 + exp(-2 y / noise^2)) where both values are as likely before
+    wrong = torch.sigmoid(-2 * y.abs() / 0.25)
+    hidden = masked | (wrong > 0.01)
+    assert torch.equal(posterior.energy.context.hidden, hidden) and 0.3 < float(hidden.float().mean()) < 0.6
+    mean, alone = posterior.posterior_mean(), posterior.energy.posterior_mean().clamp(-0.9999, 0.9999)
+    assert torch.equal(mean[~hidden], y.sign()[~hidden])
+    torch.testing.assert_close(mean[..., 0], alone[..., 0])  # of what was hidden y says nothing
+    odds = (1 + alone) / (1 - alone) * torch.exp(2 * y / 0.25)
+    doubtful = hidden & ~masked
+    torch.testing.assert_close(mean[doubtful], ((odds - 1) / (odds + 1))[doubtful], atol=2e-3, rtol=0)
+    assert not DataReference((3, 6, 6), 30, binary=False).takes(Noisy(Hidden(torch.zeros(1, 1, 1, 1) > 0), 0.5))
