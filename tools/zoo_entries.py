@@ -65,6 +65,7 @@ SCENES = (
     "compose", "compose.expr=shape.circle + colour.red + size.small + place.left", "compose.steps=1200",
     anew("shape", "colour", "size", "place"),
 )  # fmt: skip
+SHAPES = ("compose", "compose.expr=shape.circle", "compose.steps=3600", "compose.balance=0", anew("shape"))
 CLIPS = (
     "video_compose", "compose.expr=motion.right + colour.red", "compose.steps=1000",
     anew("motion", "colour"),
@@ -79,7 +80,7 @@ ENTRIES = {
     "digits_recovery": Entry(("image_recovery", NONE), TOLD, ("image_recovery/03_learn",), RECOVERED, levels=63),
     "digits_joint": joint("classification"),
     "bricks": Entry(("texture_synthesis", NONE), "score matching of crops", ("texture_synthesis/02_learn",), SAMPLES),
-    "scenes_shape": expert(SCENES, "shape", "circle", 127),
+    "scenes_shape": expert(SHAPES, "shape", "circle", 127),
     "scenes_colour": expert(SCENES, "colour", "red", 127, ("compose_recovery",)),
     "scenes_size": expert(SCENES, "size", "small", 127),
     "scenes_place": expert(SCENES, "place", "left", 127),

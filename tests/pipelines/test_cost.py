@@ -193,7 +193,7 @@ def test_it_is_told_once_before_what_takes_long_and_of_what_is_left_to_do(tmp_pa
     lines = [line for line in capsys.readouterr().err.splitlines() if "so far" not in line]
     [number] = [number for number, line in enumerate(lines) if line.startswith("this takes about ")]
     assert lines[number - 1].endswith("01_load") and lines[number + 1].endswith("02_sample")
-    assert re.fullmatch(r"this takes about \d+ s, \d+ MB of memory and \d+ MB of disk", lines[number])
+    assert re.fullmatch(r"this takes about \d+ s, [\d.]+ [MG]B of memory and \d+ MB of disk", lines[number])
     (tmp_path / "03_sample" / "manifest.json").unlink()
     Pipeline(stages).run(tmp_path)
     assert "this takes about 0 s, " in capsys.readouterr().err
