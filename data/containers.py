@@ -1,5 +1,6 @@
 """Video files before they are decoded: which are opened, which stream is read, and what a file says of itself."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -112,6 +113,8 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: no such file; check the path")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); give a whole file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: may not be read; check its permissions")
 
 
 def check_picture(path: Path, width: int, height: int) -> None:

@@ -80,7 +80,7 @@ def read(path: Path) -> Stack:
                     name = info.filename.removesuffix(".npy")
                     arrays[name] = _read_npy(f"{path}: {name}", file, info.file_size)
         return _stack(path, arrays)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: not a whole npz archive; write it again with numpy.savez_compressed") from error
 
 

@@ -95,8 +95,8 @@ def _read_gltf(data: bytes) -> Mesh:
     import trimesh
 
     binary = data.startswith(b"glTF")
-    _check_gltf(_gltf_tree(data, binary))
     try:
+        _check_gltf(_gltf_tree(data, binary))
         # From bytes, without a resolver: a mesh file cannot have other files opened.
         scene = trimesh.load_scene(
             io.BytesIO(data), file_type="glb" if binary else "gltf", process=False, skip_materials=True

@@ -63,9 +63,9 @@ def parse_off(data: bytes) -> Mesh:
         lines = [rest, *lines[1:]] if rest else lines[1:]
         if head[1] or rest[:1] == ["BINARY"]:
             raise BadMesh("binary OFF, and OFF of other than 3 dimensions, is not read; export it as text in 3")
-    if not lines or len(lines[0]) < 2 or not all(word.isdecimal() for word in lines[0][:2]):
+    if not lines or len(lines[0]) < 2:
         raise BadMesh(f"not a whole off mesh, its head is wrong; {AGAIN}")
-    num, num_faces = (int(word) for word in lines[0][:2])
+    num, num_faces = (_whole(word, "its head") for word in lines[0][:2])
     if not num_faces:
         raise BadMesh(ONLY_POINTS if num else NO_MESH)
     check_count(num_faces)

@@ -75,7 +75,7 @@ def _head(data: bytes) -> tuple[str, list[Element], bytes]:
     for words in map(str.split, text_of(data[: end.start()]).splitlines()):
         if words[:1] == ["format"] and len(words) > 1:
             order = ORDERS.get(words[1])
-        elif words[:1] == ["element"] and len(words) == 3 and words[2].isdecimal():
+        elif words[:1] == ["element"] and len(words) == 3 and re.fullmatch(r"\d{1,12}", words[2]):
             elements.append(Element(words[1], int(words[2])))
         elif words[:1] == ["property"] and elements and len(words) in (3, 5):
             kinds = [TYPES.get(word) for word in (words[1:2] if len(words) == 3 else words[2:4])]

@@ -19,6 +19,18 @@ UNITS = {"micron": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "inch": 25.4, "f
 MAX_BYTES = 2 * 1024**3
 DEEPEST = 16  # components of components
 WRONG = f"not a whole 3mf mesh; {AGAIN}"
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,  # a place before the file's begin
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    LookupError,  # no such file, or no such encoding of XML
+    OverflowError,
+    ElementTree.ParseError,
+    ValueError,
+)
 
 
 def parse_3mf(data: bytes) -> Mesh:
@@ -28,10 +40,10 @@ def parse_3mf(data: bytes) -> Mesh:
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise BadMesh(f"unpacks to more than {MAX_BYTES >> 30} GiB; decimate the mesh first")
             return _Package(archive).build()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
+    except BadMesh:
+        raise
+    except DAMAGE as error:
         raise BadMesh(WRONG) from error
-    except (ElementTree.ParseError, ValueError) as error:
-        raise error if isinstance(error, BadMesh) else BadMesh(WRONG) from error
 
 
 def encode_3mf(mesh: Mesh) -> bytes:

@@ -11,7 +11,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # Python prints what nobody handles
+for library in ("tifffile", "PIL"):
+    logging.getLogger(library).addHandler(logging.NullHandler())  # Python prints what nobody handles
 
 _LOCK = threading.RLock()  # there is one standard error
 

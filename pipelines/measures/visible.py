@@ -24,6 +24,8 @@ SHORTEST = 64
 """Pixels a side that the network is shown at least; smaller frames are enlarged."""
 FRAMES = 16
 """Frames that are looked at, at most, spread evenly over those of which something is hidden."""
+ROUNDED = 2 / 255 / 3
+"""Mean absolute difference that rounding to bytes makes of like values: no clip changes less, as far as bytes tell."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -75,7 +77,7 @@ def seam(x: Tensor, hidden: Tensor) -> float:
     over, by = torch.cat(across), torch.cat(beside)
     if not len(over) or not len(by):
         return float("nan")
-    return max(0.0, float(over.mean() / by.mean().clamp(min=1e-6)) - 1)
+    return max(0.0, float(over.mean() / by.mean().clamp(min=ROUNDED)) - 1)
 
 
 def flicker(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
@@ -92,7 +94,7 @@ def flicker(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
         moved = [flow.sampled(frame, way) for frame, way in zip(clip[1:], motion.forward, strict=True)]
         return float(np.abs(np.stack(moved) - clip[:-1])[known].mean())
 
-    return max(0.0, change(frames[1]) / max(change(frames[0]), 1e-6) - 1)
+    return max(0.0, change(frames[1]) / max(change(frames[0]), ROUNDED) - 1)
 
 
 def _near(border: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def glb(**more: object) -> bytes:
     return struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON") + text + rest
 
 
-def three_mf(unit: str = "millimeter", scale: float = 1.0) -> bytes:
+def three_mf(unit: str = "millimeter", scale: float = 1.0, change: tuple[str, str] = ("", "")) -> bytes:
     """A component, moved; and a support, which is no part of the shape."""
     points = "".join('<vertex x="{}" y="{}" z="{}"/>'.format(*place) for place in CORNERS * scale)
     faces = "".join('<triangle v1="{}" v2="{}" v3="{}"/>'.format(*face) for face in triangles().faces)
@@ -109,7 +109,7 @@ def three_mf(unit: str = "millimeter", scale: float = 1.0) -> bytes:
     own = zipfile.ZipFile(io.BytesIO(mesh_files.encode(triangles(), ".3mf")))
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("_rels/.rels", own.read("_rels/.rels"))
-        archive.writestr("3D/3dmodel.model", model)
+        archive.writestr("3D/3dmodel.model", model.replace(*change))
     return buffer.getvalue()
 
 
@@ -219,6 +219,8 @@ BAD = {
     ),
     "external.gltf": (external(), "keeps its mesh in other files, which are not opened; export it as glb"),
     "list.gltf": (b"[]", "not a whole glb mesh"),
+    "number.gltf": (b'{"extensionsUsed": 5}', "not a whole glb mesh"),
+    "map.gltf": (b'{"extensionsUsed": [{}], "buffers": 5}', "not a whole glb mesh"),
     "length.glb": (cut(glb()), "of [0-9]+ bytes are there"),
     "step.step": (b"ISO-10303-21;", "STEP is not read; export it as stl"),
     "fbx.FBX": (b"Kaydara FBX", "FBX is not read; export it as stl"),
@@ -239,13 +241,17 @@ BAD = {
     "vertices.off": (off("OFF\n99 8 0\n").encode(), "cut short, 26 of 99 vertices"),
     "binary.off": (b"OFF BINARY\n" + bytes(50), "binary OFF"),
     "lying.off": (off("OFF\n12 99999999 0\n").encode(), "more than 5000000 faces"),
+    "digits.off": (off(f"OFF\n12 {'9' * 5000} 0\n").encode(), "not a whole off mesh"),
     "negative.off": (off().replace("5 4 3 2 1 0", "5 4 3 2 1 -1").encode(), "corner that is not there"),
     **{f"cut_{kind}.ply": (cut(ply(kind), 0.9), "not a whole ply") for kind in ("ascii", "binary_big_endian")},
     "lying.ply": (ply("binary_little_endian").replace(b"face 8", b"face 999999999"), "not a whole ply"),
+    "digits.ply": (ply().replace(b"face 8", b"face " + b"9" * 5000), "not a whole ply"),
     "endless.ply": (b"ply\nformat ascii 1.0\n" + b"comment x\n" * 9, "not a whole ply"),
     "format.ply": (ply().replace(b"ascii", b"utf"), "not a whole ply"),
     "zip.3mf": (cut(three_mf()), "not a whole 3mf"),
     "unit.3mf": (three_mf("parsec"), "its unit is 'parsec'"),
+    "encoding.3mf": (three_mf(change=("<model", '<?xml version="1.0" encoding="UTF-1"?><model')), "not a whole 3mf"),
+    "corner.3mf": (three_mf(change=('v1="5"', f'v1="{10**30}"')), "not a whole 3mf"),
     "docx.3mf": (three_mf().replace(b"_rels/.rels", b"_rels/.abcd"), "not a whole 3mf"),
 }
 

@@ -368,6 +368,16 @@ def test_of_a_damaged_picture_no_library_says_anything(tmp_path, capfd, monkeypa
     assert capfd.readouterr().err == ""
 
 
+def test_of_a_tiff_of_too_many_channels_no_library_says_anything(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    path = tmp_path / "many.tif"
+    Image.new("RGB", (8, 8)).save(path)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHIH", 277, 3, 1, 3), struct.pack("<HHIH", 277, 3, 1, 96)))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        images.read(path)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_picture_that_is_read_though_it_is_damaged_is_told(tmp_path, capfd):
     path = tmp_path / "fax.tif"
     black = Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 40), np.uint8) * 255).convert("1")

@@ -315,6 +315,14 @@ def bomb() -> bytes:
     return bytes(data)
 
 
+def moved() -> bytes:
+    """An archive whose directory says that it begins before the file does."""
+    data = bytearray(npz(grids=CUBE))
+    place = data.index(b"PK\x05\x06") + 16
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 5).to_bytes(4, "little")
+    return bytes(data)
+
+
 CUBE = np.ones((4, 4, 4), bool)
 BITS = np.zeros((3, 8), np.uint8)
 CASES = {
@@ -322,6 +330,7 @@ CASES = {
     "text.npz": (b"hello" * 50, "not a whole npz"),
     "half.npz": (npz(grids=noise(20, 20, 20).numpy())[:700], "not a whole npz"),
     "damaged.npz": (npz(grids=noise(20, 20, 20).numpy()).replace(b"PK\x03\x04", b"PK\x03\x05"), "not a whole npz"),
+    "moved.npz": (moved(), "not a whole npz"),
     "bomb.npz": (bomb(), "more than 2 GiB"),
     "object.npz": (npz(grids=np.full((4, 4, 4), None)), "Python objects"),
     "label.npz": (npz(bits=BITS, labels=np.array([None] * 3)), "Python objects"),

@@ -205,6 +205,7 @@ def test_nothing_to_write_is_told(tmp_path):
         ({"faces": 50, "format": "npz"}, "faces must be"),
         ({"keep": "some"}, "keep must be"),
         ({"keep": 0}, "keep must be"),
+        ({"keep": "9" * 5000}, "keep must be"),
         ({"smoothing": -1}, "smoothing must lie"),
         ({"limit": 0}, "limit and views must be"),
     ],

@@ -64,6 +64,7 @@ def test_too_short_and_too_small_clips_are_refused(tmp_path):
         ({"frames": 2}, "frames must be 4 or more"),
         ({"size": 4}, "size must be 8 pixels or more"),
         ({"size": "big"}, "size must be a number of pixels or HEIGHTxWIDTH"),
+        ({"size": "9" * 5000}, "size must be a number of pixels or HEIGHTxWIDTH"),
         ({"start": -1}, "start must be 0 or more"),
         ({"stride": 0}, "stride 1 or more"),
         ({"label": "kind"}, "label=kind is for clips"),

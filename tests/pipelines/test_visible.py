@@ -97,3 +97,14 @@ def test_grain_of_every_frame_flickers_and_what_moves_with_the_truth_does_not():
     whole = torch.ones_like(where)
     still = torch.zeros_like(truth)
     assert not np.isnan(flicker(still, truth, whole)) and flicker(still, truth, whole) == 0
+
+
+def test_a_clip_that_stands_still_makes_no_grain_and_no_seam_endless():
+    still = torch.zeros(3, 3, 32, 32)
+    where = torch.zeros(3, 32, 32, dtype=torch.bool)
+    where[:, 8:24, 8:24] = True
+    grain = 0.5 / 255 * torch.randn(still.shape, generator=torch.Generator().manual_seed(0))  # a quarter of a level
+    assert flicker(grain, still, where) < 1
+    assert 1 < flicker(8 * grain, still, where) < 20
+    assert seam(torch.where(where, still + 1 / 255, still), where) < 1
+    assert 10 < seam(torch.where(where, still + 0.1, still), where) < 100

@@ -104,9 +104,13 @@ class Hide:
         views.check(self.pixels, self.box, self.average, self.blur, self.noise, self.num)
         if isinstance(self.frames, int) and self.frames < 1:
             raise ValueError(f"frames must be 1 or more, got {self.frames}")
-        if isinstance(self.frames, str) and self.frames != "auto" and not re.fullmatch(r"\d+:\d+", self.frames):
-            raise ValueError(f"frames must be a number, FIRST:END as in 8:13, or auto, got {self.frames!r}")
-        if self.region is not None and not re.fullmatch(r"\d+x\d+( moving)?", self.region):
+        if isinstance(self.frames, str) and self.frames != "auto":
+            if not re.fullmatch(r"\d{1,9}:\d{1,9}", self.frames):
+                raise ValueError(f"frames must be a number, FIRST:END as in 8:13, or auto, got {self.frames!r}")
+            first, end = self._gap()
+            if not first < end:
+                raise ValueError(f"frames={self.frames} is empty: it counts from FIRST up to END, as in 8:13")
+        if self.region is not None and not re.fullmatch(r"0*[1-9]\d{0,8}x0*[1-9]\d{0,8}( moving)?", self.region):
             raise ValueError(f'region must be HEIGHTxWIDTH as in 20x20 or "20x20 moving", got {self.region!r}')
         if self.every is not None and self.every < 2:
             raise ValueError(f"every must be 2 or more, got {self.every}")
@@ -260,11 +264,14 @@ class Hide:
             hidden |= views.box(size, self.box, rng)[0]
         return hidden
 
+    def _gap(self) -> tuple[int, int]:
+        """The first frame of frames=FIRST:END, and the one behind the last."""
+        first, end = map(int, str(self.frames).split(":"))
+        return first, end
+
     def _frames(self, num: int, rng: torch.Generator) -> Tensor:
         if isinstance(self.frames, str):
-            first, end = map(int, self.frames.split(":"))
-            if not first < end:
-                raise InputError(f"hide.frames={self.frames} is empty: it counts from FIRST up to END, as in 8:13")
+            first, end = self._gap()
             if end > num:
                 raise InputError(f"hide.frames={self.frames} does not lie within the {num} frames of the clip")
             return torch.arange(first, end)
@@ -278,7 +285,7 @@ class Hide:
         sides, _, moving = self.region.partition(" ")
         extent = torch.tensor([int(side) for side in sides.split("x")])
         room = torch.tensor(size[1:]) - extent
-        if room.min() < 0 or extent.min() < 1:
+        if room.min() < 0:
             raise InputError(f"hide.region={self.region} does not fit into {size[1]}x{size[2]} pixels")
         place = torch.rand(2, generator=rng) * room
         angle = 2 * math.pi * torch.rand((), generator=rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ class Load:
         size: int | tuple[int, int] | None
         if isinstance(self.size, str):
             sides = self.size.lower().split("x")
-            if not (len(sides) in (1, 2) and all(side.isdecimal() for side in sides)):
+            if not (len(sides) in (1, 2) and all(re.fullmatch(r"\d{1,9}", side) for side in sides)):
                 raise ValueError(f"size must be a number of pixels or HEIGHTxWIDTH as in 48x64, got {self.size!r}")
             size = int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Export:
     def __post_init__(self) -> None:
         if self.limit < 1 or self.views < 1:
             raise ValueError(f"limit and views must be 1 or more, got {self.limit} and {self.views}")
-        if self.keep != "largest" and not (str(self.keep).isdecimal() and int(self.keep) > 0):
+        if self.keep != "largest" and not re.fullmatch(r"0*[1-9]\d{0,8}", str(self.keep)):
             raise ValueError(f"keep must be largest or a number of voxels, got {self.keep!r}")
         if self.faces is not None and (self.faces < 20 or self.format in ("binvox", "npz")):
             raise ValueError(f"faces must be 20 or more, and for a mesh; got {self.faces} with format {self.format}")
