@@ -149,7 +149,7 @@ def test_noise_is_on_what_is_seen_and_all_is_found_anew(recovered, synthesised, 
     assert isinstance(hide["observation"], Noisy) and isinstance(hide["observation"].operator, Hidden)
     seen = ~hide["observation"].operator.mask
     assert not torch.equal(solids_of(out)[seen], hide["measured"][seen] > 0)
-    assert set(recover["ways"]) == {"conditioned", "prior"}  # the energy of recovery was not told of noise
+    assert set(recover["ways"]) == {"conditioned", "amortised"}  # the energy of recovery is told signs
 
 
 @pytest.mark.slow
