@@ -22,7 +22,7 @@ WRONG = f"not a whole 3mf mesh; {AGAIN}"
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    OSError,  # a place before the file's begin
+    OSError,  # a place before the beginning of the file
     EOFError,
     NotImplementedError,
     RuntimeError,

@@ -69,8 +69,8 @@ def able(stage: Stage, wanted: Wanted, run: Run) -> tuple[Stage, str | None]:
 def foretold(
     stage: Stage, values: Mapping[str, Any], given: Mapping[str, Given | None], run: Run
 ) -> tuple[dict[str, Any], Given | None, str | None]:
-    """What a stage will give, as far as it is known ahead; where that comes from; and whether it is taken: from the ZOO
-    or from ANOTHER run. None: that is not known yet, and that it will work.
+    """What a stage will give, as far as it is known ahead; where that comes from, None: that is not known yet; and
+    whence it is taken, the ZOO or ANOTHER run, None: it will work.
 
     Args:
         values: those that are known by then.

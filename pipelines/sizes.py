@@ -58,6 +58,8 @@ def sizes(stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
         with suppress(InputError):  # only an energy that was learned before will do
             if hasattr(stage, "planned"):
                 found |= _of_recipe(stage.planned(values), data, found["x"])  # type: ignore[attr-defined]
+        if settings.get("further") is not None:
+            found["steps"] = settings["further"]
     return found
 
 

@@ -44,7 +44,8 @@ class Absent:
         return ()  # a class that derives from it is made without it
 
     __getitem__ = __call__ = __or__ = __ror__ = _made
-    __bool__ = __len__ = __iter__ = __repr__ = __format__ = __instancecheck__ = _unknown  # type: ignore
+    __bool__ = __len__ = __iter__ = __eq__ = __repr__ = __format__ = __instancecheck__ = _unknown  # type: ignore
+    __hash__ = object.__hash__  # dataclasses take what has none for a list
 
 
 class Unimported:

@@ -99,7 +99,7 @@ def _summary(runs: Sequence[dict]) -> list[str]:
     alike = spearmanr(promised, true).statistic if min(len(set(promised)), len(set(true))) > 1 else float("nan")
     lines.append(
         f"What the energy adds: held-out pixels promise {median(promised):+.2f} dB, it is {median(true):+.2f}; "
-        f"rank correlation {alike:.2f}, at worst {worst:+.2f} dB of what was promised."
+        f"rank correlation {alike:.2f}, at worst {worst:+.2f} dB beside the promise."
     )
     return lines
 

@@ -39,7 +39,7 @@ class Conv3d(nn.Conv3d):
         if max(size) > DENSE or self.kernel_size != (3, 3, 3) or self.padding != (1, 1, 1):
             return super()._conv_forward(input, weight, bias)
         cells = torch.cartesian_prod(*(torch.arange(n, device=weight.device) for n in size)).view(-1, 3)
-        taps = (cells - cells[:, None] + 1) @ cells.new_tensor([9, 3, 1])  # of a cell out from a cell in
+        taps = ((cells - cells[:, None] + 1) * cells.new_tensor([9, 3, 1])).sum(-1)  # of a cell out from a cell in
         matrices = weight.flatten(2).movedim(2, 0).contiguous().index_select(0, taps.flatten()).unflatten(0, taps.shape)
         matrix = matrices.transpose(1, 2).flatten(2).flatten(0, 1)  # [cells c_out, cells c_in]
         out = (input.movedim(1, -1).flatten(1) @ matrix.T).unflatten(1, (*size, -1))

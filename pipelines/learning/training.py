@@ -95,8 +95,8 @@ class Training:
     def build(self, parameters: list[torch.nn.Parameter], share: Share | None = None) -> torch.optim.Optimizer:
         """The optimizer of parameters, which are the same on all processes of a share."""
         if self.optimizer.method == "adam":
-            on_cpu = parameters[0].device.type == "cpu"
-            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98), fused=on_cpu)
+            fused = parameters[0].device.type == "cpu" or None  # None: torch chooses, all weights at once on a GPU
+            return torch.optim.Adam(parameters, self.learning_rate, betas=(0.9, 0.98), fused=fused)
         if share is None:
             return Muon(parameters, self.learning_rate)
         return Muon(parameters, self.learning_rate, index=share.index, num=share.num, add=share.add)

@@ -24,8 +24,6 @@ from pipelines.stages.learn import Learn
 from pipelines.store import Given
 from pipelines.trees import unknown
 
-TUNED = 3  # times as many samples of a sum that a mixture is part of
-
 
 @dataclass(frozen=True)
 class Compose:

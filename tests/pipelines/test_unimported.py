@@ -110,6 +110,7 @@ def test_what_needs_no_library_is_worked_out_and_the_rest_is_unknown(tmp_path):
     assert issubclass(modules.thing("data.mine", "InputError"), ValueError)
     unknown = [
         lambda: bool(net().grown()),
+        lambda: modules.thing("data.mine", "torch").float32 == 3,
         lambda: isinstance(3, modules.thing("data.mine", "torch").Tensor | None),
         lambda: f"{modules.thing('data.mine', 'torch').float32}",
         lambda: modules.thing("data.mine", "nothing"),
