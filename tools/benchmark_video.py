@@ -35,6 +35,7 @@ MASKS: dict[str, Callable[[int], str]] = {
     "half the pixels": lambda side: "hide.pixels=0.5",
     "moving region": lambda side: f"hide.region={20 * side // SIDE}x{20 * side // SIDE} moving",
     "5 frames": lambda side: "hide.frames=5",
+    "gap of 5 frames": lambda side: "hide.frames=13:18",
     "scratch": lambda side: f"hide.region={side}x{3 * side // SIDE}",
     "logo": lambda side: f"hide.region={10 * side // SIDE}x{20 * side // SIDE}",
     "fixed region": lambda side: f"hide.region={20 * side // SIDE}x{20 * side // SIDE}",

@@ -30,9 +30,9 @@ ROBUST = {"time": (1.0, 10.0), "flow": (0.3, 3.0)}
 GRADIENTS = {"gradients": 1.0, "flow": 0.1, "membrane": 1e-3}
 """Weights of gradients that are carried along the trajectories, and of smoothness along the flow and in the frame."""
 
-NUM = 5 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
-"""Candidates of any damage: the line and the mean in time, two of each frame by itself, those above, and the ends of
-trajectories."""
+NUM = 6 + sum(map(len, [*STILL.values(), *MOVING.values(), *ROBUST.values()]))
+"""Candidates: the line and the mean in time, two of each frame by itself, those above, and the ends of trajectories
+and their gradients."""
 
 SHOWN = (0, 5, 8, 13, 18)
 """Of these: the line in time, a membrane, a thin plate, the ends of trajectories, and a thin plate along the flow."""
@@ -80,8 +80,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     Args:
         x: [1, C, T, H, W] in [-1, 1]; hidden values are ignored.
         hidden: bool [1, 1, T, H, W].
-        thin: whether damage is, where four more are worth their time, of what recurs in the clip and of its
-            covariances; elsewhere there is one more, of gradients.
+        thin: whether four more are worth their time, of what recurs in the clip and of its covariances: where it is.
 
     ValueError: nothing is seen of the clip, or of one of its shots.
     """
@@ -91,8 +90,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     ]
     if not parts:
         channels = len(clip)
-        num = NUM + (4 if thin else 1)
-        return Candidates(torch.zeros(num, 0, channels), torch.zeros(0, len(FEATURES)), torch.zeros(0, 2))
+        return Candidates(torch.zeros(NUM + 4 * thin, 0, channels), torch.zeros(0, len(FEATURES)), torch.zeros(0, 2))
     values, features, places = zip(*((part.values, part.features, part.places) for part in parts), strict=True)
     return Candidates(torch.cat(values, 1), torch.cat(features), torch.cat(places))
 
@@ -121,10 +119,9 @@ def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     along = found.frames[where]
     values += [*still, along, *_minima(smoothing, MOVING, "flow", along)]
     values += [smoothing.robust({"membrane": weight, "flow": 1.0}, along) for weight in ROBUST["flow"]]
+    values.append(_of_gradients(smoothing, found, veil))
     if thin:
         values += _of_the_clip_itself(clip, mask, np.stack(values))
-    else:
-        values.append(_of_gradients(smoothing, found, veil))
     places = mask.nonzero()[:, 1:]
     return Candidates(torch.from_numpy(np.stack(values)), torch.from_numpy(_features(found, veil)), places)
 

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from energies.classical import flow
 from energies.classical.flow import Floats
 
-NETWORK = "EfficientNet-lite0"
 BLOCKS = (0, 2, 4, 7, 10)
 """Blocks of the network whose responses are compared: at a half to a sixteenth of the resolution."""
 SHORTEST = 64

@@ -163,7 +163,7 @@ def test_small_clips_are_estimated_and_what_is_seen_stays(size: tuple[int, int, 
     hidden = torch.zeros(1, 1, *size[1:], dtype=torch.bool)
     hidden[..., 2:4, 1:3] = True
     found = motion.candidates(x, hidden)
-    assert found.values.shape == (motion.NUM + 1, int(hidden.sum()), size[0])
+    assert found.values.shape == (motion.NUM, int(hidden.sum()), size[0])
     assert found.features.shape == (int(hidden.sum()), len(motion.FEATURES))
     assert bool(found.values.isfinite().all()) and bool(found.features.isfinite().all())
     assert float(found.values.abs().amax()) <= 1
