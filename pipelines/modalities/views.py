@@ -97,7 +97,7 @@ def inner_frames(num: int, hidden: int, rng: torch.Generator) -> Tensor:
 
 
 def between(size: Sequence[int], every: int) -> Tensor:
-    """All frames of a clip but every so manieth: bool [1, T, H, W]."""
+    """All frames of a clip but every n-th: bool [1, T, H, W]."""
     hidden = torch.ones(1, *size, dtype=torch.bool)
     hidden[:, ::every] = False
     return hidden

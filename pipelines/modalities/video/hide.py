@@ -71,7 +71,7 @@ class Hide:
     """A rectangle HEIGHTxWIDTH to hide at a random place, as in 20x20; with " moving" after it, one that wanders."""
 
     every: int | None = None
-    """See every so manieth frame, 2 say, from the first on (super-resolution in time)."""
+    """See every n-th frame from the first on, such as 2 (super-resolution in time)."""
 
     box: int | None = None
     """Hide a square of so many pixels a side through all frames, at a random place."""
