@@ -79,13 +79,11 @@ class OfPictures:
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
         """Of samples, pictures that were learned from, noise and averages of pictures; the distances in features to the
         nearest picture that was learned from; how right the classifier is, on pictures that it has not learned; whether
-        it finds the samples to be of their class."""
-        fewest = min(len(samples), len(self.real))
-        if fewest < FEWEST:
-            raise InputError(
-                f"evaluate needs {FEWEST} samples and as many pictures to judge by; raise synthesize.num, "
-                f"load.count or load.validation (there are {len(samples)} and {len(self.real)})"
-            )
+        it finds the samples to be of their class. Of few samples, or beside few pictures, none of it: `refused`."""
+        if min(len(samples), len(self.real)) < FEWEST:
+            there = f"{len(samples)} and {len(self.real)} are there"
+            needed = f"{FEWEST} samples and {FEWEST} pictures to judge by are needed, {there}"
+            return {"refused": f"{needed}; raise synthesize.num, load.count or load.validation"}
         train = self.data.x("train")
         num = min(len(samples), len(train))
         noise = floors.noise(train, num, rng)
@@ -214,7 +212,7 @@ def evaluate(
     found: dict[str, Any] = {"num": len(samples), "validation": len(data.validation)}
     found |= run.on_main(lambda: compare.beside(samples, labels, run.generator("evaluate")))
     shown = {"samples": samples[:100]}
-    if curve:
+    if curve and "samples" in found:  # there are enough to compare
         points, more = _curve(values, modality, compare, curve, long, run)
         found["curve"] = points
         for name, x in more.items():
@@ -232,7 +230,7 @@ def summary(found: Mapping[str, Any]) -> list[str]:
     rows |= {f"{p['factor']:g} times the steps": _shown(p) for p in found.get("curve", [])} | longer
     if refused(found):
         rows = {name: row for name, row in rows.items() if name in FLOORS}
-    return [*tables.table(rows), *told(found)]
+    return [*(tables.table(rows) if rows else []), *told(found)]
 
 
 def refused(found: Mapping[str, Any]) -> bool:

@@ -200,9 +200,10 @@ def synthesis(report: Report, values: Mapping[str, Any], modality: Modality, wor
     kinds = [name for name, row in found.items() if isinstance(row, dict) and name not in ("sampling", "selection")]
     if refused(found):
         kinds = [name for name in kinds if name in FLOORS]
-    numbers = [name for name in found["samples"] if name != "nearest_training"]
+    numbers = [name for name in found.get("samples", ()) if name != "nearest_training"]
     rows = [[tables.words(kind), *(found[kind].get(n) for n in numbers)] for kind in kinds]
-    report.table([modality.noun, *(tables.column(n).title for n in numbers)], rows)
+    if rows:
+        report.table([modality.noun, *(tables.column(n).title for n in numbers)], rows)
     if meanings := [f"{c.title}: {c.meaning}" for c in map(tables.column, numbers) if c.meaning]:
         report.text("; ".join(meanings) + ".")
     for told_too in told(found):

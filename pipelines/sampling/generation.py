@@ -46,7 +46,9 @@ def asked_labels(
 
 
 def check_label(label: str | None, data: Examples) -> None:
-    """InputError if `synthesize.label` is none of the classes of the data."""
+    """InputError if `synthesize.label` is none of the classes of the data, or has two meanings."""
+    if label in ("each", "any") and label in data.classes:
+        raise InputError(f"synthesize.label={label}: a class is called so, too; give that class another name")
     if label in (None, "each", "any") or label in data.classes:
         return
     classes = ", ".join(data.classes)

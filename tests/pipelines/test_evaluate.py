@@ -17,6 +17,7 @@ from pipelines.composition import expression
 from pipelines.examples import Examples, to_bits, to_levels
 from pipelines.measures import recovery, synthesis, tables
 from pipelines.modalities import modality_of
+from pipelines.report import Report, products
 from pipelines.stage import Run
 from pipelines.stages.evaluate import Evaluate
 
@@ -222,8 +223,14 @@ def test_samples_smaller_than_the_shapes_are_compared_at_their_size(tmp_path):
 @pytest.mark.slow
 def test_too_few_pictures_are_told(tmp_path):
     data = examples("images")
-    with pytest.raises(InputError, match="evaluate needs 4 samples and as many pictures to judge by"):
-        judged({"data": data, "samples": data.x("train", slice(3))}, tmp_path)
+    values = {"data": data, "samples": data.x("train", slice(3)), "energy": None, "generator": None}
+    given = judged(values, tmp_path, curve=32)
+    words = "4 samples and 4 pictures to judge by are needed, 3 and 8 are there; raise synthesize.num"
+    assert given["summary"].startswith(f"warning: not judged: {words}") and "samples" not in given["metrics"]
+    report = Report("few")
+    products.synthesis(report, values | given, modality_of("images"), "Numbers.")
+    report.write(tmp_path / "report.html")
+    assert words in (tmp_path / "report.html").read_text()
 
 
 def test_a_selection_is_told(tmp_path):

@@ -55,6 +55,15 @@ def test_samples_are_x_and_the_first_do_not_depend_on_how_many_there_are(modalit
         assert many["soft"] is None
 
 
+@pytest.mark.parametrize("label", ["each", "any"])
+def test_a_label_that_is_a_word_of_ours_too_is_refused(label: str) -> None:
+    names = ("each", "any", "cat")
+    data = data_of("images", classes=names, train_labels=torch.arange(18) % 3, validation_labels=torch.arange(6) % 3)
+    Synthesize(label="cat").check({"data": data})
+    with pytest.raises(InputError, match=f"synthesize.label={label}: a class is called so, too"):
+        Synthesize(label=label).check({"data": data})
+
+
 @pytest.mark.slow
 def test_labels_take_turns_and_guidance_insists_on_them(tmp_path: Any) -> None:
     labels = {"classes": ("a", "b"), "train_labels": torch.arange(18) % 2, "validation_labels": torch.arange(6) % 2}
