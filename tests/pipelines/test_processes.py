@@ -300,8 +300,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 before = faults()
 keep_freed_memory()
-faults()
-print(before, faults())
+print(before, min(faults() for _ in range(5)))  # the first ones find their memory
 """
 
 
