@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ UNREAD = {
 """Formats of shapes that are not read, by their names."""
 
 MAX_BYTES = 512 * 1024**2
+DECIMALS = {".obj": 8, ".off": 10}  # that are written of a number, at least
+SINGLE = (".stl", ".ply", ".glb")  # formats that hold places in 32 bits
+COARSE = 1e-3  # of the longest side, rounding that shows
 FLAT = 1e-12  # area over the square of the extent below which faces have none
 MAGIC = {
     b"ply": ".ply", b"glTF": ".glb", b"PK\x03\x04": ".3mf", b"OFF": ".off", b"ISO-10303": ".step",
@@ -86,8 +90,22 @@ def encode(mesh: Mesh, kind: str) -> bytes:
         return encode_3mf(mesh)
     import trimesh
 
-    data = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type=kind[1:])
+    options = {}
+    if kind in DECIMALS:  # of small units more
+        longest = float(np.ptp(mesh.vertices, axis=0).max())
+        options["digits"] = max(DECIMALS[kind], 8 - math.floor(math.log10(longest)))
+    data = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(file_type=kind[1:], **options)
     return data.encode() if isinstance(data, str) else bytes(data)  # type: ignore[arg-type]
+
+
+def rounding(mesh: Mesh, kind: str) -> str | None:
+    """What a file of this kind rounds so much that it shows, as of places far from 0; None: nothing."""
+    if kind not in SINGLE:
+        return None
+    step = float(np.spacing(np.abs(mesh.vertices).max().astype(np.float32)))
+    if step < COARSE * float(np.ptp(mesh.vertices, axis=0).max()):
+        return None
+    return f"it lies so far from 0 that a {kind[1:]} file rounds its places to {step:.2g}; obj, off and 3mf do not"
 
 
 def _read_gltf(data: bytes) -> Mesh:

@@ -49,7 +49,7 @@ def parse_3mf(data: bytes) -> Mesh:
 def encode_3mf(mesh: Mesh) -> bytes:
     """A zip with the content types, the relation to the model, and the model, in millimetres."""
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    vertices = "".join(f'<vertex x="{x:.7g}" y="{y:.7g}" z="{z:.7g}"/>\n' for x, y, z in mesh.vertices.tolist())
+    vertices = "".join(f'<vertex x="{x:.12g}" y="{y:.12g}" z="{z:.12g}"/>\n' for x, y, z in mesh.vertices.tolist())
     triangles = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>\n' for a, b, c in mesh.faces.tolist())
     files = {
         "[Content_Types].xml": f'{head}<Types xmlns="{PACKAGE}/content-types">'

@@ -126,7 +126,10 @@ def write(
         mesh, remarks = surface(found.values, smoothing, faces)
         mesh, volume = _scaled(mesh, millimetres, frame)
         unit = 1000 if kind == ".glb" and millimetres is not None else 1
-        data = mesh_files.encode(_placed(mesh, 1 / unit, z_up), kind)
+        mesh = _placed(mesh, 1 / unit, z_up)
+        data = mesh_files.encode(mesh, kind)
+        rounded = mesh_files.rounding(mesh, kind)
+        remarks += (rounded,) if rounded else ()
         written = Written(*found.counts, len(mesh.faces), volume, found.notes + remarks)
     else:
         inside = found.values > 0

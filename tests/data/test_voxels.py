@@ -14,6 +14,7 @@ import trimesh
 
 from data import furniture, grids, mesh_files, shapes, voxels
 from data.errors import InputError
+from data.meshes import Frame
 
 REAL = Path(__file__).resolve().parent.parent.parent.parent / "shared/data"
 real = pytest.mark.skipif(not (REAL / "voxels").is_dir(), reason=f"the shared data are not at {REAL}")
@@ -105,6 +106,18 @@ def test_mesh_files_are_watertight_and_true_to_scale(tmp_path, kind):
     assert mesh.extents.max() * unit == pytest.approx(96, abs=2 * 4)  # smoothing rounds the ends off
     assert abs(written.volume / 4**3 - solid.sum()) < 0.15 * solid.sum()
     assert len(mesh.faces) == written.faces
+
+
+@pytest.mark.parametrize("kind", MESHES)
+@pytest.mark.parametrize(("centre", "side"), [((0.0, 0.0, 0.0), 1e-9), ((4e5, 5.6e6, 100.0), 12.0)])
+def test_small_units_and_far_places_are_kept_or_told(tmp_path, kind, centre, side):
+    written = voxels.write(arms(), tmp_path / f"a{kind}", frame=Frame(centre, side, 16), up="z")
+    extent = np.ptp(mesh_files.read(tmp_path / f"a{kind}").vertices, axis=0)
+    voxels.write(arms(), tmp_path / f"b{kind}", up="z")
+    near = np.ptp(mesh_files.read(tmp_path / f"b{kind}").vertices, axis=0) * side / 16
+    told = any("so far from 0 that" in note for note in written.notes)
+    assert told == (side > 1 and kind in (".stl", ".ply", ".glb"))
+    assert told or extent == pytest.approx(near, rel=1e-4)
 
 
 def test_3mf_is_a_package_with_a_closed_model_in_millimetres(tmp_path):

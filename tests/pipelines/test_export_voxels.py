@@ -200,7 +200,8 @@ def test_nothing_to_write_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"millimetres": -1.0}, "millimetres must be"),
+        ({"millimetres": -1.0}, "millimetres must lie"),
+        ({"millimetres": 1e-300}, "millimetres must lie"),  # a file would hold zeros
         ({"faces": 5}, "faces must be"),
         ({"faces": 50, "format": "npz"}, "faces must be"),
         ({"keep": "some"}, "keep must be"),

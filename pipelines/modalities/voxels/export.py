@@ -76,8 +76,8 @@ class Export:
             raise ValueError(f"faces must be 20 or more, and for a mesh; got {self.faces} with format {self.format}")
         if not 0 <= self.smoothing <= 1000:
             raise ValueError(f"smoothing must lie in [0, 1000], got {self.smoothing}")
-        if self.millimetres is not None and not self.millimetres > 0:
-            raise ValueError(f"millimetres must be positive, got {self.millimetres}")
+        if self.millimetres is not None and not 1e-3 <= self.millimetres <= 1e6:  # files hold 7 digits and 8 decimals
+            raise ValueError(f"millimetres must lie in [0.001, 1000000], got {self.millimetres}")
 
     def __call__(self, values: dict[str, Any], run: Run) -> dict[str, Any]:
         solids = shapes_of(values, self.limit) > 0
