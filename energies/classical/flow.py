@@ -102,6 +102,11 @@ def _crossing(first: Floats, last: Floats, found: Flow, pair: int, time: np.floa
     return line, error
 
 
+def frames_of(clip: Tensor) -> Floats:
+    """[C, T, H, W] on the CPU -> [T, H, W, C]."""
+    return np.ascontiguousarray(clip.movedim(0, -1).numpy())
+
+
 def grey(frames: Floats) -> NDArray[np.uint8]:
     """Grey levels [T, H, W] of frames [T, H, W, C] in [-1, 1]; the mean of the channels unless they are three."""
     channels = frames.shape[-1]

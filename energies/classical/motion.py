@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from energies.classical import inpainting, propagation, self_similarity
-from energies.classical.flow import Bools, Floats
+from energies.classical.flow import Bools, Floats, frames_of
 from energies.classical.geometry import distance, gap
 from energies.classical.propagation import Propagated
 from energies.classical.shots import shots
@@ -86,7 +86,7 @@ def candidates(x: Tensor, hidden: Tensor, thin: bool = False) -> Candidates:
     """
     clip, mask = torch.where(hidden, 0.0, x)[0].float().cpu(), hidden[0, 0].cpu()
     parts = [
-        _of_shot(clip[:, shot], mask[shot], thin) for shot in shots(_frames(clip), mask.numpy()) if mask[shot].any()
+        _of_shot(clip[:, shot], mask[shot], thin) for shot in shots(frames_of(clip), mask.numpy()) if mask[shot].any()
     ]
     if not parts:
         channels = len(clip)
@@ -99,12 +99,12 @@ def _of_shot(clip: Tensor, mask: Tensor, thin: bool) -> Candidates:
     """Candidates of a clip [C, T, H, W] without cuts."""
     if bool(mask.all()):
         raise ValueError("all of the clip, or of a shot of it, is hidden: nothing tells what it shows")
-    frames, veil = _frames(clip), mask.numpy()
+    frames, veil = frames_of(clip), mask.numpy()
     where = np.nonzero(veil)
-    line = _frames(inpainting.temporal_linear(clip, mask))
+    line = frames_of(inpainting.temporal_linear(clip, mask))
     spatial = (inpainting.by_frame(clip, mask, method) for method in ("telea", "navier_stokes"))
     plain = (inpainting.temporal_mean(clip, mask), *spatial)
-    values = [line[where], *(_frames(estimate)[where] for estimate in plain)]
+    values = [line[where], *(frames_of(estimate)[where] for estimate in plain)]
     smoothing = Smoothing(frames, veil)
     smoothing.add("membrane", differences(veil, 1), differences(veil, 2))
     smoothing.add("plate", laplacians(veil))
@@ -153,11 +153,6 @@ def _of_the_clip_itself(clip: Tensor, mask: Tensor, values: Floats) -> list[Floa
         self_similarity.kriging(clip, mask, mean),
     )
     return [np.ascontiguousarray(one[:, mask].T.numpy()) for one in found]
-
-
-def _frames(clip: Tensor) -> Floats:
-    """[C, T, H, W] -> [T, H, W, C]."""
-    return np.ascontiguousarray(clip.movedim(0, -1).numpy())
 
 
 def _minima(smoothing: Smoothing, weights: dict[str, tuple[float, ...]], along: str, start: Floats) -> list[Floats]:

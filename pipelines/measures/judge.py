@@ -55,9 +55,7 @@ class Classifier(nn.Module):
     ) -> Classifier:  # fmt: skip
         """Learned from pictures x [n, C, H, W] with labels [n] of each kind; shifts and noise make it sturdy."""
         device, layout = run.accelerator.device, torch.channels_last
-        model = cls(x.shape[1], *num_classes).to(device)
-        for weight in model.parameters():
-            weight.data = weight.data.contiguous(memory_format=layout) if weight.ndim == 4 else weight.data
+        model: Classifier = cls(x.shape[1], *num_classes).to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         steps = steps or steps_for(len(x))
         optimizer = torch.optim.AdamW(model.parameters(), 0.004, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, steps)

@@ -199,8 +199,8 @@ def _scores(
         best = max(rivals, key=lambda rival: found["baselines"][rival][name])
         found |= {"best_baseline": best, key: found["recovery"][name] - found["baselines"][best][name]}
         shown = {"recovery": decided(values["recovered"]), best: rivals[best].float()}
-        visible = {name: modality.visible(x, truth, where) for name, x in shown.items()}
-        found |= {"visible": visible} if visible["recovery"] else {}
+        visible = modality.visible(shown, truth, where)
+        found |= {"visible": visible} if visible.get("recovery") else {}
     initial = _initial_estimate(values)
     if initial is not None:
         found["initial_estimate"] = score(initial)

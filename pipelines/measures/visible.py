@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from energies.classical import flow
-from energies.classical.flow import Floats
+from energies.classical.flow import Flow
 
 BLOCKS = (0, 2, 4, 7, 10)
 """Blocks of the network whose responses are compared: at a half to a sixteenth of the resolution."""
@@ -79,21 +79,25 @@ def seam(x: Tensor, hidden: Tensor) -> float:
     return max(0.0, float(over.mean() / by.mean().clamp(min=ROUNDED)) - 1)
 
 
-def flicker(x: Tensor, truth: Tensor, hidden: Tensor) -> float:
+def motion_of(truth: Tensor) -> Flow:
+    """The motion of a clip of which all is seen."""
+    return flow.of_clip(flow.frames_of(truth.float().cpu()), np.zeros(truth.shape[1:], np.bool_))
+
+
+def flicker(x: Tensor, truth: Tensor, hidden: Tensor, motion: Flow) -> float:
     """How much more a clip changes than the truth does along the motion of the truth, where it is hidden: mean absolute
     difference of neighbouring frames, over that of the truth, less 1; at least 0. NaN: the motion of no hidden pixel is
     known."""
-    frames = torch.stack([truth, x]).movedim(1, -1).float().cpu().numpy()  # [2, T, H, W, C]
-    motion = flow.of_clip(frames[0], np.zeros(hidden.shape, np.bool_))
     known = hidden[:-1].cpu().numpy() & (motion.forward_error < flow.CONSISTENT)
     if not known.any():
         return float("nan")
 
-    def change(clip: Floats) -> float:
-        moved = [flow.sampled(frame, way) for frame, way in zip(clip[1:], motion.forward, strict=True)]
-        return float(np.abs(np.stack(moved) - clip[:-1])[known].mean())
+    def change(clip: Tensor) -> float:
+        frames = flow.frames_of(clip.float().cpu())
+        moved = [flow.sampled(frame, way) for frame, way in zip(frames[1:], motion.forward, strict=True)]
+        return float(np.abs(np.stack(moved) - frames[:-1])[known].mean())
 
-    return max(0.0, change(frames[1]) / max(change(frames[0]), ROUNDED) - 1)
+    return max(0.0, change(x) / max(change(truth), ROUNDED) - 1)
 
 
 def _near(border: Tensor) -> Tensor:

@@ -86,8 +86,9 @@ class Modality(ABC):
     def score(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
         """How good x [n, *shape] is where bool [n, 1, *size]; holds `score_name`."""
 
-    def visible(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
-        """How visible a recovery is, the smaller the better, likewise; {}: nothing is known of that."""
+    def visible(self, ways: Mapping[str, Tensor], truth: Tensor, where: Tensor) -> dict[str, dict[str, float]]:
+        """How visible recoveries [n, *shape] are, by name, the smaller the better, likewise; {}: nothing is known of
+        that."""
         return {}
 
     def scored(self, observation: Observation, x: Tensor) -> Tensor:

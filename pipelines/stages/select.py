@@ -43,11 +43,12 @@ class Select:
         shares = modality.wholeness(values["samples"])
         if shares is None:
             raise InputError(f"select: whether {modality.noun} hold together is no question; leave it out")
-        stand = modality.standing(values["samples"])
-        if stand is None and self.standing:
-            raise InputError(f"select.standing: whether {modality.noun} stand is no question; leave it out")
-        sound = shares >= self.whole
-        kept = (sound & stand if stand is not None and self.standing else sound).nonzero()[:, 0]
+        sound, stand = shares >= self.whole, modality.standing(values["samples"])
+        if self.standing:
+            if stand is None:
+                raise InputError(f"select.standing: whether {modality.noun} stand is no question; leave it out")
+            sound = sound & stand
+        kept = sound.nonzero()[:, 0]
         if not len(kept):
             kept = shares.argmax()[None]
         whole = shares >= WHOLE

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from data import procedural
-from pipelines.measures.visible import feature_distance, flicker, has_eyes, seam
+from pipelines.measures.visible import feature_distance, flicker, has_eyes, motion_of, seam
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,17 @@ def test_grain_of_every_frame_flickers_and_what_moves_with_the_truth_does_not():
     where = torch.zeros(5, 64, 64, dtype=torch.bool)
     where[:, 20:44, 20:44] = True
     truth = moving(0.02)
-    assert flicker(truth, truth, where) == 0
-    assert flicker(truth.mean(1, keepdim=True).expand_as(truth), truth, where) > 0.5  # it stands still
-    grain = [flicker(truth + g * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)), truth, where)
-             for g in (0.02, 0.05, 0.15)]  # fmt: skip
+    motion = motion_of(truth)
+    assert flicker(truth, truth, where, motion) == 0
+    assert flicker(truth.mean(1, keepdim=True).expand_as(truth), truth, where, motion) > 0.5  # it stands still
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    grain = [flicker(truth + g * noise, truth, where, motion) for g in (0.02, 0.05, 0.15)]
     # sqrt(1 + (g / .02)^2) - 1 of what the truth's own noise changes, in part smoothed by the sub-pixel motion
     assert 0.2 < grain[0] < grain[1] < grain[2] and 4 < grain[2] < 10
-    assert flicker(truth - 0.3, truth, where) == pytest.approx(0, abs=1e-3)  # a wrong colour is still
+    assert flicker(truth - 0.3, truth, where, motion) == pytest.approx(0, abs=1e-3)  # a wrong colour is still
     whole = torch.ones_like(where)
     still = torch.zeros_like(truth)
-    assert not np.isnan(flicker(still, truth, whole)) and flicker(still, truth, whole) == 0
+    assert not np.isnan(flicker(still, truth, whole, motion)) and flicker(still, truth, whole, motion) == 0
 
 
 def test_a_clip_that_stands_still_makes_no_grain_and_no_seam_endless():
@@ -104,7 +105,7 @@ def test_a_clip_that_stands_still_makes_no_grain_and_no_seam_endless():
     where = torch.zeros(3, 32, 32, dtype=torch.bool)
     where[:, 8:24, 8:24] = True
     grain = 0.5 / 255 * torch.randn(still.shape, generator=torch.Generator().manual_seed(0))  # a quarter of a level
-    assert flicker(grain, still, where) < 1
-    assert 1 < flicker(8 * grain, still, where) < 20
+    assert flicker(grain, still, where, motion_of(still)) < 1
+    assert 1 < flicker(8 * grain, still, where, motion_of(still)) < 20
     assert seam(torch.where(where, still + 1 / 255, still), where) < 1
     assert 10 < seam(torch.where(where, still + 0.1, still), where) < 100

@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(S + "mala", "ratio of proposals upside down", "kinetic_change(before, after)", "kinetic_change(after, before)", stays("mala")),
     Mutant(S + "mala", "energy with the wrong sign", "proposal.energy - state.energy", "state.energy - proposal.energy", stays("mala")),
     Mutant(S + "mala", "always accept", "metropolis(state, proposal, change, rng)", "metropolis(state, proposal, change * 0, rng)", stays("mala")),
-    Mutant(S + "mala", "scale forgotten in the proposal", "self.step_size, self.scale, 1)", "self.step_size, None, 1)", stays("scaled_mala", f"{CONDITIONED}[averages-mala-scaled]")),
+    Mutant(S + "mala", "scale forgotten in the proposal", "self.step_size, self.scale, 1)", "self.step_size, None, 1)", (f"{CONDITIONED}[averages-mala-scaled]",)),
     Mutant(S + "hmc", "no kinetic energy", " + kinetic_change(before, after)", "", stays("hmc")),
     Mutant(S + "hmc", "kinetic energy with the wrong sign", "kinetic_change(before, after)", "kinetic_change(after, before)", stays("hmc")),
     Mutant(S + "hmc", "always accept", "metropolis(state, proposal, change, rng)", "metropolis(state, proposal, change * 0, rng)", stays("hmc")),

@@ -22,7 +22,7 @@ from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
 from pipelines.measures import baselines
 from pipelines.measures.synthesis import Comparison, OfClips
-from pipelines.measures.visible import feature_distance, flicker, has_eyes, seam
+from pipelines.measures.visible import feature_distance, flicker, has_eyes, motion_of, seam
 from pipelines.modalities import views
 from pipelines.modalities.base import Modality
 from pipelines.modalities.images.modality import MOST, seen_in_part
@@ -55,15 +55,20 @@ class Video(Modality):
         """psnr in dB, mae of 0 to 255, and ssim of the frames."""
         return baselines.score(x, truth, where)
 
-    def visible(self, x: Tensor, truth: Tensor, where: Tensor) -> dict[str, float]:
+    def visible(self, ways: Mapping[str, Tensor], truth: Tensor, where: Tensor) -> dict[str, dict[str, float]]:
         """Of one clip, the seam around what was hidden, if it has a border, its flicker, if motion is known, and the
         distance of the features of EfficientNet-lite0, if the extra `eyes` is installed (measures/visible.py)."""
-        if len(x) > 1:
+        if len(truth) > 1:
             return {}
-        found = {"seam": seam(x[0], where[0, 0]), "flicker": flicker(x[0], truth[0], where[0, 0])}
-        if has_eyes():
-            found["feature_distance"] = feature_distance(x[0], truth[0], where[0, 0])
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        clip, hidden, motion = truth[0], where[0, 0], motion_of(truth[0])
+
+        def of(x: Tensor) -> dict[str, float]:
+            found = {"seam": seam(x, hidden), "flicker": flicker(x, clip, hidden, motion)}
+            if has_eyes():
+                found["feature_distance"] = feature_distance(x, clip, hidden)
+            return {name: value for name, value in found.items() if math.isfinite(value)}
+
+        return {name: of(x[0]) for name, x in ways.items()}
 
     def baselines(
         self, data: Examples, observation: Observation, y: Tensor, rng: Callable[[str], torch.Generator]
