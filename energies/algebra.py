@@ -72,10 +72,19 @@ class Composite(Family):
 
     def at(self: C, level: float | Tensor) -> C:
         """The same of the parts at a noise level; those of clean x see what is expected of it (`Expected`)."""
+        return self._at(level, {})
+
+    def _at(self: C, level: float | Tensor, bound: dict[Energy, Energy]) -> C:
+        """`bound`: families that are at this level already, so that what is shared stays one."""
         if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
             raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
         self._check_units()
-        return self._with(nn.ModuleList(at_level(part, level, self) for part in self.parts), level=level)
+        for part in self.parts:
+            if is_noisy(part) and part not in bound:
+                bound[part] = part._at(level, bound) if isinstance(part, Composite) else at_level(part, level, self)
+        return self._with(
+            nn.ModuleList(bound[p] if p in bound else at_level(p, level, self) for p in self.parts), level=level
+        )
 
     def _check_units(self) -> None:
         """TypeError: a level would be another amount of noise for one part than for another."""
@@ -106,7 +115,28 @@ class Composite(Family):
         return {}
 
 
-class WeightedSum(Composite):
+class OfSameX(Composite):
+    """Base of compositions whose parts all see x itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.combined(x, {})
+
+    def combined(self, x: Tensor, known: dict[Energy, Tensor]) -> Tensor:
+        """E [B] of x [B, *event], where `known` holds energies of this very x; those of parts are added to it.
+
+        So a part that several terms share is asked once.
+        """
+        raise NotImplementedError
+
+    def _values(self, x: Tensor, known: dict[Energy, Tensor]) -> list[Tensor]:
+        """Energies [B] of the parts, each part asked once."""
+        for part in self.parts:
+            if part not in known:
+                known[part] = part.combined(x, known) if isinstance(part, OfSameX) else part(x)
+        return [known[part] for part in self.parts]
+
+
+class WeightedSum(OfSameX):
     """Sum of w_i E_i(x): what `a + b`, `a - w * b` and `w * a` make.
 
     Args:
@@ -125,8 +155,8 @@ class WeightedSum(Composite):
         """Weights and parts."""
         return list(zip(self.weights, self.parts, strict=True))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([w * part(x) for w, part in self.terms]).sum(0)
+    def combined(self, x: Tensor, known: dict[Energy, Tensor]) -> Tensor:
+        return torch.stack([w * e for w, e in zip(self.weights, self._values(x, known), strict=True)]).sum(0)
 
     @property
     def binary_values(self) -> tuple[float, float]:
@@ -144,7 +174,7 @@ class WeightedSum(Composite):
         return {"weights": self.weights}
 
 
-class AnyOf(Composite):
+class AnyOf(OfSameX):
     """The mixture of its parts, E(x) = -log mean_k exp(offset_k - E_k(x)): likely is what is likely for any of them.
 
     Parts count alike where offset_k = -log Z_k up to a constant, which `energies.mbar` estimates; with offsets of 0
@@ -174,27 +204,27 @@ class AnyOf(Composite):
         self.register_buffer("offsets", values)
         self.levels = None if levels is None else [float(level) for level in levels]
 
-    def at(self, level: float | Tensor) -> AnyOf:
+    def _at(self, level: float | Tensor, bound: dict[Energy, Energy]) -> AnyOf:
         if self.levels == []:
             raise RuntimeError("it has the offsets of the level that it is at: bind what it was bound from")
-        bound = super().at(level)
+        mixture = super()._at(level, bound)
         if self.levels is None:
-            return bound
-        return bound.bind(_buffers={**self._buffers, "offsets": self._offsets_at(level)}, levels=[])
+            return mixture
+        return mixture.bind(_buffers={**self._buffers, "offsets": self._offsets_at(level)}, levels=[])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return math.log(len(self.energies)) - self._logits(x).logsumexp(1)
+    def combined(self, x: Tensor, known: dict[Energy, Tensor]) -> Tensor:
+        return math.log(len(self.energies)) - self._logits(x, known).logsumexp(1)
 
     def shares(self, x: Tensor) -> Tensor:
         """Of clean x, or at a bound level: how likely each part is that x [B, *event] came from it, [B, K]."""
-        return self._logits(x).softmax(1)
+        return self._logits(x, {}).softmax(1)
 
     def shifted(self, change: Tensor) -> AnyOf:
         """The same mixture with `change` [K] added to the offsets, at every level."""
         return AnyOf(self.energies, (self.offsets.cpu() + change.cpu()).tolist(), self.levels)  # type: ignore[arg-type]
 
-    def _logits(self, x: Tensor) -> Tensor:
-        energies = torch.stack([part(x) for part in self.parts], 1)  # [B, K]
+    def _logits(self, x: Tensor, known: dict[Energy, Tensor]) -> Tensor:
+        energies = torch.stack(self._values(x, known), 1)  # [B, K]
         return self.offsets.to(energies) - energies
 
     def _offsets_at(self, level: float | Tensor) -> Tensor:

@@ -7,6 +7,7 @@ what the program has imported. `energies.saving` writes descriptions and tensors
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -225,11 +226,12 @@ KEYS = {
 
 
 class _Reader:
-    """Reads descriptions, and remembers which tensors it took."""
+    """Reads descriptions, and remembers which tensors it took, and modules: what is described alike is one."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
         self.used: set[str] = set()
+        self.modules: dict[str, nn.Module] = {}
 
     def read(self, found: Any, name: str) -> Any:
         if found is None or isinstance(found, bool | int | str) or (isinstance(found, float) and math.isfinite(found)):
@@ -270,6 +272,12 @@ class _Reader:
         return self.tensors[key].detach()  # a module may make it a buffer, and fill that
 
     def _module(self, found: dict[str, Any], name: str) -> nn.Module:
+        key = json.dumps(found, sort_keys=True)
+        if key not in self.modules:
+            self.modules[key] = self._made(found, name)
+        return self.modules[key]
+
+    def _made(self, found: dict[str, Any], name: str) -> nn.Module:
         cls = find(found["module"], _stored_module, "class", name)
         arguments = self._map(found["arguments"], _join(name, "arguments"))
         state = self._map(found["state"], _join(name, "state"))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a core for each process of tests, and those it starts
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ can be sampled by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -48,10 +48,11 @@ class Composer:
     prior: tuple[str, ...]
     balance: Balance | None = None
     made: dict[Node, AnyOf] = field(default_factory=dict)
+    leaves: dict[Expert, Energy] = field(default_factory=dict)  # one energy a concept, so that it is asked once of an x
 
     def compose(self, node: Node) -> WeightedSum | AnyOf:
         """The energy of an expression. ConfigError: a name or label is unknown, or `not` has no meaning."""
-        while isinstance(node, expression.Not):
+        while isinstance(node := _together(node), expression.Not):
             node = self._complement(node.part)
         if not isinstance(node, expression.AnyOf) or self.balance is None:
             return self._whole(self._terms(node))
@@ -80,6 +81,7 @@ class Composer:
 
     def _terms(self, node: Node) -> Terms:
         """What a node adds to the prior."""
+        node = _together(node)
         if isinstance(node, Expert):
             return self._concept(node)
         if isinstance(node, Weighted):
@@ -96,7 +98,7 @@ class Composer:
             # Of an expert that knows classes, its p(x) says nothing that the prior has not said.
             return {} if node.name in self.prior else {(node.name, None): (1.0, energy)}
         return {
-            (node.name, node.label): (self.strength, given(energy, node.label)),
+            (node.name, node.label): (self.strength, self.leaves.setdefault(node, given(energy, node.label))),
             (node.name, None): (-self.strength, energy),
         }
 
@@ -122,16 +124,17 @@ class Composer:
 
     def _complement(self, node: Node) -> Node:
         """What holds where `node` does not: any other label; of a sum any of the complements, of a mixture all."""
-        if isinstance(node, Expert) and node.label is not None:
-            energy = self.expert(node)
-            others = [Expert(node.name, other) for other in labels_of(energy) if other != node.label]
+        if leaves := _of_one_expert(node):
+            labels = {leaf.label: labels_of(self.expert(leaf)) for leaf in leaves}
+            name = leaves[0].name
+            others = [Expert(name, label) for label in labels[leaves[0].label] if label not in labels]
             if not others:
-                raise ConfigError(f"expr: 'not {expression.show(node)}' leaves nothing: {node.name} has no other label")
+                raise ConfigError(f"expr: 'not {_alone(node)}' leaves nothing: {name} has no other label")
             return others[0] if len(others) == 1 else expression.AnyOf(tuple(others))
         if isinstance(node, Weighted) and all(weight == 1 for weight, _ in node.terms):
             return expression.AnyOf(tuple(self._complement(part) for _, part in node.terms))
         if isinstance(node, expression.AnyOf):
-            return Weighted(tuple((1.0, self._complement(part)) for part in node.parts))
+            return Weighted(tuple((1.0, self._complement(part)) for part in _gathered(node.parts)))
         if isinstance(node, expression.Not):
             return node.part
         raise ConfigError(
@@ -170,6 +173,32 @@ def given(energy: Energy, label: str) -> Energy:
 def priors(experts: Mapping[str, Energy]) -> tuple[str, ...]:
     """The experts whose p(x) can be the prior: learned by class, at all noise levels."""
     return tuple(name for name, energy in experts.items() if labels_of(energy) and is_noisy(energy))
+
+
+def _of_one_expert(node: Node) -> list[Expert]:
+    """A label, or the labels of one expert of which any may hold; empty where it is neither."""
+    parts = node.parts if isinstance(node, expression.AnyOf) else (node,)
+    leaves = [part for part in parts if isinstance(part, Expert) and part.label is not None]
+    return leaves if len(leaves) == len(parts) and len({leaf.name for leaf in leaves}) == 1 else []
+
+
+def _together(node: Node) -> Node:
+    """The same with `not a + not b` as `not (a | b)`: one mixture of what is left, where both are of one expert."""
+    if not isinstance(node, Weighted):
+        return node
+    wrong = [part.part for weight, part in node.terms if weight == 1 and isinstance(part, expression.Not)]
+    parts = [part for one in wrong for part in (one.parts if isinstance(one, expression.AnyOf) else (one,))]
+    rest = [(weight, part) for weight, part in node.terms if weight != 1 or not isinstance(part, expression.Not)]
+    terms = (*rest, *((1.0, expression.Not(part)) for part in _gathered(parts)))
+    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Weighted(terms)
+
+
+def _gathered(parts: Sequence[Node]) -> list[Node]:
+    """Alternatives, the labels of one expert together: none of them holds where another label does."""
+    groups: dict[Node | str, list[Node]] = {}
+    for part in parts:
+        groups.setdefault(part.name if _of_one_expert(part) and isinstance(part, Expert) else part, []).append(part)
+    return [group[0] if len(group) == 1 else expression.AnyOf(tuple(group)) for group in groups.values()]
 
 
 def _alone(node: Node) -> str:

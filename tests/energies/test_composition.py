@@ -542,6 +542,29 @@ def test_families_load_unbound_and_with_their_levels(tmp_path):
         assert torch.equal(again.at(t)(x), made.at(t)(x))
 
 
+class Counted(Family):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counted.asked += 1
+        return super().forward(x)
+
+
+def test_what_terms_share_is_asked_once_also_when_loaded(tmp_path):
+    shared, f, x = Counted([-1.0, 0.5], 0.8), families()[1], points(4, 2)
+    made = AnyOf([shared + f, 2 * shared - f]) + AnyOf([f - 0.5 * shared, shared])
+    wanted = mixed((shared + f).at(0.6)(x), (2 * shared - f).at(0.6)(x)) + mixed(
+        (f - 0.5 * shared).at(0.6)(x), shared.at(0.6)(x)
+    )
+    made.save_pretrained(tmp_path)
+    for energy in (made, energies.load(tmp_path)):
+        Counted.asked = 0
+        torch.testing.assert_close(energy.at(0.6)(x), wanted)
+        assert Counted.asked == 1
+
+
 def own(x: Tensor) -> Tensor:
     return x.square().flatten(1).sum(1).cos()
 

@@ -201,6 +201,22 @@ def test_not_is_any_of_the_other_labels():
     is_made("not size.big", at(Z) + STRENGTH * ratio(Z, "small"), two)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["not (shape.circle | shape.square)", "not shape.circle + not shape.square", "not (shape.square | shape.circle)"],
+)
+def test_not_of_two_labels_is_any_of_the_labels_that_are_left(text):
+    left = either(STRENGTH * ratio(S, "triangle"), STRENGTH * ratio(S, "cross"))
+    is_made(text, BOTH + left)
+    is_made(f"{text} + colour.red", BOTH + left + RED)
+    is_made("not (shape.circle | colour.red | shape.square)", BOTH + left + OTHER_COLOURS)
+
+
+def test_nothing_is_left_of_not_all_labels():
+    with pytest.raises(ConfigError, match=r"'not \(colour.red \| colour.green \| colour.blue\)' leaves nothing"):
+        composer(colour=C).compose(expression.parse("not (colour.red | colour.green | colour.blue)"))
+
+
 def test_not_goes_through_sums_and_mixtures():
     """De Morgan's laws."""
     is_made("not (shape.circle | colour.red)", BOTH + OTHER_SHAPES + OTHER_COLOURS)
