@@ -13,7 +13,7 @@ from energies.references.context import Context, Reference
 
 
 class ClipReference(Reference):
-    """The context of one clip x [C, T, H, W], as `classical.stacking` or a mean picture gives it; it is kept, not made.
+    """The context of one clip x [C, T, H, W], as stacked estimates or a mean picture gives it; it is kept, not made.
 
     Args:
         shape: of the clip.

@@ -10,7 +10,8 @@ from torch import Tensor
 from data.errors import InputError
 from energies import Energy, GenerativeConvNet
 from energies.buffer import ReplayBuffer
-from energies.classical.stacking import Estimates, estimates, held_out_masks
+from energies.classical.held_out import alike
+from energies.classical.motion import candidates, is_thin
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
 from pipelines.learning import crops
@@ -19,7 +20,10 @@ from pipelines.learning.settings import ConvNet, Encoder
 from pipelines.learning.single import of_size
 from pipelines.learning.training import Learning
 from pipelines.sampling.gate import Gate
+from pipelines.side_by_side import side_by_side
 from pipelines.stage import Run
+from pipelines.windows.damage import Box
+from pipelines.windows.restoration import lesson, stacked, told, told_by_others
 
 
 @dataclass(frozen=True)
@@ -55,34 +59,30 @@ def learn(
         damaged: the clip.
         recipe: of any energy for a damaged clip; None where none is learned.
         ready: an energy that was learned before, where there is no recipe.
-        held_out: masks to learn from, besides the one that judges.
+        held_out: masks to weigh estimates by, besides the one that judges.
         run: gives randomness and processes.
     """
-    found = run.on_main(lambda: _estimates(damaged, held_out, run))
-    judge = found.examples[-1]
-    context, shrinkage = found.learned, found.shrinkage
+    gate = run.on_main(lambda: _gate(damaged, held_out, run))
     if recipe is None:
         assert ready is not None
-        energy = ready
-    elif isinstance(recipe.energy, Encoder):  # where the judge's truth is, and what is hidden, its estimate is learned
-        energy = of_size(crops.learn(judge.context.estimate[0], recipe, run), damaged.hidden.shape)
-    else:  # its reference changes nothing in the initial estimate
-        context, shrinkage, judge = found.first, 0.0, found.first_examples[-1]
-        energy = published(damaged, context.estimate, recipe, run).train(run)
-    first = found.first_examples[-1].context.estimate
-    gate = Gate(
-        estimate=found.first.estimate, context=context, judged=judge.context, held_out=judge.held_out, first=first,
-        shrinkage=shrinkage, stacking=found.stacking,
-    )  # fmt: skip
-    return energy, gate
+        return ready, gate
+    if isinstance(recipe.energy, Encoder):  # where the judge's truth is, and what is hidden, its estimate is learned
+        return of_size(crops.learn(gate.judged.estimate[0], recipe, run), damaged.hidden.shape), gate
+    return published(damaged, gate.context.estimate, recipe, run).train(run), gate
 
 
-def _estimates(damaged: Damaged, held_out: int, run: Run) -> Estimates:
-    try:
-        masks = held_out_masks(damaged.hidden, held_out + 1, run.generator("held out"))
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    return estimates(damaged.clip, damaged.hidden, masks)
+def _gate(damaged: Damaged, held_out: int, run: Run) -> Gate:
+    """Classical estimates of the clip as a whole. InputError: so much is hidden that nothing can be held out."""
+    clip, hidden = damaged.clip, damaged.hidden
+    masks = alike(hidden, held_out + 1, run.generator("held out"))
+    if len(masks) < 2:
+        raise InputError("hide: too much is hidden to weigh estimates by one part of the rest and judge by another")
+    box, thin = Box(0, len(hidden), 0, hidden.shape[1], 0, hidden.shape[2]), is_thin(hidden)
+    made = side_by_side(lambda mask: lesson(box, clip, hidden, mask, thin), masks)
+    judge, *others = run.progress(made, len(masks), "estimates of held-out parts")
+    lessons = [judge, *others]  # the likest mask judges
+    context = told(clip, hidden, candidates(clip[None], hidden[None, None], thin), stacked(lessons))
+    return Gate(context, told_by_others(lessons, 0), judge.held_out[None, None])
 
 
 def published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> Learning[GenerativeConvNet]:

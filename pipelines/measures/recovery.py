@@ -60,7 +60,7 @@ def evaluate(
         "seconds": {name: way["seconds"] for name, way in ways.items()},
         "total_seconds": round(_seconds(run), 3),
     }
-    if gate is not None:
+    if isinstance(gate, Restoration):
         found["shrinkage"] = gate.shrinkage
     found["ways"] = {name: _numbers(way) for name, way in ways.items()}
     best = next(iter(rivals), None)
@@ -213,7 +213,7 @@ def _scores(
 def _initial_estimate(values: Mapping[str, Any]) -> Tensor | None:
     """Of one damaged clip, by classical methods alone."""
     gate = values.get("gate")
-    return gate.estimate if isinstance(gate, Gate) else next(iter(values["ways"].values())).get("estimate")
+    return gate.context.estimate if isinstance(gate, Gate) else next(iter(values["ways"].values())).get("estimate")
 
 
 def _numbers(way: Mapping[str, Any]) -> dict[str, Any]:

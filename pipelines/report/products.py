@@ -173,14 +173,10 @@ def _scores(report: Report, rows: Mapping[str, Mapping[str, float]], corner: str
 
 
 def _gate(report: Report, held_out: Mapping[str, Any], way: Mapping[str, Any]) -> None:
-    reference = ""
-    if "shrinkage_of_context" in way:
-        share = f"{way['shrinkage_of_context']:.0%}"
-        reference = f"{share} of what the energy's reference changes in the initial estimate, and "
     report.text(
         f"On {held_out['pixels']} held-out seen pixels: initial estimate {held_out['initial_estimate']:.2f} dB, "
-        f"recovery {held_out['recovery']:.2f} dB. The validation gate took {reference}{way['shrinkage']:.0%} of what "
-        "its network changes in that."
+        f"recovery {held_out['recovery']:.2f} dB. The validation gate took {way['shrinkage']:.0%} of what its "
+        "network changes in that."
     )
 
 

@@ -27,7 +27,7 @@ from energies import (
     Hidden,
     Schedule,
 )
-from energies.classical.stacking import Stacking, shrinkage
+from energies.classical.shrinkage import shrinkage
 from energies.diagnostics import Monitor
 from energies.samplers import Langevin
 from energies.samplers.state import normal
@@ -44,22 +44,14 @@ class Gate:
     learned from.
 
     Attributes:
-        estimate: initial estimate of the clip, of classical methods alone, [1, C, T, H, W].
-        context: what the energy is told of the clip.
+        context: what the energy is told of the clip, the initial estimate by classical methods alone among it.
         judged: the same where the held-out part is hidden as well.
         held_out: bool [1, 1, T, H, W], seen pixels that judge.
-        first: initial estimate where the held-out part is hidden as well, [1, C, T, H, W].
-        shrinkage: share of what `context` changes in the initial estimate that the held-out part speaks for, 0 to 1.
-        stacking: how the classical methods were stacked: the kind that predicted held-out pixels best.
     """
 
-    estimate: Tensor
     context: Context
     judged: Context
     held_out: Tensor
-    first: Tensor
-    shrinkage: float
-    stacking: Stacking
 
     def judged_parts(self, hidden: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Of a clip x [1, C, T, H, W] and its mask [1, 1, T, H, W], the parts that judged, and what was held out: here
@@ -76,8 +68,8 @@ class Gated:
         samples: [chains, C, T, H, W].
         spread: calibrated standard deviation [1, C, T, H, W], 0 where the clip is seen.
         way: "amortised" or "conditioned".
-        found: of the way: `mean` of the energy alone [1, C, T, H, W], its `seconds`, `shrinkage` of what it changes
-            and of what its context changes, `stretch` of its spread, and `held_out` pixels with PSNR there.
+        found: of the way: `mean` of the energy alone [1, C, T, H, W], its `seconds`, `shrinkage` of what it changes,
+            `stretch` of its spread, and `held_out` pixels with PSNR there.
     """
 
     mean: Tensor
@@ -122,15 +114,13 @@ def gated(
     """
     begin = time.monotonic()
     seen, hidden = y[0], gate.context.hidden[0, 0]
-    context, judge = gate.context, gate.judged
-    held_out, first, estimate = gate.held_out[0, 0], gate.first[0], gate.estimate[0]
+    context, judge, held_out = gate.context, gate.judged, gate.held_out[0, 0]
+    first, estimate = judge.estimate[0], context.estimate[0]
     judged = sampled(energy, judge, y, chains, how, run, f"{purpose}guard", Monitor())
     whole = sampled(energy, context, y, chains, how, run, f"{purpose}recover", monitor)
-    # The context has earned its share; now what the network adds to that.
-    passed = first + gate.shrinkage * (judge.estimate[0] - first)
-    share = shrinkage([seen - passed], [judged.mean - judge.estimate[0]], [held_out])
-    passed = passed + share * (judged.mean - judge.estimate[0])
-    mean = estimate + gate.shrinkage * (context.estimate[0] - estimate) + share * (whole.mean - context.estimate[0])
+    share = shrinkage([seen - first], [judged.mean - first], [held_out])
+    passed = first + share * (judged.mean - first)
+    mean = estimate + share * (whole.mean - estimate)
     mean = torch.where(hidden, mean.clamp(-1, 1), seen)
     samples = torch.where(hidden, whole.samples + (mean - whole.mean), seen).clamp(-1, 1)
 
@@ -142,12 +132,11 @@ def gated(
         "initial_estimate": metrics.score(first, seen, held_out)["psnr"],
         "recovery": metrics.score(passed, seen, held_out)["psnr"],
     }
-    shares = {"shrinkage_of_context": gate.shrinkage, "shrinkage": share}
-    run.log(event="gate", way=whole.way, **scores, **shares)
+    run.log(event="gate", way=whole.way, shrinkage=share, **scores)
     found = {
         "mean": torch.where(hidden, whole.mean.clamp(-1, 1), seen)[None],
         "seconds": round(whole.seconds, 3),
-        **shares,
+        "shrinkage": share,
         "stretch": wide,
         "held_out": scores,
         "seconds_in_all": round(time.monotonic() - begin, 3),

@@ -22,7 +22,7 @@ from energies.classical import regression
 from energies.classical.motion import SHOWN, Candidates, candidates, is_thin
 from energies.classical.regression import Stack
 from energies.classical.restoration import SMALLEST_ERROR
-from energies.classical.stacking import shrinkage
+from energies.classical.shrinkage import shrinkage
 from energies.objectives import Batch
 from pipelines import checkpoint
 from pipelines.learning.crops import window
@@ -120,12 +120,8 @@ def learn(
     """
     lessons, judges, thin = run.on_main(lambda: _lessons(frames, damage, held_out, run))
     every = [*lessons, *judges]
-    known = [lesson.known for lesson in every]
-    contexts = []
-    for number, lesson in enumerate(run.progress(every, len(every), "stacking")):
-        others = known[:number] + known[number + 1 :]
-        contexts.append(told(lesson.clip, lesson.hidden, lesson.found, regression.fit(*zip(*others, strict=True))))
-    stack = regression.fit(*zip(*known, strict=True))
+    contexts = [told_by_others(every, number) for number in run.progress(range(len(every)), len(every), "stacking")]
+    stack = stacked(every)
     num = len(lessons)
     energy = learning(lessons, judges, contexts[:num], recipe, run).train(run)
     return energy, _judged(energy.to(run.accelerator.device).eval(), stack, thin, judges, contexts[num:], run)
@@ -156,18 +152,29 @@ def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[l
         # The likest mask judges, if there is another one to learn from.
         kinds += [judges if k == 0 and len(masks) > 1 else lessons for k in range(len(masks))]
         todo += [(box, clip, hidden, mask) for mask in masks]
-    made = run.progress(side_by_side(lambda part: _lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
-    for kind, lesson in zip(kinds, made, strict=True):
-        kind.append(lesson)
+    made = run.progress(side_by_side(lambda part: lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
+    for kind, each_one in zip(kinds, made, strict=True):
+        kind.append(each_one)
     if not judges or not lessons:
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
     return lessons, judges, thin
 
 
-def _lesson(box: Box, clip: Tensor, hidden: Tensor, mask: Tensor, thin: bool) -> Lesson:
+def lesson(box: Box, clip: Tensor, hidden: Tensor, mask: Tensor, thin: bool) -> Lesson:
     """A piece [C, t, h, w] of which a mask is held out, with its estimates."""
     found = candidates(clip[None], (hidden | mask)[None, None], thin).within(box.y0, box.x0)
     return Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, found)
+
+
+def stacked(lessons: Sequence[Lesson]) -> Stack:
+    """The weights of estimates by all lessons."""
+    return regression.fit(*zip(*(lesson.known for lesson in lessons), strict=True))
+
+
+def told_by_others(lessons: Sequence[Lesson], number: int) -> Context:
+    """What the network is told of a lesson, its estimates weighted by the others: never by its own truth."""
+    own = lessons[number]
+    return told(own.clip, own.hidden, own.found, stacked([*lessons[:number], *lessons[number + 1 :]]))
 
 
 def pasted(x: Tensor, hidden: Tensor, values: Tensor) -> Tensor:

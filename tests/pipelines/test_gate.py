@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import seeded
-from tiny import data_of, encoder, filled, known, run_in, single
+from tiny import data_of, encoder, filled, run_in
 from torch import Tensor
 
 from data.errors import InputError
 from energies import (
     AmortisedPosterior,
     Chain,
-    ClipReference,
     ConditionalEnergy,
     Context,
     DataReference,
@@ -27,10 +25,8 @@ from energies.diagnostics import Monitor
 from energies.matching import MomentMatching
 from energies.observation import Measurement, Observation
 from pipelines.sampling.chains import sample_chains
-from pipelines.sampling.gate import Gate
 from pipelines.sampling.masked import KEPT, remasked
 from pipelines.sampling.posterior import Sampling, Seen, expected, posterior_schedule
-from pipelines.stages.recover import Recover
 
 FEW = Schedule(3, 6.0, 0.2, 1, 0.4)
 CLIP = (3, 6, 12, 12)
@@ -39,27 +35,6 @@ CLIP = (3, 6, 12, 12)
 def told(estimate: Tensor, hidden: Tensor) -> Context:
     scale = torch.full((1, 1, *CLIP[1:]), 0.1)
     return Context(estimate, scale, hidden, torch.zeros(1, 0, *CLIP))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_of_the_context_as_much_is_kept_as_its_shrinkage_says(share: float, tmp_path: Any) -> None:
-    """An energy that has learned nothing expects what its context says: what is left is the share of that."""
-    data = single("video", CLIP)
-    truth = 0.5 * data.x()
-    hidden, held_out = (torch.rand(1, 1, *CLIP[1:], generator=seeded(k)) < 0.3 for k in (4, 5))
-    held_out &= ~hidden
-    first, second = (
-        torch.where(hidden, truth + 0.1 * torch.randn(1, *CLIP, generator=seeded(k)), truth) for k in (6, 7)
-    )
-    context, judged = told(second, hidden), told(truth, hidden | held_out)
-    values = {
-        "data": data, "measured": torch.where(hidden, 0.0, truth), "observation": Hidden(hidden), "generator": FEW,
-        "energy": ConditionalEnergy(ClipReference.of(context), 3, (4,), (1,)).eval(),
-        "gate": Gate(first, context, judged, held_out, truth, share, "vote"),
-    }  # fmt: skip
-    stage = Recover(chains=2)
-    given = stage(known(stage, values), run_in(tmp_path))
-    torch.testing.assert_close(given["recovered"], first + share * (second - first), atol=1e-5, rtol=0)
 
 
 def test_the_mean_of_each_x_is_over_its_own_chains(tmp_path: Any) -> None:

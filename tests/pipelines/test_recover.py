@@ -190,7 +190,7 @@ def damaged_clip(energy: Any = None) -> dict[str, Any]:
         return Context(torch.where(mask, truth + wrong, truth), scale, mask, torch.zeros(1, 0, *CLIP))
 
     whole, judged = context(hidden, 6), context(hidden | held_out, 7)
-    gate = Gate(whole.estimate, whole, judged, held_out, judged.estimate, 0.0, "vote")
+    gate = Gate(whole, judged, held_out)
     observation = Hidden(hidden)
     energy = ConditionalEnergy(ClipReference.of(whole), 3, (4,), (1,)).eval() if energy is None else energy
     return {
@@ -249,8 +249,8 @@ def test_a_network_that_makes_it_worse_on_held_out_pixels_is_not_let_through(tmp
     (found,) = given["ways"].values()
     hidden = values["observation"].mask.expand(1, *CLIP)
     assert found["shrinkage"] < 0.05
-    far = (found["mean"] - values["gate"].estimate)[hidden].abs().mean()
-    near = (given["recovered"] - values["gate"].estimate)[hidden].abs().mean()
+    far = (found["mean"] - values["gate"].context.estimate)[hidden].abs().mean()
+    near = (given["recovered"] - values["gate"].context.estimate)[hidden].abs().mean()
     assert near < 0.05 * far
 
 

@@ -17,8 +17,7 @@ GATE = (
     Mutant(P + "measures.certainty", "the 90 % band by a wrong quantile", "inv_cdf((1 + BAND) / 2)", "inv_cdf(BAND)", BAND),
     Mutant(P + "measures.certainty", "the band of fewer held-out values", "int(BAND * (len(ratio) + 1)) + 1", "int(0.8 * (len(ratio) + 1)) + 1", BAND),
     Mutant(P + "sampling.gate", "the spread as it comes", "spread = wide * raw_spread", "spread = raw_spread", RECOVERED),
-    Mutant(P + "sampling.gate", "the network is let through", "+ share * (whole.mean - context.estimate[0])", "+ (whole.mean - context.estimate[0])", WORSE),
-    Mutant(P + "sampling.gate", "the context is let through", "gate.shrinkage * (context.estimate[0] - estimate)", "(context.estimate[0] - estimate)", of("gate", "of_the_context_as_much_is_kept_as_its_shrinkage_says")),
+    Mutant(P + "sampling.gate", "the network is let through", "+ share * (whole.mean - estimate)", "+ (whole.mean - estimate)", WORSE),
     Mutant(P + "sampling.gate", "judged on what it was told", "judged = sampled(energy, judge, y", "judged = sampled(energy, context, y", WORSE),
     Mutant(P + "sampling.gate", "what is seen moves in samples", "(mean - whole.mean), seen).clamp(-1, 1)", "(mean - whole.mean), seen + 0.01).clamp(-1, 1)", of("recover", "what_is_seen_of_a_clip_never_changes[damaged]")),
 )  # fmt: skip

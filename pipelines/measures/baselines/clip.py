@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from energies.classical import inpainting, propagation
+from energies.classical.held_out import alike
 from energies.classical.patches import patches
-from energies.classical.stacking import held_out_masks
 
 Baseline = Literal[
     "temporal_linear", "nearest_frame", "biharmonic", "total_variation", "telea", "navier_stokes", "low_rank", "flow",
@@ -39,7 +39,7 @@ def estimate(name: Baseline, damaged: Tensor, hidden: Tensor, rng: torch.Generat
         "low_rank": low_rank,
         "flow": along_flow,
         "patches": lambda clip, mask: patches(clip, mask, rng),
-        "total_variation": lambda clip, mask: total_variation(clip, mask, held_out_masks(hidden, 1, rng)),
+        "total_variation": lambda clip, mask: total_variation(clip, mask, alike(hidden, 1, rng)),
     }
     return methods[name](damaged, hidden)
 

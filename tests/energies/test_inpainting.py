@@ -1,9 +1,8 @@
-"""Initial estimates: interpolation, the clip's own, and stacking, which must never look at what it is judged by."""
+"""Classical estimates of a clip, how much of a change to take, and the reference that is made of them."""
 
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +10,8 @@ from conftest import seeded
 from torch import Tensor
 
 from energies import ClipReference, ConditionalEnergy, Context
-from energies.classical import inpainting, self_similarity, stacking
+from energies.classical import inpainting, self_similarity
+from energies.classical.shrinkage import shrinkage
 from energies.objectives import Batch, Denoising
 
 
@@ -136,128 +136,6 @@ def test_nonlocal_means_follow_a_texture_that_moves():
     assert error(guess, clip, hidden) < 0.5 * error(first, clip, hidden)
 
 
-@pytest.mark.parametrize("hidden", [pixels(8, 10, 10), gap(8, 10), whole_frames(8, 10, 5)])
-def test_held_out_masks_never_touch_hidden_pixels(hidden):
-    masks = stacking.held_out_masks(hidden, 6, seeded(0))
-    assert len(masks) == 6
-    for mask in masks:
-        assert mask.any() and not (mask & hidden).any() and not (mask | hidden).all()
-        assert mask.sum() <= hidden.sum()
-    again = stacking.held_out_masks(hidden, 6, seeded(0))
-    assert all(torch.equal(a, b) for a, b in zip(masks, again, strict=True))
-    assert not all(torch.equal(masks[0], mask) for mask in masks)
-
-
-@pytest.mark.parametrize("value", [False, True])
-def test_there_must_be_something_to_hold_out(value):
-    with pytest.raises(ValueError, match="too much is hidden"):
-        stacking.held_out_masks(torch.full((4, 8, 8), value), 2, seeded(0))
-
-
-def disjoint(hidden: Tensor, num: int) -> list[Tensor]:
-    part = torch.randint(2 * num, hidden.shape, generator=seeded(8))
-    return [(part == j) & ~hidden for j in range(num)]
-
-
-CLIP, HIDDEN = texture(8, 16, width=1.0), pixels(8, 16, 16, share=0.3)
-
-
-@pytest.fixture(scope="module")
-def learned() -> stacking.Estimates:
-    return stacking.estimates(CLIP, HIDDEN, disjoint(HIDDEN, 4))
-
-
-@pytest.mark.slow
-def test_candidates_and_experts_see_nothing_of_what_is_held_out(learned):
-    mask = disjoint(HIDDEN, 4)[1]
-    gone = HIDDEN | mask
-    other = torch.where(gone, texture(8, 16, seed=7), CLIP)
-    assert torch.equal(stacking.candidates(other, gone), stacking.candidates(CLIP, gone))
-    context = learned.first_examples[1].context
-    assert torch.equal(stacking.self_similar(other, gone, context), stacking.self_similar(CLIP, gone, context))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", get_args(stacking.Stacking))
-def test_an_example_is_stacked_without_its_own_truth(kind):
-    """With the estimates given, the truth held out in mask j changes the other examples, never its own."""
-    masks = disjoint(HIDDEN, 4)
-    damages = [HIDDEN, *(HIDDEN | mask for mask in masks)]
-    tries = [stacking.candidates(torch.where(gone, 0.0, CLIP), gone) for gone in damages]
-    trial = stacking.Trial(tries[0], tries[1:])
-
-    def guesses(clip: Tensor) -> list[Tensor]:
-        _, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, trial, [kind])
-        return [example.context.estimate[0] for example in examples]
-
-    plain = guesses(CLIP)
-    for j, mask in enumerate(masks):
-        found = guesses(torch.where(mask, texture(8, 16, seed=9), CLIP))
-        changed = [
-            not torch.equal(a[:, HIDDEN | m], b[:, HIDDEN | m]) for a, b, m in zip(plain, found, masks, strict=True)
-        ]
-        assert changed == [i != j for i in range(len(masks))]
-
-
-def test_a_vote_weighs_an_estimate_by_its_mean_squared_error_to_the_power_minus_four():
-    """Estimates that are off by e_k everywhere: the weights are e_k^-8 over their sum, and so is what they make."""
-    masks, clip = disjoint(HIDDEN, 3), torch.zeros_like(CLIP)
-    off = torch.linspace(0.1, 0.3, 10)
-    tries = off.view(-1, 1, 1, 1, 1).expand(-1, *CLIP.shape)
-    found, examples, _ = stacking.cross_validated(clip, HIDDEN, masks, stacking.Trial(tries, [tries] * 3), ["vote"])
-    expected = float((off**-8 * off).sum() / (off**-8).sum())
-    assert found.estimate[0][:, HIDDEN].numpy() == pytest.approx(expected, rel=1e-4)
-    for example, mask in zip(examples, masks, strict=True):
-        assert example.context.estimate[0][:, mask].numpy() == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.slow
-def test_no_truth_leaks_into_its_own_example(learned):
-    """Through the whole of it: what is held out in j is seen when i is filled, and so moves the stacking's weights a
-    little, but example j's estimate must not follow its truth."""
-    masks = disjoint(HIDDEN, 4)
-    move = 0.1 * torch.randn(CLIP.shape, generator=seeded(4))
-    moved = stacking.estimates(torch.where(masks[0], CLIP + move, CLIP), HIDDEN, masks)
-    where = masks[0]
-    for before, after in [(learned.first_examples, moved.first_examples), (learned.examples, moved.examples)]:
-        change = (after[0].context.estimate - before[0].context.estimate)[0]
-        slope = (change * move)[:, where].mean() / move[:, where].square().mean()
-        assert abs(slope) < 0.05, "an estimate that saw its truth would follow it with slope 1"
-        assert change[:, where].square().mean() < 0.1 * move[:, where].square().mean()
-        # The same measure sees the leak that is allowed: example 1 sees all of mask 0 that it does not hide.
-        other = (after[1].context.estimate - before[1].context.estimate)[0]
-        torch.testing.assert_close(other[:, where], move[:, where])
-
-
-@pytest.mark.slow
-def test_hidden_values_have_no_say_in_the_reference(learned):
-    other = stacking.estimates(torch.where(HIDDEN, 0.77, CLIP), HIDDEN, disjoint(HIDDEN, 4))
-    assert other.stacking == learned.stacking
-    for a, b in [(learned.first, other.first), (learned.learned, other.learned)]:
-        assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
-
-
-@pytest.mark.slow
-def test_the_reference_keeps_what_is_seen_and_beats_what_it_is_made_of(learned):
-    masks = disjoint(HIDDEN, 4)
-    assert learned.stacking in get_args(stacking.Stacking) and len(learned.examples) == len(masks)
-    for context, gone in [
-        (learned.first, HIDDEN),
-        (learned.learned, HIDDEN),
-        *((example.context, HIDDEN | mask) for example, mask in zip(learned.examples, masks, strict=True)),
-    ]:
-        assert torch.equal(context.hidden[0, 0], gone)
-        assert torch.equal(context.estimate[0][:, ~gone], CLIP[:, ~gone])
-        assert context.estimate.abs().max() <= 1 and (context.scale > 0).all()
-        assert context.others.shape == (1, len(stacking.SHOWN), *CLIP.shape)
-    first = error(learned.first.estimate[0], CLIP, HIDDEN)
-    assert first < error(line(CLIP, HIDDEN), CLIP, HIDDEN)
-    assert error(learned.learned.estimate[0], CLIP, HIDDEN) < first
-    # The scale tells the size of the error: on average over what is hidden, within a factor of 1.5.
-    expected = float(learned.learned.scale[0, 0][HIDDEN].square().mean())
-    assert 1 / 1.5 < (expected / error(learned.learned.estimate[0], CLIP, HIDDEN)) ** 0.5 < 1.5
-
-
 def silent(context: Context) -> ConditionalEnergy:
     """A conditional energy whose network says nothing: its Gaussian reference alone."""
     reference = ClipReference(context.estimate.shape[1:], context.others.shape[1])
@@ -313,30 +191,21 @@ def test_denoising_refuses_impossible_settings(setting):
 def test_shrinkage_is_the_share_of_a_change_that_the_truth_speaks_for(share):
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
     noise = 0.01 * torch.randn(change.shape, generator=seeded(2))
-    assert stacking.shrinkage([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
+    assert shrinkage([share * change + noise], [change], [mask]) == pytest.approx(min(share, 1.0), abs=0.01)
 
 
 def test_shrinkage_falls_where_places_disagree_and_ignores_what_is_not_held_out():
     change = torch.ones(3, 4, 64, 64)
     sides = torch.where(torch.arange(64) < 32, 1.0, -0.6).expand(3, 4, 64, 64)  # the plain share would be 0.2
     mask = torch.ones(4, 64, 64, dtype=torch.bool)
-    assert stacking.shrinkage([sides], [change], [mask]) < 0.02
+    assert shrinkage([sides], [change], [mask]) < 0.02
     left = mask & (torch.arange(64) < 32)
-    assert stacking.shrinkage([sides], [change], [left]) == pytest.approx(1.0)
-    assert stacking.shrinkage([sides], [0 * change], [mask]) == 0
+    assert shrinkage([sides], [change], [left]) == pytest.approx(1.0)
+    assert shrinkage([sides], [0 * change], [mask]) == 0
 
 
 def test_shrinkage_hears_every_mask_alike_however_hard_its_place_is():
     """One wants all of its change, one half of it on values ten times as large: (1 + 2) / (1 + 4), not 201 / 401."""
     change, mask = texture(4, 64, seed=1), pixels(4, 64, 64)
-    found = stacking.shrinkage([change, 10 * change], [change, 20 * change], [mask, mask])
+    found = shrinkage([change, 10 * change], [change, 20 * change], [mask, mask])
     assert found == pytest.approx(0.6, abs=0.04)  # less the error, since places disagree
-
-
-def test_every_second_frame_can_be_held_out_in_part():
-    """Moved by one frame, that mask covers all that is seen."""
-    hidden = torch.zeros(8, 6, 6, dtype=torch.bool)
-    hidden[1::2] = True
-    masks = stacking.held_out_masks(hidden, 5, seeded(0))
-    for mask in masks:
-        assert mask.any() and not (mask & hidden).any() and not (mask | hidden).all()
