@@ -42,8 +42,8 @@ RECIPES = Recipes(
             Recipe(ENCODER, PERSISTENT, 2000, 0.001, 64, ADAM),
             Recipe(
                 Amortised((48, 96, 128), (2, 1, 1), 300, 10_000, 0.2),
-                Denoising(0.5, 0.8, 1.2), 700, 0.02, 32, Optimizer("muon", 30, 1.0, 0.99, 100),
-                tasks=("pixels", "box", "average", "grey"), stride=(2, 2),
+                Denoising(0.5, 0.8, 1.2), 900, 0.02, 32, Optimizer("muon", 30, 1.0, 0.99, 100),
+                tasks=("pixels", "box", "average", "grey", "blur", "noise"), stride=(2, 2),
             ),
             Recipe(Residual(32), PERSISTENT, 2000, 0.001, 64, ADAM),
             Recipe(ConvNet("object", 0.5), MaximumLikelihood(), 2000, 0.001, 64, ADAM),

@@ -37,8 +37,8 @@ RECIPES = Recipes(
             Recipe(ENCODER, EnergyMatching(), 1000, 0.02, 64),
             Recipe(ENCODER, PERSISTENT, 1000, 0.001, 64, ADAM),
             Recipe(
-                Amortised((48, 96, 128), (2, 1, 1), 300, 10_000, 0.2), Denoising(0.5, 0.8, 1.2), 500, 0.02, 16, MUON,
-                tasks=("pixels", "box", "frames", "average", "grey"),
+                Amortised((48, 96, 128), (2, 1, 1), 300, 10_000, 0.2), Denoising(0.5, 0.8, 1.2), 700, 0.02, 16, MUON,
+                tasks=("pixels", "box", "frames", "average", "grey", "blur", "noise"),
             ),
             Recipe(Residual(32), PERSISTENT, 1000, 0.001, 64, ADAM),
             Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 1000, 0.001, 16, ADAM),
