@@ -77,7 +77,9 @@ MATCHING, TOLD = "score matching", "denoising, told what is seen"
 
 ENTRIES = {
     "digits": Entry(("image_synthesis", "learn.steps=3000", NONE), MATCHING, ("image_synthesis/02_learn",), SAMPLES),
-    "digits_recovery": Entry(("image_recovery", "learn.steps=2000", NONE), TOLD, ("image_recovery/03_learn",), RECOVERED, levels=63),
+    "digits_recovery": Entry(
+        ("image_recovery", "learn.steps=2000", NONE), TOLD, ("image_recovery/03_learn",), RECOVERED, levels=63
+    ),
     "digits_joint": joint("classification"),
     "bricks": Entry(("texture_synthesis", NONE), "score matching of crops", ("texture_synthesis/02_learn",), SAMPLES),
     "scenes_shape": expert(SHAPES, "shape", "circle", 127),

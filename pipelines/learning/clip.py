@@ -11,7 +11,7 @@ from data.errors import InputError
 from energies import Energy, GenerativeConvNet
 from energies.buffer import ReplayBuffer
 from energies.classical.held_out import alike
-from energies.classical.motion import candidates, is_thin
+from energies.classical.motion import is_thin
 from energies.objectives import Batch
 from energies.observation import Hidden, Observation
 from pipelines.learning import crops
@@ -77,12 +77,12 @@ def _gate(damaged: Damaged, held_out: int, run: Run) -> Gate:
     masks = alike(hidden, held_out + 1, run.generator("held out"))
     if len(masks) < 2:
         raise InputError("hide: too much is hidden to weigh estimates by one part of the rest and judge by another")
-    box, thin = Box(0, len(hidden), 0, hidden.shape[1], 0, hidden.shape[2]), is_thin(hidden)
-    made = side_by_side(lambda mask: lesson(box, clip, hidden, mask, thin), masks)
-    judge, *others = run.progress(made, len(masks), "estimates of held-out parts")
-    lessons = [judge, *others]  # the likest mask judges
-    context = told(clip, hidden, candidates(clip[None], hidden[None, None], thin), stacked(lessons))
-    return Gate(context, told_by_others(lessons, 0), judge.held_out[None, None])
+    box, thin = Box.around(hidden), is_thin(hidden)
+    todo = [torch.zeros_like(hidden), *masks]
+    made = side_by_side(lambda mask: lesson(box, clip, hidden, mask, thin), todo)
+    own, *lessons = run.progress(made, len(todo), "estimates of held-out parts")
+    context = told(clip, hidden, own.found, stacked(lessons))
+    return Gate(context, told_by_others(lessons, 0), lessons[0].held_out[None, None])  # the likest mask judges
 
 
 def published(damaged: Damaged, estimate: Tensor, recipe: Recipe, run: Run) -> Learning[GenerativeConvNet]:

@@ -207,10 +207,8 @@ class Learn:
             if recipe is not None and isinstance(recipe.energy, Amortised):
                 frames = partial(damaged.clip.unbind, 1)
                 hidden = damaged.hidden
-                learned, gate = restoration.learn(frames, Damage.whole(hidden), recipe, self.held_out, run)
-                energy = learned
-                if hidden.numel() <= restoration.WHOLE:
-                    energy = run.on_main(lambda: restoration.of_clip(learned, gate, damaged.clip, hidden))
+                whole = (damaged.clip, hidden) if hidden.numel() <= restoration.WHOLE else None
+                energy, gate = restoration.learn(frames, Damage.whole(hidden), recipe, self.held_out, run, whole)
             else:
                 energy, gate = clip.learn(damaged, recipe, ready, self.held_out, run)
         elif recipe is not None:

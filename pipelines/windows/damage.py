@@ -25,6 +25,12 @@ class Box(NamedTuple):
     x0: int
     x1: int
 
+    @classmethod
+    def around(cls, clip: Tensor) -> Box:
+        """All of a clip [..., T, H, W]."""
+        t, h, w = clip.shape[-3:]
+        return cls(0, t, 0, h, 0, w)
+
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, rows, columns."""

@@ -105,7 +105,7 @@ class Lesson:
 
 
 def learn(
-    frames: Frames, damage: Damage, recipe: Recipe, held_out: int, run: Run
+    frames: Frames, damage: Damage, recipe: Recipe, held_out: int, run: Run, whole: tuple[Tensor, Tensor] | None = None
 ) -> tuple[ConditionalEnergy, Restoration]:
     """An energy of the clip, and what judges it.
 
@@ -115,15 +115,19 @@ def learn(
         recipe: how the energy is learned.
         held_out: masks to learn from, besides those that judge.
         run: gives randomness, processes and progress.
+        whole: the clip [C, T, H, W] and what is hidden of it, bool [T, H, W], where it is small enough for the energy's
+            reference to tell all of it.
 
     InputError: so much is hidden that nothing can be held out.
     """
-    lessons, judges, thin = run.on_main(lambda: _lessons(frames, damage, held_out, run))
+    lessons, judges, thin, found = run.on_main(lambda: _lessons(frames, damage, held_out, whole, run))
     every = [*lessons, *judges]
     contexts = [told_by_others(every, number) for number in run.progress(range(len(every)), len(every), "stacking")]
     stack = stacked(every)
     num = len(lessons)
     energy = learning(lessons, judges, contexts[:num], recipe, run).train(run)
+    if whole is not None and found is not None:
+        energy = _of_clip(energy, told(*whole, found, stack))
     return energy, _judged(energy.to(run.accelerator.device).eval(), stack, thin, judges, contexts[num:], run)
 
 
@@ -137,31 +141,38 @@ def chosen(damage: Damage, num: int) -> list[Box]:
     return [boxes[k] for k in sorted(set(torch.searchsorted(upto, places).tolist()))]
 
 
-def _lessons(frames: Frames, damage: Damage, held_out: int, run: Run) -> tuple[list[Lesson], list[Lesson], bool]:
-    """To learn from, and to judge by; and whether the damage is thin."""
+def _lessons(
+    frames: Frames, damage: Damage, held_out: int, whole: tuple[Tensor, Tensor] | None, run: Run
+) -> tuple[list[Lesson], list[Lesson], bool, Candidates | None]:
+    """To learn from, and to judge by; whether the damage is thin; and the estimates of all of a clip that is given as a
+    whole."""
     lessons: list[Lesson] = []
     judges: list[Lesson] = []
+    own: list[Lesson] = []
     boxes = chosen(damage, PIECES)
     each = max(2, math.ceil(held_out / len(boxes)))
     thin = sum(is_thin(damage.masks(box)) for box in boxes) * 2 > len(boxes)
     todo: list[tuple[Box, Tensor, Tensor, Tensor]] = []
     kinds: list[list[Lesson]] = []
+    if whole is not None:
+        clip, hidden = whole
+        todo, kinds = [(Box.around(hidden), clip, hidden, torch.zeros_like(hidden))], [own]
     for number, (box, clip) in enumerate(parts(frames(), boxes)):
         hidden = damage.masks(box)
         masks = masks_held_out.alike(hidden, each + 1, run.generator("held out", number))
         # The likest mask judges, if there is another one to learn from.
         kinds += [judges if k == 0 and len(masks) > 1 else lessons for k in range(len(masks))]
         todo += [(box, clip, hidden, mask) for mask in masks]
-    made = run.progress(side_by_side(lambda part: lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
-    for kind, each_one in zip(kinds, made, strict=True):
-        kind.append(each_one)
-    if not judges or not lessons:
+    if not any(kind is judges for kind in kinds) or not any(kind is lessons for kind in kinds):
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
-    return lessons, judges, thin
+    made = run.progress(side_by_side(lambda part: lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
+    for kind, found in zip(kinds, made, strict=True):
+        kind.append(found)
+    return lessons, judges, thin, own[0].found if own else None
 
 
 def lesson(box: Box, clip: Tensor, hidden: Tensor, mask: Tensor, thin: bool) -> Lesson:
-    """A piece [C, t, h, w] of which a mask is held out, with its estimates."""
+    """A piece [C, t, h, w] of which a mask is held out, or nothing more than is hidden, with its estimates."""
     found = candidates(clip[None], (hidden | mask)[None, None], thin).within(box.y0, box.x0)
     return Lesson(box, torch.where(hidden, 0.0, clip), hidden | mask, mask, found)
 
@@ -193,10 +204,9 @@ def told(clip: Tensor, hidden: Tensor, found: Candidates, stack: Stack) -> Conte
     return Context(estimate[None], scale[None], hidden[None, None], others[None])
 
 
-def of_clip(energy: ConditionalEnergy, restoration: Restoration, clip: Tensor, hidden: Tensor) -> ConditionalEnergy:
-    """The energy of a small clip as a whole, which its reference tells."""
-    reference = ClipReference.of(context_of(restoration, clip, hidden))
-    made = ConditionalEnergy(**{**energy.arguments, "reference": reference})
+def _of_clip(energy: ConditionalEnergy, context: Context) -> ConditionalEnergy:
+    """The same energy, its reference telling all of a small clip."""
+    made = ConditionalEnergy(**{**energy.arguments, "reference": ClipReference.of(context)})
     made.net = energy.net
     return made
 
