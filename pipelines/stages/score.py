@@ -20,7 +20,7 @@ from energies.compute import prepared
 from pipelines import checkpoint
 from pipelines.examples import Examples
 from pipelines.measures.certainty import detection
-from pipelines.measures.classes import leveled, logits_of, probabilities
+from pipelines.measures.classes import leveled, logits_of
 from pipelines.modalities import modality_of
 from pipelines.modalities.base import Modality
 from pipelines.report import Report
@@ -107,10 +107,10 @@ class Score:
             "joint: energy": _summed(_energies, joint, self.levels, reference, run),
             "joint: margin": _summed(_margins, joint, self.margins, reference, run),
             "joint: gradient": lambda x: self._slope(joint, x, run),
-            "joint: largest probability": lambda x: 1 - probabilities(joint, x, [self.level], run).amax(1),
+            "joint: largest probability": partial(_score, _doubts, leveled(joint, self.level), run),
             "plain: energy": _summed(_energies, plain, self.levels, reference, run),
             "plain: margin": _summed(_margins, plain, self.margins, reference, run),
-            "plain: largest probability": lambda x: 1 - probabilities(plain, x, [self.level], run).amax(1),
+            "plain: largest probability": partial(_score, _doubts, leveled(plain, self.level), run),
         }
 
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
@@ -195,6 +195,12 @@ def _energies(logits: Tensor) -> Tensor:
 def _margins(logits: Tensor) -> Tensor:
     """E(x) less the mean of E(x, y) over y: what all classes share, the strokes say, is gone from it."""
     return logits.mean(1) - logits.logsumexp(1)
+
+
+def _doubts(logits: Tensor) -> Tensor:
+    """Log of the chance [n] of any label but the likeliest: 1 less that one's would be 0 of all x that are sure."""
+    others = logits.double().sort(1).values[:, :-1]
+    return (others.logsumexp(1) - logits.double().logsumexp(1)).float()
 
 
 def _histogram(values: Tensor, every: dict[str, Tensor]) -> tuple[list[float], list[float]]:

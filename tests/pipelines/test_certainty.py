@@ -99,6 +99,13 @@ BALLS = [("linf", 0.1), ("linf", 0.6), ("l2", 0.5), ("l2", 3.0)]
 balls = pytest.mark.parametrize(("norm", "size"), BALLS)
 
 
+def test_what_a_sure_classifier_doubts_is_still_told_apart():
+    """The chance of any other label, where the likeliest one's rounds to 1."""
+    logits = torch.tensor([[30.0, 0.0, -99.0], [60.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    wanted = torch.tensor([-30.0, math.log(2) - 60, math.log(2 / 3)])
+    torch.testing.assert_close(scoring._doubts(logits), wanted)
+
+
 def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_reference(tmp_path):
     logits = torch.tensor([[2.0, 0.0, 1.0], [7.0, 5.0, 6.0]])
     found = scoring._margins(logits)
