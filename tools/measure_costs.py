@@ -27,14 +27,15 @@ from pipelines.sizes import KINDS, joined
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs"
+FIRST = 16  # steps that may be unlike the others
 DONE = "done"  # a file in a run that is
 RUNS = """
 adversarial_robustness learn_joint.steps=8 attack.num=40
 boltzmann_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
 classification learn_joint.steps=8 classify.samples=20
 clip_recovery hide.num=16
-clip_recovery store=off learn.steps=8
-clip_recovery store=off learn.steps=8 learn.energy=amortised
+clip_recovery store=off learn.steps=8 learn.energy=encoder
+clip_recovery store=off learn.steps=48
 clip_synthesis synthesize.num=32
 compose synthesize.num=32
 compose store=off compose.steps=8
@@ -46,7 +47,7 @@ image_denoising learn.steps=8 predict.num=16
 image_interpolation interpolate.pairs=2
 image_reconstruction reconstruct.num=4
 image_recovery hide.num=16
-image_recovery store=off learn.steps=8
+image_recovery store=off learn.steps=48
 image_synthesis synthesize.num=32 evaluate.curve=32
 image_synthesis synthesize.num=32 evaluate.curve=0
 image_synthesis store=off learn.steps=8
@@ -151,11 +152,17 @@ def _stages(run: Path, pipeline: str) -> Iterator[dict[str, Any]]:
 
 
 def _steps(records: list[dict[str, Any]]) -> tuple[int, float]:
-    """How many steps there were, and seconds of each; of several energies, as many as of the first, and of each all."""
+    """How many steps there were, and seconds of each; of several energies, as many as of the first, and of each all.
+
+    The first steps, in which what is told of examples is made ready, are left out where there are steps enough.
+    """
     times: dict[str, list[float]] = {}
     for record in records:
         times.setdefault(record["stage"], []).append(record["time"])
-    each = {where: (len(own), (own[-1] - own[0]) / max(1, len(own) - 1)) for where, own in times.items()}
+    each = {}
+    for where, own in times.items():
+        rest = own[FIRST:] if len(own) > 2 * FIRST else own
+        each[where] = len(own), (rest[-1] - rest[0]) / max(1, len(rest) - 1)
     most = max((num for num, _ in each.values()), default=0)
     return most, sum(num * seconds for num, seconds in each.values()) / max(1, most)
 

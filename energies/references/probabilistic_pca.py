@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from energies.energy import Energy
 
+FEW = 4  # times as many components as are wanted: from here on Lanczos' method is faster than finding all
 Linear = Callable[[Tensor], Tensor]
 
 
@@ -43,9 +46,8 @@ class ProbabilisticPCA(Energy):
         mean = rows.mean(0)
         centred = rows - mean
         many = len(rows) > rows.shape[1]  # then their covariance is smaller than their products
-        values, vectors = torch.linalg.eigh((centred.T @ centred if many else centred @ centred.T).double())
         rank = min(rank, len(rows) - 1)
-        values, vectors = values.flip(0)[:rank], vectors.flip(1)[:, :rank]
+        values, vectors = _largest((centred.T @ centred if many else centred @ centred.T).double(), rank)
         kept = values > 1e-6 * values[0].clamp(min=1e-12)  # data may span less
         values, vectors = values[kept].float(), vectors[:, kept].float()
         basis = vectors.T if many else (vectors / values.sqrt()).T @ centred
@@ -97,3 +99,14 @@ class ProbabilisticPCA(Energy):
                 break
             direction = scaled + power / before.clamp(min=1e-30) * direction
         return (self.mean + z @ self.basis).view(shape)
+
+
+def _largest(square: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues [rank] of a symmetric matrix, falling, and their vectors [n, rank]; n at most."""
+    if rank > len(square) // FEW or not square.any():
+        values, vectors = torch.linalg.eigh(square)
+        return values.flip(0)[:rank], vectors.flip(1)[:, :rank]
+    start = np.random.default_rng(0).standard_normal(len(square))  # scipy would draw another one every time
+    values, vectors = eigsh(square.cpu().numpy(), rank, v0=start)
+    order = np.argsort(-values)
+    return torch.from_numpy(values[order]).to(square), torch.from_numpy(vectors[:, order]).to(square)

@@ -72,3 +72,15 @@ def test_what_spans_less_than_the_rank_is_no_problem():
     x = torch.cat([torch.zeros(3, 8), torch.ones(3, 8)])
     found = ProbabilisticPCA.fit(x, 5, NOISE)
     assert len(found.variances) == 1 and found.basis.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(400, 30), (30, 400)], ids=["many", "few"])
+def test_a_few_of_many_components_are_those_of_all(shape):
+    x = torch.randn(shape, generator=seeded(3)) * torch.linspace(3, 0.1, shape[1])
+    found, every = (ProbabilisticPCA.fit(x, rank, NOISE) for rank in (4, 29))
+    torch.testing.assert_close(found.variances, every.variances[:4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close((found.basis @ every.basis.T).abs(), torch.eye(4, 29), atol=1e-3, rtol=0)
+
+
+def test_data_that_are_all_alike_have_no_components():
+    assert len(ProbabilisticPCA.fit(torch.ones(40, 16), 3, NOISE).variances) == 0
