@@ -19,6 +19,9 @@ from pipelines.learning.single import scene
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
+KEPT = 64
+"""Frames of the energy of a longer clip, which is of any number."""
+
 
 def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
     """InputError if crops of a photograph are larger than it. Of a clip they are cut to it."""
@@ -73,7 +76,8 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     whole = scene(x, x.shape[1])
-    energy = ConditionalEnergy(ClipReference.of(whole), len(x), settings.widths, settings.depths, recipe.stride)
+    reference = ClipReference.of(scene(x, min(x.shape[1], KEPT)))
+    energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride)
     everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
     device, batch = run.accelerator.device, recipe.batch
 

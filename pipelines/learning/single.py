@@ -89,8 +89,9 @@ def _mean_picture(energy: ConditionalEnergy) -> tuple[Tensor, Tensor] | None:
 
 
 def _of_length(mean: Tensor, scale: Tensor, frames: int) -> Context:
-    estimate, scale = (part.expand(-1, -1, frames, -1, -1).contiguous() for part in (mean, scale))
-    return Context(estimate, scale, torch.ones_like(scale, dtype=torch.bool), estimate[:, None][:, :0].contiguous())
+    hidden = torch.ones_like(scale, dtype=torch.bool)
+    estimate, scale, hidden = (part.expand(-1, -1, frames, -1, -1) for part in (mean, scale, hidden))
+    return Context(estimate, scale, hidden, estimate[:, None][:, :0])
 
 
 def _sides(shape: Sequence[int] | None) -> str:
