@@ -15,12 +15,9 @@ from pipelines.learning.dataset import built, chains_of
 from pipelines.learning.further import begun
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
-from pipelines.learning.single import scene
+from pipelines.learning.single import LONGEST, scene
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
-
-KEPT = 64
-"""Frames of the energy of a longer clip, which is of any number."""
 
 
 def check(shape: Sequence[int], recipe: Recipe, noun: str) -> None:
@@ -76,7 +73,7 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     whole = scene(x, x.shape[1])
-    reference = ClipReference.of(scene(x, min(x.shape[1], KEPT)))
+    reference = ClipReference.of(scene(x, min(x.shape[1], LONGEST)))
     energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride)
     everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
     device, batch = run.accelerator.device, recipe.batch

@@ -12,6 +12,8 @@ from energies import ClipReference, ConditionalEnergy, Context, EncoderEnergy, E
 from pipelines.results import load_energy
 
 LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
+LONGEST = 64
+"""Frames of the energy of a clip's mean picture, at most, and of samples where nothing is said: it is of any number."""
 ANYWHERE = ("image", "st")  # presets whose layers all slide over x
 
 

@@ -47,7 +47,7 @@ RECIPES = Recipes(
         ],
         "single": [
             Recipe(
-                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 0.7, 1.3), 400, 0.02, 1,
+                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 0.7, 1.3), 450, 0.02, 2,
                 Optimizer("muon", 15, 1.0, 0.99), SCENE, crop=(12, 64),
             ),
             Recipe(
