@@ -74,7 +74,7 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     whole = scene(x, x.shape[1])
     reference = ClipReference.of(scene(x, min(x.shape[1], LONGEST)))
-    energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride)
+    energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride, at_any_level=True)
     everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
     device, batch = run.accelerator.device, recipe.batch
 
