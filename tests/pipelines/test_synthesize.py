@@ -14,6 +14,7 @@ from data.errors import InputError
 from energies import Chain, ClipReference, ConditionalEnergy, EncoderEnergy, GenerativeConvNet, Schedule
 from energies.samplers import MALA
 from energies.samplers.masked import MaskedSampling
+from pipelines.examples import Examples
 from pipelines.learning.single import scene
 from pipelines.stages.synthesize import Synthesize, cut, over_windows
 
