@@ -144,7 +144,8 @@ class Export:
         if data.single:
             made = dynamic_textures.rivals(real[0], samples.shape[2], 1, run)
             rows |= {words(name): x[0] for name, x in made.items()}
-        sheet = pictures.contact_sheet(rows, frames=self.frames)
+        shown = {name: clip[:, : samples.shape[2]] for name, clip in rows.items()}  # the data may be longer
+        sheet = pictures.contact_sheet(shown, frames=self.frames)
         products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": "the data above the samples"})
         for number in range(min(self.limit, self.shown, len(samples))):
             report.video(run.root / "samples" / f"sample_{number:03d}.mp4", f"sample {number}")
