@@ -50,7 +50,7 @@ RECIPES = Recipes(
         ],
         "single": [
             Recipe(
-                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 2.0, 1.6), 420, 0.02, 2,
+                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 1.0, 1.6), 420, 0.02, 2,
                 Optimizer("muon", 15, 1.0, 0.99), SCENE, crop=(12, 64),
             ),
             Recipe(
