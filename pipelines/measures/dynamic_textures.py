@@ -150,7 +150,8 @@ def band_power(moving: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(torch.fft.rfft(part * window, dim=1))
         power += torch.bincount(cell.flatten(), spectrum.abs().square().mean(0).flatten(), num)
     power /= len(moving) * cell.numel() * window.square().sum()
-    rounding = FAINT * torch.bincount(cell.flatten(), minlength=num) / cell.numel()
+    # Of a band between the frequencies of few frames, one and the same: a ratio of 1.
+    rounding = FAINT * torch.bincount(cell.flatten(), minlength=num).clamp(min=1) / cell.numel()
     return torch.maximum(power, rounding).view(len(SPATIAL), len(TEMPORAL))
 
 

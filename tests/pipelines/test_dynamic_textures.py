@@ -87,3 +87,4 @@ def test_rivals_stand_beside_samples_of_a_clip_of_any_length(clip, frames, tmp_p
     assert found["samples"]["copies"] == found["reshuffled_frames"]["copies"] == 1
     assert found["linear_dynamical_system"]["copies"] < 1 and found["averages"]["motion"] < 0.2
     assert all(row.keys() == found["samples"].keys() for row in found.values())
+    assert all(torch.tensor(list(row.values())).isfinite().all() for row in found.values())
