@@ -10,6 +10,13 @@ tilted by a network g that sees the context c (estimate, scale, what is hidden, 
 estimate would make of z. With Tweedie's formula the expected x is x - (tau s)^2 dE/dx; as tau grows u falls to 0 and
 the expectation becomes m + s g(0; c): one step of descent from the estimate, with no gradient to take.
 
+For x that is alike over many elements, whose shape is settled while the noise still drowns every single one, the
+network is given v = z / sqrt(1 + tau^2) in place of u, and ln tau, for
+
+    E(x; tau) = |z|^2 / (2 (1 + tau^2)) - <v, g(v; c, tau)> / tau
+
+(`at_any_level`): these are the scales of Karras et al. (2022, table 1), and as tau grows the expectation is m.
+
 So there are two things here. `posterior_mean` is an *amortised posterior mean*: what a network, trained on many ways to
 see x in part, expects of x in one pass. The levels below are a *conditional energy*, for samples
 (`energies.sampling.anneal`).
@@ -44,6 +51,7 @@ class ConditionalEnergy(Family):
         depths: residual blocks there.
         stride: how much coarser each level is along the axes of size, two of pictures or three; (1, 2, 2) keeps time,
             (2, 2, 2) is for voxels.
+        at_any_level: whether the network is given v, which is of one size at all levels, in place of u.
     """
 
     def __init__(
@@ -53,9 +61,10 @@ class ConditionalEnergy(Family):
         widths: Sequence[int] = (40, 64),
         depths: Sequence[int] = (2, 3),
         stride: Sequence[int] = (1, 2, 2),
+        at_any_level: bool = False,
     ) -> None:
         super().__init__(noisy=True)
-        self.dims = len(stride)
+        self.dims, self.at_any_level = len(stride), at_any_level
         if self.dims not in (2, 3):
             raise ValueError(f"stride must be of two axes or three, got {list(stride)}")
         c_in = 2 * channels + 3 + reference.num_others * channels
@@ -122,37 +131,46 @@ class ConditionalEnergy(Family):
         return c.estimate + level * c.scale * c.hidden * noise
 
     def posterior_mean(self) -> Tensor:
-        """Expected x given what is seen, m + s g(0; c): [B, C, *size]."""
+        """Expected x given what is seen, m + s g(0; c), or m (`at_any_level`): [B, C, *size]."""
         c = self.context
+        if self.at_any_level:
+            return c.estimate
         g = self._field(torch.zeros_like(c.estimate), torch.zeros(len(c.estimate), device=c.estimate.device), c)
         return c.estimate + c.scale * g
 
     def forward(self, x: Tensor) -> Tensor:
         c, variance = self.context, 1 + self.sigma(x) ** 2
         z = (x - c.estimate) / c.scale * c.hidden
-        u = z / variance
-        tilt = u * self._field(u, 1 / variance.flatten(), c) * (variance / (variance - 1)).sqrt()
+        u, told, weight = self._scaled(z, self.sigma(x))
+        tilt = u * self._field(u, told, c) * weight
         return (z.square() / (2 * variance) - tilt).flatten(1).sum(1)
+
+    def _scaled(self, z: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is given of z, what tells it the level, and the weight of what it answers."""
+        variance = 1 + tau**2
+        if self.at_any_level:
+            return z / variance.sqrt(), tau.log().flatten() / 4, 1 / tau
+        return z / variance, 1 / variance.flatten(), variance.sqrt() / tau
 
     def features(self, x: Tensor) -> Tensor:
         """What the network's levels respond to x [B, C, *size]: means and largest values of every filter, [B, F]."""
-        c, variance = self.context, 1 + self.sigma(x) ** 2
-        u = (x - c.estimate) / c.scale * c.hidden / variance
-        levels = self.net.encode(self._input(u, 1 / variance.flatten(), c))
+        c = self.context
+        u, told, _ = self._scaled((x - c.estimate) / c.scale * c.hidden, self.sigma(x))
+        levels = self.net.encode(self._input(u, told, c))
         pooled = [pool for level in levels for pool in (level.mean((2, 3, 4)), level.amax((2, 3, 4)))]
         return torch.cat(pooled, 1).float()
 
-    def _field(self, u: Tensor, gain: Tensor, c: Context) -> Tensor:
-        """g(u; c, tau) at the hidden elements; gain = 1 / (1 + tau^2) tells the network the level."""
-        out = self.net(self._input(u, gain, c))
+    def _field(self, u: Tensor, told: Tensor, c: Context) -> Tensor:
+        """g(u; c, tau) at the hidden elements; `told`, 1 / (1 + tau^2) or ln(tau) / 4, tells the network the level."""
+        out = self.net(self._input(u, told, c))
         out = out[:, :, 0] if self.dims == 2 else out
         for axis, size in enumerate(u.shape[2:], 2):
             out = out.narrow(axis, 0, size)
         return out.to(u.dtype) * c.hidden
 
-    def _input(self, u: Tensor, gain: Tensor, c: Context) -> Tensor:
+    def _input(self, u: Tensor, told: Tensor, c: Context) -> Tensor:
         """For the network, whose x has three axes of size: a picture is one frame."""
-        level = gain.expand(len(u)).view(-1, 1, *[1] * self.dims).expand(-1, 1, *u.shape[2:])
+        level = told.expand(len(u)).view(-1, 1, *[1] * self.dims).expand(-1, 1, *u.shape[2:])
         seen = c.features().expand(len(u), *[-1] * (self.dims + 1))
         x = torch.cat([u, seen, level], 1)
         pads = [n for axis in range(1, self.dims + 1) for n in (0, -x.shape[-axis] % self._multiple[-axis])]

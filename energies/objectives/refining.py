@@ -47,7 +47,7 @@ class Denoising:
         tau = self.level * (self.spread * batch.share.normal(one, rng)).exp()
         noise = batch.share.normal(batch.x, rng)
         with torch.no_grad():  # hidden values whose truth is unknown are imputed by their mean
-            clean = torch.where(known, batch.x, energy.posterior_mean())
+            clean = batch.x if bool(known.all()) else torch.where(known, batch.x, energy.posterior_mean())
         noisy = (clean + tau * energy.scale * noise).requires_grad_()
         error = (energy.at(tau).denoise(noisy, create_graph=True) - clean) / energy.scale * known
         loss = batch.share.ratio((error.square() * (1 + tau**-2)).sum(), known.expand_as(error).sum())

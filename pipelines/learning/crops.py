@@ -15,7 +15,7 @@ from pipelines.learning.dataset import built, chains_of
 from pipelines.learning.further import begun
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised, Encoder
-from pipelines.learning.single import scene
+from pipelines.learning.single import LONGEST, scene
 from pipelines.learning.training import Learning
 from pipelines.stage import Run
 
@@ -73,7 +73,8 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy
     settings = recipe.energy
     assert isinstance(settings, Amortised) and settings.widths is not None and settings.depths is not None
     whole = scene(x, x.shape[1])
-    energy = ConditionalEnergy(ClipReference.of(whole), len(x), settings.widths, settings.depths, recipe.stride)
+    reference = ClipReference.of(scene(x, min(x.shape[1], LONGEST)))
+    energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride, at_any_level=True)
     everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
     device, batch = run.accelerator.device, recipe.batch
 

@@ -88,12 +88,15 @@ class Recipes:
         joint: of a joint energy.
         noisy: how an energy of many noise levels that was learned elsewhere is sampled, by what it is taken for.
         clean: how one of clean x is.
+        scene: how one of a clip's mean picture is, learned at levels at which nothing of it is seen; None: there is
+            none.
     """
 
     ways: Mapping[Way, Sequence[Recipe]]
     joint: JointRecipe = field(default_factory=JointRecipe)
     noisy: Mapping[Way, Generator] = field(default_factory=dict)
     clean: Generator = Chain()
+    scene: Generator | None = None
 
     def elsewhere(self, way: Way, noisy: bool) -> Generator:
         """How an energy that was learned elsewhere is sampled."""

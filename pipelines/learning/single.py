@@ -12,6 +12,8 @@ from energies import ClipReference, ConditionalEnergy, Context, EncoderEnergy, E
 from pipelines.results import load_energy
 
 LEAST_SCALE = 0.02  # 2.5 grey levels: what hardly moves need not be learned more finely
+LONGEST = 64
+"""Frames of the energy of a clip's mean picture, at most, and of samples where nothing is said: it is of any number."""
 ANYWHERE = ("image", "st")  # presets whose layers all slide over x
 
 
@@ -89,8 +91,9 @@ def _mean_picture(energy: ConditionalEnergy) -> tuple[Tensor, Tensor] | None:
 
 
 def _of_length(mean: Tensor, scale: Tensor, frames: int) -> Context:
-    estimate, scale = (part.expand(-1, -1, frames, -1, -1).contiguous() for part in (mean, scale))
-    return Context(estimate, scale, torch.ones_like(scale, dtype=torch.bool), estimate[:, None][:, :0].contiguous())
+    hidden = torch.ones_like(scale, dtype=torch.bool)
+    estimate, scale, hidden = (part.expand(-1, -1, frames, -1, -1) for part in (mean, scale, hidden))
+    return Context(estimate, scale, hidden, estimate[:, None][:, :0])
 
 
 def _sides(shape: Sequence[int] | None) -> str:

@@ -174,12 +174,12 @@ class OfClips:
         return {name: fmean(v for each in found if isinstance(v := each[name], float)) for name in DIFFERENCES}
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
-        """Of samples, and of the clips to judge by, or the single one that was learned from; of noise, and of averages
-        of clips, or of the frames of that one. They say what samples are like, and do not judge: none is refused."""
-        real = self.data.x("train" if self.data.single else "validation")
+        """Of samples, and of the clips to judge by; of noise, and of averages of clips. They say what samples are like,
+        and do not judge: none is refused."""
+        real = self.data.x("validation")
         num = min(len(samples), FEWEST)
-        mean = real.mean(2, keepdim=True).expand_as(real) if self.data.single else floors.averages(real, num, rng)
-        found = {"samples": samples, "real": real, "noise": floors.noise(real, num, rng), "averages": mean}
+        averages, noise = floors.averages(real, num, rng), floors.noise(real, num, rng)
+        found = {"samples": samples, "real": real, "noise": noise, "averages": averages}
         return {name: self(x) for name, x in found.items()}
 
 

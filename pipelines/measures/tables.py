@@ -32,6 +32,16 @@ COLUMNS = {
         "how often the nearest other one is of the same kind, 0.5 where samples and real ones cannot be told apart",
     ),
     "coverage": Column("coverage", ".3f", "share of the real ones that are nearest to some sample"),
+    "motion": Column("motion", ".3f", "how much pixels change over time, over the clip's; 0 stands still"),
+    "bands_db": Column("bands, dB", ".2f", "difference of the power of what moves, by spatial and temporal frequency"),
+    "largest_db": Column("largest band, dB", ".2f", "the largest difference of one of the bands above"),
+    "places": Column("places", ".3f", "difference of how much each pixel moves, 1 stands still"),
+    "copies": Column("copies", ".3f", "share of the frames that are frames of the clip"),
+    **{
+        f"{unit}_{wave}": Column(f"power, {title} {unit}", ".3f")
+        for unit in ("pixels", "frames")
+        for wave, title in ((16, "16 and more"), (8, "8 to 16"), (4, "4 to 8"), (2, "2 to 4"))
+    },
     "distance_to_training": Column(
         "distance to training", ".3f", "1 - IoU, to the nearest one that was learned from, median"
     ),

@@ -317,6 +317,8 @@ class Learn:
             return recipe.generator
         if isinstance(energy, ConditionalEnergy) and not is_scene(energy):
             return CONDITIONAL
+        if isinstance(energy, ConditionalEnergy) and energy.at_any_level and way == "single":
+            return recipes.scene or CONDITIONAL
         objective = self.objective if recipe is None else recipe.objective
         if isinstance(energy, Latent):
             own = objective.generator() if isinstance(objective, ContrastiveDivergence | WakeSleep) else None

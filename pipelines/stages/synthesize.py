@@ -16,7 +16,7 @@ from energies.generators import Generator
 from energies.samplers.masked import MaskedSampling
 from energies.sampling import LevelSampler
 from pipelines.examples import Examples
-from pipelines.learning.single import of_size
+from pipelines.learning.single import LONGEST, of_size
 from pipelines.modalities import modality_of
 from pipelines.sampling.chains import findings
 from pipelines.sampling.gate import of_damaged
@@ -68,7 +68,7 @@ class Synthesize:
     """How often in the end most of such a sample is forgotten and expected again: specks go, and gaps close."""
 
     frames: int | None = None
-    """Length of the samples of a single clip; null: that of the clip."""
+    """Length of the samples of a single clip; null: that of the clip, 64 at most."""
 
     height: int | None = None
     """Pixels of the samples of a photograph; null: twice those that were loaded."""
@@ -183,7 +183,7 @@ class Synthesize:
         times = 1 if _is_clip(data) else 2
         height, width = (size * times for size in data.shape[-2:])
         frame = self.height or height, self.width or width
-        return (self.frames or data.shape[1], *frame) if _is_clip(data) else frame
+        return (self.frames or min(data.shape[1], LONGEST), *frame) if _is_clip(data) else frame
 
     def _margin(self, data: Examples) -> int:
         if self.windows:

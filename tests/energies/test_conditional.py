@@ -12,8 +12,10 @@ from data import furniture
 from energies import (
     AmortisedPosterior,
     Average,
+    ClipReference,
     ConditionalEnergy,
     Conditioned,
+    Context,
     DataReference,
     Hidden,
     LocalReference,
@@ -69,6 +71,28 @@ def test_the_estimator_knows_mirror_images_too(shapes):
     estimate = estimator.context(Hidden(hidden), y).estimate
     mirrored = estimator.context(Hidden(hidden.flip(2)), y.flip(2)).estimate
     assert torch.allclose(estimate, mirrored.flip(2), atol=1e-3)
+
+
+def test_at_any_level_the_network_is_given_x_of_one_size(tmp_path):
+    """A network that answers a v makes the energy |z|^2 / (1 + tau^2) (1/2 - a / tau), in closed form."""
+    a, m, s = 0.3, 0.2, 0.1
+    picture = torch.full((1, 1, 4, 8, 8), m)
+    whole = torch.ones_like(picture)
+    reference = ClipReference.of(Context(picture, s * whole, whole.bool(), picture[:, None][:, :0]))
+    made = ConditionalEnergy(reference, 1, (4,), (1,), at_any_level=True)
+    with torch.no_grad():
+        for weights in made.net.parameters():
+            weights.zero_()
+        made.net.skip.weight[0, 0] = a
+    made.save_pretrained(tmp_path)
+    found = energies.load(tmp_path)
+    assert isinstance(found, ConditionalEnergy) and torch.equal(found.free().posterior_mean(), picture)
+    z = torch.randn(1, 1, 4, 8, 8)
+    for tau in (0.1, 1.0, 50.0):
+        x = m + s * z * (1 + tau**2) ** 0.5
+        torch.testing.assert_close(found.at(tau)(x), (z.square().sum() * (0.5 - a / tau))[None])
+        wanted = m + s * z * (1 + 2 * a * tau) / (1 + tau**2) ** 0.5
+        torch.testing.assert_close(found.at(tau).denoise(x), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_details_take_grids_of_any_size(shapes):

@@ -123,7 +123,7 @@ def scene(tmp_path_factory) -> Path:
     """A run that learned a clip to make more of it."""
     folder = tmp_path_factory.mktemp("scene")
     given = learned({"data": alone(movie(6))}, folder, energy=TOLD, crop=(4, 8))
-    assert given["generator"] == Schedule(24, 8.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
+    assert given["generator"] == Schedule(30, 80.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
     given["energy"].save_pretrained(folder / "energy")
     return folder
 

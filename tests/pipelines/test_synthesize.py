@@ -14,6 +14,7 @@ from data.errors import InputError
 from energies import Chain, ClipReference, ConditionalEnergy, EncoderEnergy, GenerativeConvNet, Schedule
 from energies.samplers import MALA
 from energies.samplers.masked import MaskedSampling
+from pipelines.examples import Examples
 from pipelines.learning.single import scene
 from pipelines.stages.synthesize import Synthesize, cut, over_windows
 
@@ -163,3 +164,9 @@ def test_what_cannot_be_made_is_told(tmp_path: Any) -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         Synthesize(**settings)
+
+
+def test_samples_of_a_long_clip_are_64_frames_where_nothing_is_said():
+    clip = torch.zeros(1, 3, 250, 8, 8)
+    data = Examples("video", tuple(clip.shape[1:]), clip, clip[:0])
+    assert Synthesize().sides(data) == (64, 8, 8) and Synthesize(frames=125).sides(data) == (125, 8, 8)

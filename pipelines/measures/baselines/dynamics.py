@@ -34,7 +34,7 @@ class LinearDynamics:
         rows = frames.flatten(0, 1)
         some = rows[:: -(-len(rows) // FRAMES)]
         mean = some.mean(0)
-        components = _components(some - mean, rank)
+        components = components_of(some - mean, rank)
         s = (frames - mean) @ components  # [n, T, r]
         before = torch.cat([s[:, 1:-1], s[:, :-2]], 2).flatten(0, 1)
         after = s[:, 2:].flatten(0, 1)
@@ -57,7 +57,7 @@ class LinearDynamics:
         return torch.stack(made, 1).view(shape).transpose(1, 2).clamp(-1, 1)
 
 
-def _components(rows: Tensor, rank: int) -> Tensor:
+def components_of(rows: Tensor, rank: int) -> Tensor:
     """The principal directions [D, r] of rows [N, D] about 0, at most as many as there are."""
     across = len(rows) < rows.shape[1]
     values, vectors = torch.linalg.eigh(rows @ rows.T if across else rows.T @ rows)

@@ -15,7 +15,8 @@ from data.encoding import writing
 from data.frames import from_uint8
 from energies import Hidden
 from pipelines.examples import to_levels
-from pipelines.measures import metrics
+from pipelines.measures import dynamic_textures, metrics
+from pipelines.measures.tables import words
 from pipelines.modalities.video.modality import MODALITY
 from pipelines.report import Report, pictures, products
 from pipelines.results import save_energy
@@ -25,6 +26,7 @@ from pipelines.windows.film import levels
 WIDE = 480  # pixels of a frame on the sheet of a large clip
 COLUMNS = 2  # strips of frames beside each other
 COMPARED = "Mean absolute differences of neighbouring pixels and of neighbouring frames, 0-255."
+MOVES = "What moves, beside that of the clip, of its halves, and of linear dynamics and reshuffled frames of it."
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,15 @@ class Export:
         """Of new clips."""
         data, samples = values["data"], values["samples"]
         MODALITY.write(samples[: self.limit], run.root / "samples", "sample", values["source"])
-        products.synthesis(report, values, MODALITY, COMPARED)
+        products.synthesis(report, values, MODALITY, MOVES if data.single else COMPARED)
         real = data.x("train" if data.single else "validation", slice(self.shown))
         rows: dict[str, Tensor] = {f"data {k}": clip for k, clip in enumerate(real)}
         rows |= {f"sample {k}": clip for k, clip in enumerate(samples[: self.shown])}
-        sheet = pictures.contact_sheet(rows, frames=self.frames)
+        if data.single:
+            made = dynamic_textures.rivals(real[0], samples.shape[2], 1, run)
+            rows |= {words(name): x[0] for name, x in made.items()}
+        shown = {name: clip[:, : samples.shape[2]] for name, clip in rows.items()}  # the data may be longer
+        sheet = pictures.contact_sheet(shown, frames=self.frames)
         products.show(report, run.root, {"contact_sheet": sheet}, {"contact_sheet": "the data above the samples"})
         for number in range(min(self.limit, self.shown, len(samples))):
             report.video(run.root / "samples" / f"sample_{number:03d}.mp4", f"sample {number}")

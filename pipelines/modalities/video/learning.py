@@ -20,9 +20,12 @@ TRANSFORMER = Transformer(8, 128, 4, 4)
 ADAM = Optimizer("adam", 30, 1.0, 0.995, 100)
 MUON = Optimizer("muon", 30, 1.0, 0.99, 100)
 PERSISTENT = MaximumLikelihood(steps=30, step_size=0.3, noise=0.03, limit=0.1, restart=0.05, bound=1.0, negatives=64)
-SCENE = Schedule(24, 8.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
-"""In units of how much each pixel varies about its mean. With one step a level grain stays."""
-SEEN = replace(SCENE, steps=1)
+SCENE = Schedule(30, 80.0, 0.06, 4, 0.35, spacing="geometric", predictor="euler")
+"""In units of how much each pixel varies about its mean. What moves as a whole, such as a flag, is settled while noise
+of ten times that still hides every pixel. With one step a level grain stays."""
+PIXELS = replace(SCENE, levels=24, high=8.0)
+"""Of a scene whose network is given no more at high levels, as those were learned before."""
+SEEN = replace(PIXELS, steps=1)
 """Of a scene of which part is seen: the rest tells more than further steps do."""
 TEXTURE = Schedule(levels=24, high=5.0, steps=3)
 """Of what is learned from crops, which reach no further."""
@@ -47,7 +50,7 @@ RECIPES = Recipes(
         ],
         "single": [
             Recipe(
-                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 0.7, 1.3), 400, 0.02, 1,
+                Amortised((32, 64, 96), (1, 2, 2)), Denoising(0.0, 1.0, 1.6), 420, 0.02, 2,
                 Optimizer("muon", 15, 1.0, 0.99), SCENE, crop=(12, 64),
             ),
             Recipe(
@@ -68,5 +71,6 @@ RECIPES = Recipes(
             ),
         ],
     },
-    noisy={"single": SCENE, "damaged": SEEN},
+    noisy={"single": PIXELS, "damaged": SEEN},
+    scene=SCENE,
 )  # fmt: skip

@@ -21,6 +21,7 @@ from energies.observation import Observation
 from pipelines.examples import Examples
 from pipelines.learning.lessons import Task
 from pipelines.measures import baselines
+from pipelines.measures.dynamic_textures import OfMotion
 from pipelines.measures.synthesis import Comparison, OfClips
 from pipelines.measures.visible import feature_distance, flicker, has_eyes, motion_of, seam
 from pipelines.modalities import views
@@ -94,8 +95,8 @@ class Video(Modality):
         }
 
     def comparison(self, data: Examples, run: Run, learn: bool = True) -> Comparison | None:
-        """By how much neighbouring pixels and frames differ; nothing has to be learned."""
-        return OfClips(data)
+        """By how much neighbouring pixels and frames differ, one clip by how it moves; nothing has to be learned."""
+        return OfMotion(data, run) if data.single else OfClips(data)
 
     def strangers(self, x: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         """Clips turned by a right angle, with their frames in another order, with one frame that stays, blank ones, and
