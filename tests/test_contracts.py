@@ -18,7 +18,7 @@ from torch import Tensor
 
 import energies
 from energies import Conditioned, Energy, Family, FunctionEnergy, PredictiveEnergy, gradient
-from energies.algebra import Composite, Expected
+from energies.algebra import Composite, Expected, OfSameX
 from energies.boltzmann import Latent, Machine
 from energies.family import is_noisy
 from energies.networks.causal import Causal
@@ -63,7 +63,7 @@ def test_every_class_of_energies_is_here() -> None:
         return {kind}.union(*(below(child) for child in kind.__subclasses__()))
 
     ours = {kind for kind in below(Energy) if kind.__module__.startswith("energies.")}
-    bases = {Energy, Family, Composite, OfOne, Latent, Machine, PredictiveEnergy, Causal}
+    bases = {Energy, Family, Composite, OfSameX, OfOne, Latent, Machine, PredictiveEnergy, Causal}
     inside = {Expected, Tempered}  # of a level of a sum, of replicas
     here = {type(module) for name in CASES for module in ready(name).modules()}
     assert {kind.__name__ for kind in ours - bases - inside - here} == set()

@@ -33,7 +33,7 @@ RUNS = """
 adversarial_robustness learn_joint.steps=8 attack.num=40
 boltzmann_machine learn.steps=8 hide.num=16 synthesize.num=32 likelihood.num=100 recover.mean.chains=4
 classification learn_joint.steps=8 classify.samples=20
-clip_recovery learn.pretrained=zoo:clips hide.num=16
+clip_recovery learn.energy=encoder learn.pretrained=zoo:clips hide.num=16
 clip_recovery store=off learn.steps=8 learn.energy=encoder
 clip_recovery learn.steps=48 hide.num=16
 clip_synthesis synthesize.num=32
