@@ -144,7 +144,7 @@ class ContrastiveDivergence:
         buffer.age += 1
         metrics: Metrics = {}
         if len(rungs) > 1:
-            known = torch.stack(shares).nanmean(0)
+            known = torch.stack(shares).nanmean((0, 2))
             metrics["exchanged"] = float(known.nanmean())
             if self.chains == "trajectory" and not math.isnan(latest := float(known[0])):
                 self._extend(machine, buffer, latest, batch.progress)
