@@ -22,7 +22,7 @@ from energies.boltzmann.layers import Layers, Units
 from energies.boltzmann.machine import Machine
 from energies.importance import LogRatio, log_ratio
 
-RUNGS = 20  # of the ladder that reverse runs start from
+RUNGS = 16  # of the ladder that reverse runs start from
 
 
 @dataclass(frozen=True)

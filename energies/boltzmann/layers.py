@@ -259,7 +259,7 @@ def _row(beta: float | Tensor) -> float | Tensor:
 
 def bernoulli(chance: Tensor, rng: Rng) -> Tensor:
     """Units of 0 and 1 with these chances."""
-    return (uniform(chance, rng) < chance).to(chance.dtype)
+    return uniform(chance, rng).lt_(chance)
 
 
 def draw_visible(inputs: Tensor, gaussian: bool, rng: Rng, clamp: Clamp | None) -> Tensor:

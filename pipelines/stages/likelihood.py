@@ -53,7 +53,7 @@ class Likelihood:
 
     settle: int = 100
     """Steps of the ends of forward runs before reverse ones start from them; of a Boltzmann machine, sweeps of a ladder
-    of 20 temperatures: more make the upper end surer, and cost as much as 20 steps of annealing each."""
+    of 16 temperatures: more make the upper end surer, and cost as much as 30 steps of annealing each."""
 
     leapfrog: int = 5
     """Of each step of HMC: gradients of the energy."""
