@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from energies import RBM, Helmholtz, Hidden, load
 from energies.annealed_importance import annealed_log_z, enumerated
-from energies.boltzmann import GibbsChain, Machine
+from energies.boltzmann import Machine
 from energies.boltzmann.ladder import by_temperature, sweep
 from energies.boltzmann.trajectory import ladder_log_z
 from energies.objectives import Batch, ContrastiveDivergence, WakeSleep
@@ -76,6 +77,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3, help="seeds, or rounds of what is timed")
     parser.add_argument("--annealing", type=int, default=1000, help="steps of annealing")
+    parser.add_argument("--runs", type=int, default=100, help="annealed chains each way")
     parser.add_argument("--settle", type=int, default=200, help="sweeps of the ladder that reverse runs start from")
 
 
@@ -129,7 +131,7 @@ def learn(asked: argparse.Namespace) -> None:
             data = loaded(asked, run)
             machine, seconds = machine_of(asked, data, run, chains)
             begun = time.process_time()
-            found = of_machine(machine, parts_of(data), Annealing(100, asked.annealing, asked.settle), run)
+            found = of_machine(machine, parts_of(data), Annealing(asked.runs, asked.annealing, asked.settle), run)
         say(
             chains=chains, hidden=asked.hidden, gibbs=asked.gibbs, steps=asked.steps, seconds=round(seconds),
             closed=found["closed"], log_z=found["log_z"], nats=found["nats"], ladder=found.get("ladder"),
@@ -279,7 +281,8 @@ def features(asked: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def halves(asked: argparse.Namespace) -> None:
-    """PSNR and MAE, on the lower half, of the mean of clamped chains, beside simple methods; pictures of two levels."""
+    """PSNR and MAE, on the lower half, of clamped chains and of their mean, beside simple methods; pictures of two
+    levels. Chains begin at noise, or at an inverse temperature of 0, which rises to 1 in `--settle` sweeps."""
     with tempfile.TemporaryDirectory() as folder:
         run = run_in(folder, asked.seed)
         data = loaded(asked, run)
@@ -292,19 +295,20 @@ def halves(asked: argparse.Namespace) -> None:
     y = observation.observe(truth)
     for name, method in baselines(train, observation, y).items():
         say(method=name, **score(method(), truth, hidden.expand_as(truth)))
-    begun, chains = time.process_time(), 16
-    rows = torch.arange(len(truth)).repeat_interleave(chains)
-    energy = machine.posterior(observation, y[rows])
-    noise, means = torch.randn(len(rows), *truth.shape[1:], generator=rng), torch.zeros_like(truth)
-    x, counted = noise, 0
-    for number, x in enumerate(GibbsChain(asked.settle).generate(energy, noise, rng)):
-        if number >= asked.settle // 2:
-            means += x.view(len(truth), chains, *truth.shape[1:]).mean(1)
-            counted += 1
-    means /= counted
-    seconds = round(time.process_time() - begun)
-    for name, found in (("mean of clamped chains", means), ("one of them", x[::chains])):
-        say(method=name, **score(found, truth, hidden.expand_as(truth)), seconds=seconds)
+    rows = torch.arange(len(truth)).repeat_interleave(16)
+    clamp, layers = machine.clamp_of(observation, y[rows]), machine.layers()
+    for name, first in (("clamped from noise", 1.0), ("clamped, from hot to cold", 0.0)):
+        begun, means = time.process_time(), torch.zeros_like(truth)
+        state = machine.begin(torch.randn(len(rows), *truth.shape[1:], generator=rng), rng, clamp)
+        for beta in torch.linspace(first, 1, asked.settle).tolist():
+            state = replace(layers, beta=beta).sweep(state, rng, clamp)
+        for _ in range(asked.settle // 4):
+            state = layers.sweep(state, rng, clamp)
+            means += machine.seen_in(state).view(len(truth), 16, *truth.shape[1:]).mean(1) / (asked.settle // 4)
+        seconds = round(time.process_time() - begun)
+        say(method=f"mean of 16 chains {name}", **score(means, truth, hidden.expand_as(truth)), seconds=seconds)
+        x = machine.seen_in(state)[::16]
+        say(method=f"one chain {name}", **score(x, truth, hidden.expand_as(truth)))
 
 
 if __name__ == "__main__":

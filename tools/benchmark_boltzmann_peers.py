@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "likelihood"))
     add_settings(parser)
     parser.add_argument("--seconds", type=float, default=140, help="of the processor, that each learns")
-    parser.add_argument("--rates", type=float, nargs="+", help="to try, of each; its own else")
+    parser.add_argument("--rates", type=float, nargs="+", help="to try, of the peers")
     asked = parser.parse_args()
     {"speed": speed, "likelihood": likelihood}[asked.what](asked)
 
@@ -53,7 +53,8 @@ def main() -> None:
 def scikit_learn(v: Tensor, asked: argparse.Namespace, rate: float, left: Callable[[], float]) -> Iterator[Any]:
     from sklearn.neural_network import BernoulliRBM
 
-    model = BernoulliRBM(asked.hidden[0], learning_rate=rate, batch_size=asked.batch, random_state=asked.seed)
+    model = BernoulliRBM(asked.hidden[0], learning_rate=rate, batch_size=asked.batch, n_iter=1, random_state=asked.seed)
+    model.fit(v[: asked.batch].numpy())  # partial_fit alone would begin with weights in float64
     for rows in batches(len(v), asked):
         model.learning_rate = rate * left()
         model.partial_fit(v[rows].numpy())
@@ -147,7 +148,7 @@ def likelihood(asked: argparse.Namespace) -> None:
         machine.get_buffer("offset_0").zero_()
         machine.get_buffer("offset_1").zero_()
         for name, (peer, best) in ({"ours": (ours, asked.rate)} | known_peers()).items():
-            for rate in asked.rates or [best]:
+            for rate in asked.rates if asked.rates and peer is not ours else [best]:
                 updates, parts = _within(peer, v, asked, rate)
                 with torch.no_grad():
                     for own, other in zip((machine.weights[0], *machine.biases), parts, strict=True):
