@@ -101,7 +101,7 @@ def ours(v: Tensor, asked: argparse.Namespace, rate: float, left: Callable[[], f
         yield lambda: (machine.layers().weights[0], *machine.layers().biases)
 
 
-PEERS: dict[str, tuple[Peer, float]] = {"scikit_learn": (scikit_learn, 0.05), "rbms": (rbms, 0.05)}
+PEERS: dict[str, tuple[Peer, float]] = {"scikit_learn": (scikit_learn, 0.1), "rbms": (rbms, 1.0)}
 """And the learning rate that was best among a few."""
 
 
