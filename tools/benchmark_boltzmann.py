@@ -39,6 +39,7 @@ from energies.boltzmann import Machine
 from energies.boltzmann.ladder import by_temperature, sweep
 from energies.boltzmann.trajectory import ladder_log_z
 from energies.objectives import Batch, ContrastiveDivergence, WakeSleep
+from energies.objectives.contrastive_divergence import Start
 from energies.saving import save_module
 from pipelines.examples import Examples
 from pipelines.learning.settings import Boltzmann, HelmholtzMachine
@@ -102,7 +103,7 @@ def learned(stage: Learn, data: Examples, run: Run) -> tuple[Any, float]:
     return energy, time.process_time() - begun
 
 
-def machine_of(asked: argparse.Namespace, data: Examples, run: Run, chains: str) -> tuple[Machine, float]:
+def machine_of(asked: argparse.Namespace, data: Examples, run: Run, chains: Start) -> tuple[Machine, float]:
     """A Boltzmann machine, saved or learned, and the seconds that it took."""
     if asked.machine is not None:
         machine, seconds = load(asked.machine), 0.0

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,8 @@ def scikit_learn(v: Tensor, asked: argparse.Namespace, rate: float, left: Callab
 
 
 def rbms(v: Tensor, asked: argparse.Namespace, rate: float, left: Callable[[], float]) -> Iterator[Any]:
-    from rbms.bernoulli_bernoulli.classes import BBRBM
-    from rbms.training.pcd import fit_batch_pcd
+    BBRBM = import_module("rbms.bernoulli_bernoulli.classes").BBRBM  # it need not be installed
+    fit_batch_pcd = import_module("rbms.training.pcd").fit_batch_pcd
 
     torch.manual_seed(asked.seed)
     some = argparse.Namespace(data=v)
