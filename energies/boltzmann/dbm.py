@@ -15,7 +15,7 @@ from energies.boltzmann.rbm import RBM
 from energies.samplers.state import Rng
 
 ROUNDS = 25  # of mean field
-FEW = 5  # of it in a step of learning: further ones move the means by little, and take half of the time
+FEW = 5  # of it in a step of learning
 
 
 class DBM(Machine):
