@@ -3,8 +3,9 @@
 Forward runs go from exact samples of a machine without weights, whose log Z is known, to the machine (Neal 2001;
 Salakhutdinov & Murray 2008): what they estimate is too low on average. Reverse runs go from samples of the machine back
 (Burda et al. 2015; Grosse et al. 2015): too high on average, as far as their starts have the machine's law. These are
-ends of forward runs, drawn by their weights and moved on by Gibbs sweeps; where such chains do not mix neither does the
-bracket hold, so the two must meet before either is trusted.
+ends of forward runs, drawn by their weights and moved on by chains of a ladder of temperatures down to the base, whose
+samples are exact. How many of the chains have come up from there is told: where few have, the upper end holds only as
+far as the forward runs found all modes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import torch
 from torch import Tensor
 
 from energies.boltzmann.exact import MOST, exact_log_z, smallest_side
+from energies.boltzmann.ladder import by_temperature, risen
 from energies.boltzmann.layers import Layers, Units
 from energies.boltzmann.machine import Machine
 from energies.importance import LogRatio, log_ratio
+
+RUNGS = 16  # of the ladder that reverse runs start from
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Bracket:
         low_error, high_error: standard errors by the delta method; 0 where the value is exact.
         low_ess, high_ess: effective numbers of runs.
         exact: whether it was found by enumeration.
+        fresh: share of the reverse runs whose starts came up a ladder from exact samples of the base, and so have
+            forgotten the forward runs; None: there was no ladder.
     """
 
     low: float
@@ -39,12 +45,13 @@ class Bracket:
     low_ess: float | None = None
     high_ess: float | None = None
     exact: bool = False
+    fresh: float | None = None
 
     @classmethod
-    def of(cls, forward: LogRatio, reverse: LogRatio, known: float) -> Bracket:
+    def of(cls, forward: LogRatio, reverse: LogRatio, known: float, fresh: float | None = None) -> Bracket:
         """That of runs from and to a base whose value is known."""
         low, high = known + forward.value, known + reverse.value
-        return cls(low, high, forward.error, reverse.error, forward.ess, reverse.ess)
+        return cls(low, high, forward.error, reverse.error, forward.ess, reverse.ess, fresh=fresh)
 
     @property
     def width(self) -> float:
@@ -76,7 +83,9 @@ def annealed_log_z(
     return found.moved(machine.log_volume)
 
 
-def annealed(layers: Layers, rng: torch.Generator, *, runs: int, steps: int, settle: int) -> Bracket:
+def annealed(
+    layers: Layers, rng: torch.Generator, *, runs: int, steps: int, settle: int, rungs: int = RUNGS
+) -> Bracket:
     """The bracket of log Z over all units, by `runs` forward and as many reverse runs.
 
     Args:
@@ -84,7 +93,8 @@ def annealed(layers: Layers, rng: torch.Generator, *, runs: int, steps: int, set
         rng: one stream for all.
         runs: independent chains each way.
         steps: inverse temperatures between 0 and 1.
-        settle: Gibbs sweeps of the ends of forward runs before reverse ones start there.
+        settle: sweeps of the ends of forward runs before reverse ones start there.
+        rungs: of the ladder of temperatures on which they are swept; 1: the machine alone.
     """
     betas = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
     start = replace(layers, beta=0.0).base_units(runs, rng)
@@ -92,10 +102,9 @@ def annealed(layers: Layers, rng: torch.Generator, *, runs: int, steps: int, set
     forward = log_ratio(weights, 1)
     rows = (weights - weights.max()).exp().multinomial(runs, replacement=True, generator=rng)
     state = Units(tuple(s[rows] for s in ends.layers), None if ends.label is None else ends.label[rows])
-    for _ in range(settle):
-        state = layers.sweep(state, rng)
-    backwards, _ = _annealed(layers, state, betas[::-1], rng)
-    return Bracket.of(forward, log_ratio(backwards, -1), layers.base_log_z())
+    states, fresh = risen(by_temperature(layers, rungs), [state] * rungs, rng, settle)
+    backwards, _ = _annealed(layers, states[0], betas[::-1], rng)
+    return Bracket.of(forward, log_ratio(backwards, -1), layers.base_log_z(), float(fresh) if rungs > 1 else None)
 
 
 def enumerated(machine: Machine) -> Bracket | None:

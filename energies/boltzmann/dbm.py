@@ -15,6 +15,7 @@ from energies.boltzmann.rbm import RBM
 from energies.samplers.state import Rng
 
 ROUNDS = 25  # of mean field
+FEW = 5  # of it in a step of learning
 
 
 class DBM(Machine):
@@ -48,7 +49,7 @@ class DBM(Machine):
     @torch.no_grad()
     def expected(self, x: Tensor, rng: Rng, layers: Layers) -> Units:
         """Means of all units given x [B, *event], by mean field."""
-        return layers.mean_field(self.observed(x), ROUNDS)
+        return layers.mean_field(self.observed(x), FEW)
 
     def joint(self) -> Joint:
         """The energy of all units together, whose blocks a Gibbs sampler draws in turns."""

@@ -36,15 +36,34 @@ def sweep(
         clamp: what is known, of every rung.
 
     Returns:
-        the states, whose odd layers are to be drawn before they are read, and the share [R - 1] of pairs that
-        exchanged, NaN where it was not a pair's turn.
+        the states, whose odd layers are to be drawn before they are read, and which pairs exchanged, [R - 1, B]: 1
+        or 0, NaN where it was not a pair's turn.
     """
     states = [layers.sweep(units, rng, clamp) for layers, units in zip(rungs, states, strict=True)]
-    shares = torch.full((len(rungs) - 1,), torch.nan)
+    exchanged = states[0].layers[0].new_full((len(rungs) - 1, len(states[0].layers[0])), torch.nan)
     for low in range(first, len(rungs) - 1, 2):
-        states[low], states[low + 1], accepted = _exchanged(rungs[low : low + 2], states[low : low + 2], rng)
-        shares[low] = accepted.float().mean()
-    return states, shares
+        states[low], states[low + 1], exchanged[low] = _exchanged(rungs[low : low + 2], states[low : low + 2], rng)
+    return states, exchanged
+
+
+def risen(rungs: Sequence[Layers], states: list[Units], rng: Rng, sweeps: int) -> tuple[list[Units], Tensor]:
+    """States after so many sweeps, and the share of the chains that came up to the first rung from the last one.
+
+    Samples of the last rung are exact: what came up from there has forgotten where it began.
+
+    Args:
+        rungs, states, rng: as of `sweep`; the last rung is the base.
+        sweeps: 0: none.
+    """
+    fresh = torch.zeros(len(rungs), len(states[0].layers[0]), dtype=torch.bool, device=states[0].layers[0].device)
+    for number in range(sweeps):
+        fresh[-1] = True
+        states, exchanged = sweep(rungs, states, rng, number % 2)
+        for low, flags in enumerate(exchanged):
+            if not flags.isnan().any():
+                pair = fresh[low : low + 2]
+                fresh[low : low + 2] = torch.where(flags.bool(), pair.flip(0), pair)
+    return states, fresh[0].float().mean()
 
 
 def _exchanged(rungs: Sequence[Layers], states: Sequence[Units], rng: Rng) -> tuple[Units, Units, Tensor]:

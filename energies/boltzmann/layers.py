@@ -165,11 +165,24 @@ class Layers:
         for layer in range(1, len(s)):  # upwards, as long as nothing is known of what is above
             last = layer == len(s) - 1
             s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid() if last else self._upwards(layer, s)
-        for _ in range(rounds if len(s) > 2 else 0):
-            for first in (1, 2):
-                for layer in range(first, len(s), 2):
-                    s[layer] = self.inputs(layer, Units(tuple(s))).sigmoid()
+        if len(s) > 2:
+            s = [v, *self._above(v)._settled(s[1:], rounds)]
         return Units(tuple(s))
+
+    def _above(self, v: Tensor) -> Layers:
+        """The machine of the hidden layers alone, given v: what the first feels of v is part of its bias."""
+        felt = self._felt(0, _product(v, self.weights[0]))
+        biases, base = (self.biases[1] + felt, *self.biases[2:]), torch.zeros_like(self.biases[1])
+        copies = None if self.copies is None else self.copies[1:]
+        return Layers(self.weights[1:], biases, base, beta=self.beta, copies=copies)
+
+    def _settled(self, means: list[Tensor], rounds: int) -> list[Tensor]:
+        """Means of all layers, each found by those of its neighbours, even and odd layers in turns."""
+        for _ in range(rounds):
+            for first in (0, 1):
+                for layer in range(first, len(means), 2):
+                    means[layer] = self.inputs(layer, Units(tuple(means))).sigmoid()
+        return means
 
     def _upwards(self, layer: int, s: list[Tensor]) -> Tensor:
         """Means by twice what is felt from below, which stands for what is above."""
@@ -246,7 +259,7 @@ def _row(beta: float | Tensor) -> float | Tensor:
 
 def bernoulli(chance: Tensor, rng: Rng) -> Tensor:
     """Units of 0 and 1 with these chances."""
-    return (uniform(chance, rng) < chance).to(chance.dtype)
+    return uniform(chance, rng).lt_(chance)
 
 
 def draw_visible(inputs: Tensor, gaussian: bool, rng: Rng, clamp: Clamp | None) -> Tensor:

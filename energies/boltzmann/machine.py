@@ -207,7 +207,7 @@ def _slope(
         offsets: o of both.
         short: number format of the product, or None.
     """
-    low = torch.cat([data[0], chains[0]])
-    high = torch.cat([-data[1] / len(data[1]), chains[1] / len(chains[1])])
-    found = (low.to(short).mT @ high.to(short)).to(low.dtype)
+    low = torch.cat([data[0].to(short), chains[0].to(short)])
+    high = torch.cat([(data[1] / -len(data[1])).to(short), (chains[1] / len(chains[1])).to(short)])
+    found = (low.mT @ high).to(offsets[0].dtype)
     return found.addmm_(torch.stack([offsets[0], change[0]], 1), torch.stack([change[1], offsets[1]]))

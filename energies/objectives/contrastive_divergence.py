@@ -20,6 +20,7 @@ from energies.samplers.state import Rng
 
 Start = Literal["data", "persistent", "tempered", "trajectory"]
 LEAST = 0.25  # share of exchanges with the last rung of a trajectory below which the machine becomes one itself
+MANY = 32  # rows from which on products in a short number format are worth rounding the weights for
 REMEMBERED = 0.98  # decay of the mean of that share
 
 
@@ -92,7 +93,8 @@ class ContrastiveDivergence:
         if not isinstance(energy, Machine):
             raise TypeError(f"{type(energy).__name__} is no Boltzmann machine: learn it by another objective")
         device = batch.x.device.type
-        short = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        pays = torch.is_autocast_enabled(device) and batch.share.total >= MANY
+        short = torch.get_autocast_dtype(device) if pays else None
         with torch.autocast(device, enabled=False):  # but for products: those of layers would lose their offsets
             return self._loss(energy, batch, rng, short)
 
@@ -144,7 +146,7 @@ class ContrastiveDivergence:
         buffer.age += 1
         metrics: Metrics = {}
         if len(rungs) > 1:
-            known = torch.stack(shares).nanmean(0)
+            known = torch.stack(shares).nanmean((0, 2))
             metrics["exchanged"] = float(known.nanmean())
             if self.chains == "trajectory" and not math.isnan(latest := float(known[0])):
                 self._extend(machine, buffer, latest, batch.progress)

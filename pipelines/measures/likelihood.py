@@ -32,7 +32,8 @@ class Annealing:
     Attributes:
         runs: chains each way.
         steps: inverse temperatures, or shares of the energy.
-        settle: steps of the ends of forward runs before reverse ones start there.
+        settle: steps of the ends of forward runs before reverse ones start there; of a Boltzmann machine, sweeps of a
+            ladder of temperatures that begins at these ends.
         leapfrog: steps of a trajectory of HMC, for continuous x.
     """
 
@@ -108,6 +109,7 @@ def _told(energy: Energy, parts: Mapping[str, Tensor], bracket: Bracket, shade: 
         "log_z": {
             "low": bracket.low, "high": bracket.high, "low_error": bracket.low_error,
             "high_error": bracket.high_error, "low_ess": bracket.low_ess, "high_ess": bracket.high_ess,
+            "fresh": bracket.fresh,
         },
         "closed": bracket.closed(NARROW),
         "nats": {},
@@ -144,7 +146,8 @@ def _curve(
     found = []
     for number, layers in enumerate(reversed(machine.past())):
         rng = run.generator("past", number, device=machine.unit.device)
-        own = annealed(layers, rng, runs=how.runs, steps=how.steps, settle=how.settle).moved(machine.log_volume)
+        own = annealed(layers, rng, runs=how.runs, steps=how.steps, settle=how.settle, rungs=1)
+        own = own.moved(machine.log_volume)
         nats = {name: _of_layers(layers, machine.units_of(x)) for name, x in parts.items()}
         found.append({"progress": float(machine.progress[machine.num_past - 1 - number]), **_point(nats, own)})
     nats = {name: -mean_energy(machine, x) for name, x in parts.items()}
@@ -172,5 +175,9 @@ def _ladder(machine: Machine, how: Annealing, run: Run) -> dict[str, Any]:
     layers = machine.layers()
     rungs = [layers, *machine.past(), replace(layers, beta=0.0)]
     rng = run.generator("trajectory", device=machine.unit.device)
-    found, exchanged = ladder_log_z(rungs, rng, chains=how.runs, sweeps=max(50, how.steps // 5))
-    return {"log_z": float(found[0]) + machine.log_volume, "least_exchanged": float(exchanged.min())}
+    found, errors, exchanged = ladder_log_z(rungs, rng, chains=how.runs, sweeps=max(50, how.steps // 5))
+    return {
+        "log_z": float(found[0]) + machine.log_volume,
+        "error": float(errors[0]),
+        "least_exchanged": float(exchanged.min()),
+    }

@@ -52,7 +52,8 @@ class Likelihood:
     """Steps of each; more make the bracket narrower. null: 1000 of a Boltzmann machine, else 200."""
 
     settle: int = 100
-    """Steps of the ends of forward runs before reverse ones start from them."""
+    """Steps of the ends of forward runs before reverse ones start from them; of a Boltzmann machine, sweeps of a ladder
+    of 16 temperatures: more make the upper end surer, and cost as much as 30 steps of annealing each."""
 
     leapfrog: int = 5
     """Of each step of HMC: gradients of the energy."""
@@ -176,7 +177,7 @@ def _lines(found: dict[str, Any], noun: str) -> list[str]:
     if "ladder" in found:
         ladder = found["ladder"]
         lines.append(
-            f"by the machines of its past log Z is {ladder['log_z']:.2f}; neighbours exchange "
+            f"by the machines of its past log Z is {ladder['log_z']:.2f} +- {ladder['error']:.2f}; neighbours exchange "
             f"{ladder['least_exchanged']:.0%} of the time or more"
         )
     return lines
@@ -190,6 +191,8 @@ def _of_log_z(found: dict[str, Any]) -> str:
     z = found["log_z"]
     ends = [f"{z[end]:.2f} +- {z[f'{end}_error']:.2f}" if z[end] is not None else "unknown" for end in ("low", "high")]
     told = f"log Z lies between {ends[0]} (forward) and {ends[1]} (reverse annealing)"
+    if z["fresh"] is not None:
+        told += f"; {z['fresh']:.0%} of the reverse runs began at chains that came up from exact samples"
     return told if found["closed"] else f"{told}: too wide to say"
 
 

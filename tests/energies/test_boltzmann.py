@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from energies import RBM, Average, Hidden, Noisy
 from energies.analytic import states
 from energies.boltzmann import Clamp, GibbsChain, Machine, Units
-from energies.boltzmann.ladder import by_temperature, packed, sweep, unpacked
+from energies.boltzmann.ladder import by_temperature, packed, risen, sweep, unpacked
 from energies.boltzmann.latent import unwrapped
 from energies.objectives import Batch, ContrastiveDivergence
 
@@ -290,7 +291,7 @@ def test_rungs_keep_their_laws_and_exchange() -> None:
     for units, chance, other in zip(machines, chances, chances[1:] + chances[:1], strict=True):
         assert abs(far_from(2 * units.layers[0] - 1, chance)) < 5
         assert far_from(2 * units.layers[0] - 1, other) > 8
-    told = torch.stack(shares)
+    told = torch.stack(shares).mean(2)
     assert told[0].isnan().tolist() == [False, True] and 0.05 < float(told.nanmean()) < 0.999
     again = unpacked(packed(machines), machine.sizes, 0, 3)
     assert all(torch.equal(a.layers[k], b.layers[k]) for a, b in zip(again, machines, strict=True) for k in range(2))
@@ -321,6 +322,26 @@ def test_without_exchanges_the_ladder_would_not_cross() -> None:
         for step in range(200):
             machines, _ = sweep(rungs, machines, rng, step % 2)
     assert abs(float(machines[0].layers[0][:, 0].mean()) - 0.5) < 0.15
+
+
+@pytest.mark.parametrize(("sweeps", "fresh"), [(0, 0.0), (2, 0.0), (3, 1.0), (4, 1.0), (5, 1.0)])
+def test_chains_that_came_up_from_the_base_are_told(sweeps: int, fresh: float) -> None:
+    """Of three rungs of one law neighbours always exchange, the first two and the last two in turns."""
+    machine = RBM(4, 3)
+    with torch.no_grad():
+        machine.weights[0].zero_()
+        rungs = [replace(machine.layers(), beta=0.0)] * 3
+        states, share = risen(rungs, [rungs[0].base_units(8, seeded(0))] * 3, seeded(1), sweeps)
+    assert float(share) == fresh and len(states) == 3
+
+
+def test_without_exchanges_nothing_comes_up() -> None:
+    machine = RBM(12, 2)
+    with torch.no_grad():
+        machine.biases[0].fill_(40.0)
+        rungs = [machine.layers(), replace(machine.layers(), beta=0.0)]
+        _, share = risen(rungs, [rungs[0].base_units(8, seeded(0))] * 2, seeded(1), 4)
+    assert float(share) == 0
 
 
 def test_a_clamped_label_stays() -> None:

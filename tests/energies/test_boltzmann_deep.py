@@ -126,9 +126,10 @@ def test_a_ladder_tells_log_z_from_its_last_rung() -> None:
     machine = deep(1.0, 4)
     with torch.no_grad():
         rungs = by_temperature(machine.layers(), 4)
-        found, exchanged = ladder_log_z(rungs, seeded(1), chains=300, sweeps=60)
+        found, errors, exchanged = ladder_log_z(rungs, seeded(1), chains=300, sweeps=60)
     truth = float((-free_energies(machine)).logsumexp(0))
     assert abs(float(found[0]) - truth) < 0.05 and float(exchanged.min()) > 0.2
+    assert abs(float(found[0]) - truth) < 4 * float(errors[0]) < 0.2 and float(errors[-1]) == 0
     assert float(found[-1]) == pytest.approx(rungs[-1].base_log_z())
 
 

@@ -62,6 +62,7 @@ def test_annealing_is_unbiased_and_brackets_it(kind) -> None:
     found = annealed_log_z(machine, seeded(2), runs=4000, steps=4, settle=20)
     assert abs(found.low - truth.low) < 5 * found.low_error < 0.3
     assert abs(found.high - truth.low) < 5 * found.high_error < 0.3
+    assert found.fresh is not None and found.fresh > 0
     single = [annealed_log_z(machine, seeded(k), runs=2, steps=2, settle=20) for k in range(60)]
     low, high = (torch.tensor([getattr(one, side) for one in single]).mean() for side in ("low", "high"))
     assert low < truth.low < high  # few runs are too low on average forward, too high back

@@ -28,7 +28,7 @@ WAKE = (
 )
 
 MUTANTS = (
-    Mutant(B + "layers", "chances upside down", "(uniform(chance, rng) < chance)", "(uniform(chance, rng) > chance)", CHAINS),
+    Mutant(B + "layers", "chances upside down", "uniform(chance, rng).lt_(chance)", "uniform(chance, rng).gt_(chance)", CHAINS),
     Mutant(B + "layers", "a clamp that is left out", "torch.where(clamp.hidden, v, clamp.seen)", "v", CHAINS),
     Mutant(B + "layers", "labels without their bias", ".mT) + self.labels.bias)", ".mT))", (CHAINS[0].replace("[2]", "[None]"),)),
     Mutant(B + "layers", "what is above is not felt", "total = above if total is None else total + above", "total = above if total is None else total", DEEP),
