@@ -63,7 +63,7 @@ RECIPES = Recipes(
             ),
         ],
         "damaged": [
-            Recipe(Amortised((40, 64), (1, 2)), Denoising(), 100, 0.0015, 1, Optimizer(), DAMAGED, crop=(12, 32)),
+            Recipe(Amortised((40, 64), (1, 2)), Denoising(), 100, 0.0015, 2, Optimizer(), DAMAGED, crop=(12, 32)),
             Recipe(ConvNet("st", 0.5), MaximumLikelihood(), 100, 0.0015, 1, Optimizer(), Chain(60, 0.01, 0.1)),
             Recipe(
                 Encoder((32, 64, 96), (1, 2, 2)), ScoreMatching(0.45), 400, 0.02, 2, MUON, SEEN, chains=8,
