@@ -128,7 +128,7 @@ class Helmholtz(Latent):
         return Units(tuple(s[0] for s in self.guesses(v, 1, rng).layers))
 
     @torch.no_grad()
-    def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
+    def move(self, state: Units, rng: Rng, clamp: Clamp | None, beta: float = 1.0) -> Units:
         """An exact sample where nothing is known; else causes among guesses and those that were, and x given them."""
         if clamp is None or (clamp.hidden is None and clamp.precision is None):
             return self._down(state.layers[0], rng, None)

@@ -146,8 +146,11 @@ class Latent(Family):
         """The state of chains that start at x [B, *event]."""
 
     @abstractmethod
-    def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
-        """The state after all units were drawn once; it leaves the law of x and h, given the clamp, invariant."""
+    def move(self, state: Units, rng: Rng, clamp: Clamp | None, beta: float = 1.0) -> Units:
+        """The state after all units were drawn once; it leaves the law of x and h, given the clamp, invariant.
+
+        beta: inverse temperature of that law, 0 to 1; machines whose samples are exact need none and take no notice.
+        """
 
     def seen_in(self, state: Units) -> Tensor:
         """x [B, *event] of a state."""

@@ -191,8 +191,8 @@ class Machine(Latent):
         return Units((held(v, clamp), *units.layers[1:]), units.label)
 
     @torch.no_grad()
-    def move(self, state: Units, rng: Rng, clamp: Clamp | None) -> Units:
-        return self.layers().sweep(state, rng, clamp)
+    def move(self, state: Units, rng: Rng, clamp: Clamp | None, beta: float = 1.0) -> Units:
+        return replace(self.layers(), beta=beta).sweep(state, rng, clamp)
 
 
 def _slope(

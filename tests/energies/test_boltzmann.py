@@ -116,6 +116,25 @@ def test_chains_arrive_in_the_law_of_x(label: int | None) -> None:
     assert far_from(x, law(machine.given(1))) > 10
 
 
+def test_chains_from_noise_cool_down_into_both_hollows() -> None:
+    """Twelve units that are all alike, far apart from all unlike: of chains that begin cold, few leave the hollow that
+    the noise lies in, which is dark for all of these."""
+    machine = RBM(12, 1)
+    with torch.no_grad():
+        machine.weights[0].fill_(4.0)
+        below, above = machine.offsets
+        machine.biases[0].copy_(-2 + machine.weights[0] @ above)
+        machine.biases[1].copy_(-24 + below @ machine.weights[0])
+    noise = torch.full((400, 12), -3.0)
+    bright = {}
+    for name, x in (
+        ("cooled", list(GibbsChain(40).generate(machine, noise, seeded(0)))[-1]),
+        ("cold", list(GibbsChain(40).continued(machine, machine.rounded(noise), seeded(0)))[-1]),
+    ):
+        bright[name] = float((x.mean(1) > 0).float().mean())
+    assert abs(bright["cooled"] - 0.5) < 0.1 and bright["cold"] < 0.1
+
+
 def test_gaussian_chains_arrive_too() -> None:
     machine = stirred(RBM(1, 2, "gaussian"))
     machine.centre(torch.randn(50, 1, generator=seeded(2)) + 0.3)

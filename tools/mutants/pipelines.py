@@ -88,6 +88,8 @@ COMPOSITION = (
     Mutant(P + "composition.composing", "p(x) as often as there are experts", "1 / max(len(self.prior), 1)", "1.0", PRIOR),
     Mutant(P + "composition.composing", "concepts take p(x) away once alone", "(-self.strength, energy),\n        }", "(-1.0, energy),\n        }", PRIOR),
     Mutant(P + "composition.composing", "weights of sums are lost", "before + weight * w, energy", "before + w, energy", of("compose", "what_is_subtracted_pushes_away")),
+    Mutant(P + "composition.composing", "labels of one expert stay apart", "part.name if _of_one_expert(part) and isinstance(part, Expert) else part", "part", of("compose", "not_of_two_labels_is_any_of_the_labels_that_are_left")),
+    Mutant(P + "stages.score", "a sure classifier doubts nothing", "(others.logsumexp(1) - logits.double().logsumexp(1)).float()", "(1 - logits.softmax(1).amax(1)).log()", of("certainty", "what_a_sure_classifier_doubts_is_still_told_apart")),
     Mutant(P + "composition.composing", "not is any of all labels", "for label in labels[leaves[0].label] if label not in labels]", "for label in labels[leaves[0].label]]", of("compose", "not_is_any_of_the_other_labels")),
     Mutant(P + "composition.composing", "one combination a sample, at another strength", "terms[(name, None)] = -self.strength, energy", "terms[(name, None)] = -1.0, energy", of("compose", "one_combination_a_sample_is_what_each_is_alone")),
     Mutant(P + "composition.balancing", "mixtures are not balanced", "counted.offsets.tolist()", "(0 * counted.offsets).tolist()", of("compose", "parts_that_do_not_overlap_are_balanced_by_how_deep_they_lie_beside_the_prior")),
