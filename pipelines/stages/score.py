@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,7 +83,12 @@ class Score:
         kinds = modality.strangers(inside, run.generator("outliers"))
         for number, name in enumerate(self.outliers, 1):
             kinds[f"{number}: {Path(name).name}"] = modality.read(name, data.shape, self.num, source)
-        rules = self._rules(values["energy"], values["plain"], reference, run)
+        logits = Logits({"joint": values["energy"], "plain": values["plain"]}, run)
+        every = [reference, inside, *kinds.values()]
+        todo = list(product(logits.energies, sorted({self.level, *self.levels, *self.margins}), every))
+        for which, level, x in run.progress(todo, len(todo), "classifying"):
+            logits(which, level, x)
+        rules = self._rules(logits, reference, run)
         scores = {rule: {name: of(x) for name, x in ({"inside": inside} | kinds).items()} for rule, of in rules.items()}
         parts = zip(scores["joint: energy"].items(), scores["joint: margin"].values(), strict=True)
         scores["joint: energy and margin"] = {name: e + MARGIN * m for (name, e), m in parts}
@@ -101,16 +107,17 @@ class Score:
             words = [f"{counted(len(left_out), 'files')} of score.input left out: {left_out[0]}"]
         return {"metrics": found, "summary": "\n".join([_summary(found), *words])}
 
-    def _rules(self, joint: JointEnergy, plain: JointEnergy, reference: Tensor, run: Run) -> dict[str, Rule]:
+    def _rules(self, logits: Logits, reference: Tensor, run: Run) -> dict[str, Rule]:
         """Scores of x, higher for what does not belong, by name."""
+        joint = logits.energies["joint"]
         return {
-            "joint: energy": _summed(_energies, joint, self.levels, reference, run),
-            "joint: margin": _summed(_margins, joint, self.margins, reference, run),
+            "joint: energy": _summed(_energies, partial(logits, "joint"), self.levels, reference),
+            "joint: margin": _summed(_margins, partial(logits, "joint"), self.margins, reference),
             "joint: gradient": lambda x: self._slope(joint, x, run),
-            "joint: largest probability": partial(_score, _doubts, leveled(joint, self.level), run),
-            "plain: energy": _summed(_energies, plain, self.levels, reference, run),
-            "plain: margin": _summed(_margins, plain, self.margins, reference, run),
-            "plain: largest probability": partial(_score, _doubts, leveled(plain, self.level), run),
+            "joint: largest probability": lambda x: _doubts(logits("joint", self.level, x)),
+            "plain: energy": _summed(_energies, partial(logits, "plain"), self.levels, reference),
+            "plain: margin": _summed(_margins, partial(logits, "plain"), self.margins, reference),
+            "plain: largest probability": lambda x: _doubts(logits("plain", self.level, x)),
         }
 
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
@@ -138,8 +145,9 @@ class Score:
                 run.log(event="left out", reason=str(error))
         if not x:
             raise InputError(f"score.input={self.input}: holds no {modality.noun}; {left_out[0] if left_out else ''}")
-        energies = rules["joint: energy"](torch.stack(x))
-        both = energies + MARGIN * rules["joint: margin"](torch.stack(x))
+        own = torch.stack(x)
+        energies = rules["joint: energy"](own)
+        both = energies + MARGIN * rules["joint: margin"](own)
         order = energies.argsort(descending=True).tolist()
         rows = [
             [names[k], float(energies[k]), float((known < energies[k]).float().mean()), float(both[k])] for k in order
@@ -169,22 +177,39 @@ def _report(found: dict[str, Any], energies: dict[str, Tensor], noun: str) -> Re
     return report
 
 
-def _summed(of: Rule, energy: JointEnergy, levels: Sequence[float], reference: Tensor, run: Run) -> Rule:
+class Logits:
+    """Logits of x by the name of an energy and the noise level, each taken once.
+
+    Args:
+        energies: by name.
+        run: gives the device.
+    """
+
+    def __init__(self, energies: Mapping[str, JointEnergy], run: Run) -> None:
+        self.energies, self.run = energies, run
+        self.known: dict[tuple[str, float | None, int], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, which: str, level: float, x: Tensor) -> Tensor:
+        """[n, classes] of x [n, *shape]; of an energy of clean x the level is of no matter."""
+        energy = self.energies[which]
+        key = which, level if energy.noisy else None, id(x)
+        if key not in self.known:
+            self.known[key] = x, logits_of(leveled(energy, level), x, self.run)  # x is kept, or its id might return
+        return self.known[key][1]
+
+
+def _summed(of: Rule, logits: Callable[[float, Tensor], Tensor], levels: Sequence[float], reference: Tensor) -> Rule:
     """A score of x [n, *shape]: what `of` makes of the logits, added up over noise levels, each of mean 0 and spread 1
     over the reference, as their sum is."""
-    members = [energy.at(level) for level in levels] if energy.noisy else [energy]
-    parts = [_standardised(partial(_score, of, member, run), reference) for member in members]
-    return _standardised(lambda x: torch.stack([part(x) for part in parts]).sum(0), reference)
 
+    def parts(x: Tensor) -> Tensor:
+        return torch.stack([of(logits(level, x)) for level in levels])
 
-def _standardised(score: Rule, reference: Tensor) -> Rule:
-    own = score(reference)
-    mean, spread = own.mean(), own.std().clamp(min=1e-6)
-    return lambda x: (score(x) - mean) / spread
-
-
-def _score(of: Rule, energy: JointEnergy, run: Run, x: Tensor) -> Tensor:
-    return of(logits_of(energy, x, run))
+    own = parts(reference)
+    centre, scale = own.mean(1, keepdim=True), own.std(1, keepdim=True).clamp(min=1e-6)
+    total = ((own - centre) / scale).sum(0)
+    mean, spread = total.mean(), total.std().clamp(min=1e-6)
+    return lambda x: (((parts(x) - centre) / scale).sum(0) - mean) / spread
 
 
 def _energies(logits: Tensor) -> Tensor:

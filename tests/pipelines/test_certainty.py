@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -116,7 +117,8 @@ def test_margins_forget_what_all_classes_share_and_scores_are_standard_over_the_
     energy, run = JointEnergy(classifier(), 4), Run(tmp_path, tmp_path)
     reference, x = torch.rand(60, 1, 6, 6, generator=seeded(1)), torch.rand(9, 1, 6, 6, generator=seeded(2))
     for of in (scoring._margins, scoring._energies):
-        score = scoring._summed(of, energy, (0.5,), reference, run)
+        logits = scoring.Logits({"own": energy}, run)
+        score = scoring._summed(of, partial(logits, "own"), (0.5,), reference)
         assert abs(score(reference).mean()) < 1e-4 and score(reference).std() == pytest.approx(1, abs=1e-4)
         own = of(energy.logits(reference)).detach()
         torch.testing.assert_close(
