@@ -123,8 +123,10 @@ class Score:
     def _slope(self, energy: JointEnergy, x: Tensor, run: Run) -> Tensor:
         energy = prepared(leveled(energy, self.level).to(run.accelerator.device).eval())
         num = max(1, min(TOGETHER, NUMBERS // x[0].numel()))
-        parts = [gradient(energy, part.to(run.accelerator.device))[1].flatten(1).norm(dim=1) for part in x.split(num)]
-        return torch.cat(parts).cpu()
+        slopes = []
+        for part in run.progress(x.split(num), label="gradients"):
+            slopes.append(gradient(energy, part.to(run.accelerator.device))[1].flatten(1).norm(dim=1))
+        return torch.cat(slopes).cpu()
 
     def _list(
         self, rules: Mapping[str, Rule], known: Tensor, modality: Modality, shape: Sequence[int],
