@@ -63,15 +63,23 @@ def _unlike(mask: Bools, hidden: Bools, wanted: Floats) -> float:
 
 
 def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
+    """The mask, moved; of fewer pixels than FEWEST so many copies that they make about twice as many."""
+    num = int(hidden.sum())
+    copies = 1 if num >= FEWEST else -(-2 * FEWEST // max(num, 1))
+    moved = [_moved(hidden, number, rng) for _ in range(copies)]
+    return np.logical_or.reduce(moved) & ~hidden
+
+
+def _moved(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
     time, down, right = (int(torch.randint(size, (), generator=rng)) for size in hidden.shape)
     whole = np.asarray(hidden.all((1, 2)))
     mask = np.roll(hidden & ~whole[:, None, None], (down, right), (1, 2))
     mask |= np.roll(whole, time)[:, None, None]
-    if number % 4 == 1:
+    if number % 4 == 1 and hidden.sum() >= FEWEST:
         mask &= (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()
     elif number % 4 == 2:
         mask &= (torch.rand(len(hidden), 1, 1, generator=rng) < 0.5).numpy()
-    return mask & ~hidden
+    return mask
 
 
 def _difficulty(mask: Bools, hidden: Bools) -> Floats:

@@ -76,7 +76,7 @@ class Composer:
         prior: Terms = {(name, None): (share, self.experts[name]) for name in self.prior}
         total = [(w, energy) for w, energy in _sum([(1.0, prior), (1.0, terms)]).values() if abs(w) > 1e-9]
         if not total:
-            raise ConfigError("expr: adds up to nothing; leave out what cancels")
+            raise ConfigError("compose.expr: adds up to nothing; leave out what cancels")
         return WeightedSum([energy for _, energy in total], [w for w, _ in total])
 
     def _terms(self, node: Node) -> Terms:
@@ -114,11 +114,13 @@ class Composer:
         terms = [self._terms(part) for part in node.parts]
         for part, added in zip(node.parts, terms, strict=True):
             if not added:
-                raise ConfigError(f"expr: {expression.show(part)!r} beside '|' asks for nothing; give it a label")
+                raise ConfigError(
+                    f"compose.expr: {expression.show(part)!r} beside '|' asks for nothing; give it a label"
+                )
             if not any(is_noisy(energy) for _, energy in added.values()):
                 raise ConfigError(
-                    f"expr: {expression.show(part)!r} beside '|' is no energy of many noise levels, so nothing tells "
-                    "how much it counts; add it to the whole instead"
+                    f"compose.expr: {expression.show(part)!r} beside '|' is no energy of many noise levels, so nothing "
+                    "tells how much it counts; add it to the whole instead"
                 )
         return terms
 
@@ -129,7 +131,7 @@ class Composer:
             name = leaves[0].name
             others = [Expert(name, label) for label in labels[leaves[0].label] if label not in labels]
             if not others:
-                raise ConfigError(f"expr: 'not {_alone(node)}' leaves nothing: {name} has no other label")
+                raise ConfigError(f"compose.expr: 'not {_alone(node)}' leaves nothing: {name} has no other label")
             return others[0] if len(others) == 1 else expression.AnyOf(tuple(others))
         if isinstance(node, Weighted) and all(weight == 1 for weight, _ in node.terms):
             return expression.AnyOf(tuple(self._complement(part) for _, part in node.terms))
@@ -138,22 +140,22 @@ class Composer:
         if isinstance(node, expression.Not):
             return node.part
         raise ConfigError(
-            f"expr: 'not {_alone(node)}' has no meaning; `not` is for labels, as in not shape.circle; to push "
+            f"compose.expr: 'not {_alone(node)}' has no meaning; `not` is for labels, as in not shape.circle; to push "
             "away from an energy, subtract it"
         )
 
     def expert(self, node: Expert) -> Energy:
         """The expert of a leaf. ConfigError: there is none of that name, or it does not know that label."""
         if node.name not in self.experts:
-            unknown("expr: unknown expert", node.name, list(self.experts))
+            unknown("compose.expr: unknown expert", node.name, list(self.experts))
         energy = self.experts[node.name]
         if node.label is not None and node.label not in labels_of(energy):
             known = labels_of(energy)
             if not known:
                 composed = isinstance(energy, Composite)
                 why = "is a composition: its experts are in RUN/experts" if composed else "was not learned by class"
-                raise ConfigError(f"expr: {expression.show(node)}: the expert {node.name} {why}")
-            unknown(f"expr: {expression.show(node)}: unknown label", node.label, known)
+                raise ConfigError(f"compose.expr: {expression.show(node)}: the expert {node.name} {why}")
+            unknown(f"compose.expr: {expression.show(node)}: unknown label", node.label, known)
         return energy
 
 

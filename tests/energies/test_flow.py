@@ -198,6 +198,16 @@ def test_held_out_masks_move_as_the_real_one_and_are_as_hard() -> None:
         assert abs(far / distance(hidden.numpy())[hidden.numpy()].mean() - 1) < 0.15
 
 
+def test_of_a_few_pixels_many_copies_are_held_out():
+    """A dead pixel of a short clip: moved once it would tell nothing."""
+    hidden = torch.zeros(8, 16, 16, dtype=torch.bool)
+    hidden[:, 5, 7] = True
+    masks = held_out.alike(hidden, 3, seeded(0))
+    assert len(masks) == 3
+    for mask in masks:
+        assert 64 <= mask.sum() <= 128 and not (mask & hidden).any()
+
+
 def test_scattered_pixels_are_held_out_thinly() -> None:
     hidden = torch.rand(6, 32, 32, generator=seeded(0)) < 0.5
     for mask in held_out.alike(hidden, 2, seeded(1)):
