@@ -145,7 +145,8 @@ def test_a_row_of_an_energy_for_every_task_of_pictures(real, capsys, monkeypatch
     learn = ["learn.steps=2", "synthesize.num=8", "synthesize.generator.schedule.levels=3", "evaluate.curve=0"]
     small = ["learn.energy.encoder.widths=[4, 6]", "learn.energy.encoder.depths=[1, 1]"]
     real(["image_synthesis", *source, *learn, *small, "out=energy"])
-    told = ["learn.steps=2", "learn.energy.amortised.widths=[4]", "learn.energy.amortised.depths=[1]"]
+    told = ["learn.steps=2", "learn.energy.amortised.widths=[4]", "learn.energy.amortised.depths=[1]",
+            "learn.tasks=[pixels]"]  # fmt: skip
     real(["image_recovery", *source, *told, "hide.num=4", "recover.samples=1", "out=told"])
     chosen = tool.MODALITIES["images"]
     tasks = {name: chosen.tasks[name] for name in ("half the pixels", "noise of 0.5")}

@@ -324,7 +324,7 @@ def test_chains_have_the_labels_and_the_start_of_their_objective(tmp_path):
 @pytest.mark.parametrize(
     ("modality", "tasks", "kinds"),
     [
-        ("images", None, ("hidden", "average", "grey")),
+        ("images", None, ("hidden", "average", "grey", "blur", "noise")),
         ("images", ("blur", "noise"), ("blur", "noise")),
         ("video", ("frames",), ("hidden",)),
         ("voxels", None, ("hidden", "average")),
