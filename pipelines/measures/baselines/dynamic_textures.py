@@ -68,8 +68,8 @@ class LinearDynamicalSystem:
 def reshuffled(clip: Tensor, frames: int, rng: torch.Generator) -> Tensor:
     """The frames of a clip [C, T, H, W] in another order, [C, frames, H, W] (Schoedl et al. 2000, section 3).
 
-    After each frame comes the next one of the clip, or another that is like it. The odds rise with how alike the two and
-    their neighbours are, and with how well the clip goes on from there. T is 2 or more.
+    After each frame comes the next one of the clip, or another that is like it. The odds rise with how alike the two
+    and their neighbours are, and with how well the clip goes on from there. T is 2 or more.
     """
     odds = _jumps(clip)
     at = int(torch.randint(len(odds), (), generator=rng))
