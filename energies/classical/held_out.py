@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from energies.classical.flow import Bools, Floats
 from energies.classical.geometry import distance, gap
+
+Places = tuple[NDArray[np.intp], ...]
+"""Indices of frames, rows and columns."""
 
 PROPOSALS = 36
 COPIES = 4  # of the real mask in one, at most
@@ -64,22 +68,29 @@ def _unlike(mask: Bools, hidden: Bools, wanted: Floats) -> float:
 
 def _proposal(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
     """The mask, moved; of fewer pixels than FEWEST so many copies that they make about twice as many."""
-    num = int(hidden.sum())
+    places = np.nonzero(hidden)
+    num = len(places[0])
     copies = 1 if num >= FEWEST else -(-2 * FEWEST // max(num, 1))
-    moved = [_moved(hidden, number, rng) for _ in range(copies)]
-    return np.logical_or.reduce(moved) & ~hidden
+    mask = np.zeros_like(hidden)
+    for _ in range(copies):
+        mask[_moved(places, hidden, number, rng)] = True
+    return mask & ~hidden
 
 
-def _moved(hidden: Bools, number: int, rng: torch.Generator) -> Bools:
+def _moved(places: Places, hidden: Bools, number: int, rng: torch.Generator) -> Places:
+    """Where the pixels of the mask come to lie, without those that a proposal of this number leaves out."""
     time, down, right = (int(torch.randint(size, (), generator=rng)) for size in hidden.shape)
-    whole = np.asarray(hidden.all((1, 2)))
-    mask = np.roll(hidden & ~whole[:, None, None], (down, right), (1, 2))
-    mask |= np.roll(whole, time)[:, None, None]
-    if number % 4 == 1 and hidden.sum() >= FEWEST:
-        mask &= (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()
+    t, y, x = places
+    whole = np.asarray(hidden.all((1, 2)))[t]
+    t = np.where(whole, (t + time) % hidden.shape[0], t)
+    y = np.where(whole, y, (y + down) % hidden.shape[1])
+    x = np.where(whole, x, (x + right) % hidden.shape[2])
+    kept = np.ones(len(t), np.bool_)
+    if number % 4 == 1 and len(t) >= FEWEST:
+        kept = (torch.rand(hidden.shape, generator=rng) < THINNED).numpy()[t, y, x]
     elif number % 4 == 2:
-        mask &= (torch.rand(len(hidden), 1, 1, generator=rng) < 0.5).numpy()
-    return mask
+        kept = (torch.rand(len(hidden), generator=rng) < 0.5).numpy()[t]
+    return t[kept], y[kept], x[kept]
 
 
 def _difficulty(mask: Bools, hidden: Bools) -> Floats:

@@ -14,8 +14,9 @@ PLACE = 16  # pixels a side of what counts as one place
 def shrinkage(wanted: Sequence[Tensor], changes: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
     """Share in [0, 1] of changes to take, by what they would do to pixels whose truth is known.
 
-    The least-squares share, less its standard error: of what helped in one place and hurt in another little is taken.
-    The error is that of the jackknife over places, columns of PLACE^2 pixels through all frames.
+    The least-squares share, less its standard error: where a change helps in one place and hurts in another, little of
+    it is taken, and nothing of what changes one place alone. The error is that of the jackknife over places, columns of
+    PLACE^2 pixels through all frames.
 
     Args:
         wanted: truth minus estimate [C, T, H, W], one a mask.

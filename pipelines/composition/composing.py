@@ -196,9 +196,9 @@ def _together(node: Node) -> Node:
 
 
 def _gathered(parts: Sequence[Node]) -> list[Node]:
-    """Alternatives, the labels of one expert together: none of them holds where another label does."""
+    """Alternatives, each once, the labels of one expert together: none of them holds where another label does."""
     groups: dict[Node | str, list[Node]] = {}
-    for part in parts:
+    for part in dict.fromkeys(parts):  # what is written twice is one: a mixture of it with itself would go on for ever
         groups.setdefault(part.name if _of_one_expert(part) and isinstance(part, Expert) else part, []).append(part)
     return [group[0] if len(group) == 1 else expression.AnyOf(tuple(group)) for group in groups.values()]
 

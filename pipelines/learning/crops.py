@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,11 +77,11 @@ def _of_scene(x: Tensor, recipe: Recipe, run: Run) -> Learning[ConditionalEnergy
     whole = scene(x, x.shape[1])
     reference = ClipReference.of(scene(x, min(x.shape[1], LONGEST)))
     energy = ConditionalEnergy(reference, len(x), settings.widths, settings.depths, recipe.stride, at_any_level=True)
-    everywhere = torch.ones(1, 1, *x.shape[1:], dtype=torch.bool)
+    everywhere = torch.ones((), dtype=torch.bool).expand(1, 1, *x.shape[1:])
     device, batch = run.accelerator.device, recipe.batch
 
     def draw(energy: ConditionalEnergy, step: int, rng: torch.Generator) -> tuple[ConditionalEnergy, Batch]:
-        windows = [window(everywhere, recipe.sides(x.shape[1:]), rng) for _ in range(batch)]
+        windows = [anywhere(x.shape[1:], recipe.sides(x.shape[1:]), rng) for _ in range(batch)]
         parts = [*whole.tensors(), x[None], everywhere]
         estimate, scale, hidden, others, truth, known = (
             torch.cat([part[(..., *where)] for where in windows]).to(device) for part in parts
@@ -100,12 +102,25 @@ def crops(x: Tensor, sides: Sequence[int], num: int, rng: torch.Generator) -> Te
     return torch.stack([x[where] for where in windows])
 
 
+def anywhere(size: Sequence[int], sides: Sequence[int], rng: torch.Generator) -> tuple[slice, ...]:
+    """A random window of x of a size: that of `window` of all its elements, which takes memory for each of them."""
+    number = int(torch.randint(math.prod(size), (), generator=rng, device=rng.device))
+    return _around([int(place) for place in np.unravel_index(number, size)], size, sides, rng)
+
+
 def window(target: Tensor, sides: Sequence[int], rng: torch.Generator) -> tuple[slice, ...]:
     """A random window in which some of a target, bool [1, 1, *size], lies, around one of its elements."""
     places = target[0, 0].nonzero()
     centre = places[int(torch.randint(len(places), (), generator=rng, device=rng.device))].tolist()
+    return _around(centre, target.shape[2:], sides, rng)
+
+
+def _around(
+    centre: Sequence[int], size: Sequence[int], sides: Sequence[int], rng: torch.Generator
+) -> tuple[slice, ...]:
+    """A random window of x of a size in which an element lies."""
     found = []
-    for middle, num, side in zip(centre, target.shape[2:], sides, strict=True):
+    for middle, num, side in zip(centre, size, sides, strict=True):
         length = min(num, side)
         shift = int(torch.randint(length, (), generator=rng, device=rng.device))
         first = min(max(middle - shift, 0), num - length)

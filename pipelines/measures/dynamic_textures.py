@@ -138,7 +138,7 @@ def mean_of(found: list[dict[str, float]]) -> dict[str, float]:
 
 def band_power(moving: Tensor) -> Tensor:
     """Power [spatial bands, temporal bands] of windows of a moving part [n, C, T, H, W] (Welch 1967), which adds up to
-    its variance in levels^2; in every band at least that of the rounding to bytes."""
+    about its variance in levels^2; in every band at least that of the rounding to bytes."""
     sides = moving.shape[2:]
     taper = [torch.hann_window(n + 2, periodic=False, dtype=torch.float64)[1:-1] for n in sides]
     window = taper[0][:, None, None] * taper[1][:, None] * taper[2]

@@ -44,7 +44,7 @@ class Gate:
     learned from.
 
     Attributes:
-        context: what the energy is told of the clip, the initial estimate by classical methods alone among it.
+        context: what the energy is told of the clip; its estimate is the initial one, by classical methods alone.
         judged: the same where the held-out part is hidden as well.
         held_out: bool [1, 1, T, H, W], seen pixels that judge.
     """

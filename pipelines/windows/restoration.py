@@ -25,7 +25,7 @@ from energies.classical.restoration import SMALLEST_ERROR
 from energies.classical.shrinkage import shrinkage
 from energies.objectives import Batch
 from pipelines import checkpoint
-from pipelines.learning.crops import window
+from pipelines.learning.crops import sides_of, window
 from pipelines.learning.recipe import Recipe
 from pipelines.learning.settings import Amortised
 from pipelines.learning.training import Learning
@@ -237,12 +237,14 @@ def learning(
         ClipReference.of(small), first.estimate.shape[1], settings.widths, settings.depths, recipe.stride
     )
     device, batch = run.accelerator.device, recipe.batch
+    smallest = [min(sizes) for sizes in zip(*(targets[k].shape[2:] for k in useful), strict=True)]
+    side = sides_of((1, *smallest), recipe)  # of all crops, or they would make no batch
 
     def crop(rng: torch.Generator) -> list[Tensor]:
         """Context, truth and where it is known, of a crop that may be mirrored."""
         k = useful[int(torch.randint(len(useful), (), generator=rng, device=rng.device))]
         target = targets[k]
-        where = window(target, recipe.sides(target.shape[2:]), rng)
+        where = window(target, side, rng)
         flips = [axis for axis in (-1, -2, -3) if torch.rand((), generator=rng, device=rng.device) < 0.5]
         whole = (*contexts[k].tensors(), lessons[k].clip[None], target)
         return [part[(..., *where)].flip(flips) for part in whole]

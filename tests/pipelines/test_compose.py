@@ -212,6 +212,14 @@ def test_not_of_two_labels_is_any_of_the_labels_that_are_left(text):
     is_made("not (shape.circle | colour.red | shape.square)", BOTH + left + OTHER_COLOURS)
 
 
+def test_what_is_ruled_out_twice_is_ruled_out_once():
+    once = BOTH + either(OTHER_SHAPES, OTHER_COLOURS)
+    is_made("not (shape.circle + colour.red)", once)
+    is_made("not (shape.circle + colour.red) + not (shape.circle + colour.red)", once)
+    with pytest.raises(ConfigError, match="'not shape' has no meaning"):
+        composer(shape=S).compose(expression.parse("not shape + not shape"))
+
+
 def test_nothing_is_left_of_not_all_labels():
     with pytest.raises(ConfigError, match=r"'not \(colour.red \| colour.green \| colour.blue\)' leaves nothing"):
         composer(colour=C).compose(expression.parse("not (colour.red | colour.green | colour.blue)"))

@@ -14,14 +14,28 @@ from torch import Tensor
 import energies
 from data.errors import InputError
 from data.textures import texture
-from energies import Average, ConditionalEnergy, EncoderEnergy, Energy, GenerativeConvNet, Hidden, Noisy, Schedule
+from energies import (
+    Average,
+    ConditionalEnergy,
+    Context,
+    EncoderEnergy,
+    Energy,
+    GenerativeConvNet,
+    Hidden,
+    Noisy,
+    Schedule,
+)
+from energies.classical.motion import Candidates
 from energies.objectives import Denoising, MaximumLikelihood
 from pipelines.examples import Examples
 from pipelines.learning import clip, crops, single
 from pipelines.learning.settings import Amortised, ConvNet, Encoder, Residual
+from pipelines.modalities.video.learning import RECIPES as LEARNING
 from pipelines.sampling.gate import Gate
 from pipelines.stage import Run
 from pipelines.stages.learn import Learn
+from pipelines.windows import restoration
+from pipelines.windows.damage import Box
 from pipelines.windows.restoration import Restoration
 
 SMALL, TOLD = Encoder((4, 8), (1, 1)), Amortised((4, 4), (1, 1))
@@ -198,6 +212,28 @@ def test_the_truth_that_judges_is_never_learned_from(tmp_path):
     flips = [held_out.flip(axes) for axes in ([], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4])]
     for mask in torch.cat(known).split(1):
         assert mask.any() and any(not (mask & flip).any() for flip in flips)
+
+
+def test_crops_of_pieces_of_unlike_sizes_make_one_batch(tmp_path):
+    """Damage of the first frames is a shorter piece than damage within the clip."""
+    lessons, contexts = [], []
+    for frames, side in ((5, 40), (14, 24)):
+        x, held_out = torch.zeros(3, frames, side, side), torch.ones(frames, side, side, dtype=torch.bool)
+        estimate = x[None]
+        contexts.append(Context(estimate, estimate[:, :1] + 1, held_out[None, None], estimate[:, None][:, :0]))
+        box = Box.around(held_out)
+        lessons.append(restoration.Lesson(box, x, held_out, held_out, Candidates(*[torch.zeros(0)] * 3)))
+    recipe = replace(LEARNING.ways["damaged"][0], energy=TOLD)
+    made = restoration.learning(lessons, [], contexts, recipe, here(tmp_path))
+    for step in range(4):
+        _, batch = made.draw(made.energy, step, seeded(step))
+        assert batch.x.shape == (2, 3, 5, 24, 24)
+
+
+def test_a_window_anywhere_is_a_window_of_all_elements():
+    everywhere = torch.ones(1, 1, 9, 12, 10, dtype=torch.bool)
+    for seed in range(20):
+        assert crops.anywhere((9, 12, 10), (4, 5, 5), seeded(seed)) == crops.window(everywhere, (4, 5, 5), seeded(seed))
 
 
 @pytest.mark.slow

@@ -66,9 +66,11 @@ class LinearDynamicalSystem:
 
 
 def reshuffled(clip: Tensor, frames: int, rng: torch.Generator) -> Tensor:
-    """The frames of a clip [C, T, H, W] in another order, [C, frames, H, W]: after each follows that which comes next
-    in the clip, or one like it, with the more odds the more it and its neighbours are like it and the better it can be
-    gone on from there (Schoedl et al. 2000, section 3)."""
+    """The frames of a clip [C, T, H, W] in another order, [C, frames, H, W] (Schoedl et al. 2000, section 3).
+
+    After each frame comes the next one of the clip, or another that is like it. The odds rise with how alike the two
+    and their neighbours are, and with how well the clip goes on from there. T is 2 or more.
+    """
     odds = _jumps(clip)
     at = int(torch.randint(len(odds), (), generator=rng))
     order = []
