@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.examples import Examples
-from pipelines.measures import floors, metrics
+from pipelines.measures import floors
 from pipelines.measures.baselines.dynamic_textures import LinearDynamicalSystem, reshuffled
+from pipelines.measures.synthesis import OfClips
 from pipelines.stage import Run
 
 SPATIAL = (0.0, 1 / 16, 1 / 8, 1 / 4)  # cycles a pixel, lower edges of the bands; the last holds the corners, too
@@ -33,7 +34,6 @@ LONG = 500  # frames of the clip that rivals are made of, at most
 QUANTILES = 63
 MOST = 3  # rivals of each kind
 COPY = 2.0  # root mean square distance, 0 to 255, below which a frame is a copy of one of the clip
-GRADIENTS = ("horizontal", "vertical", "temporal")
 RIVALS = ("linear_dynamical_system", "reshuffled_frames")
 
 
@@ -56,8 +56,8 @@ class OfMotion:
         return self.data.x()[0]
 
     def __call__(self, x: Tensor) -> dict[str, float]:
-        """`compare` of clips [n, C, T, H, W], the mean, and their gradients: what stands still outweighs these."""
-        return mean_of([compare(clip, self.truth) | gradients(clip) for clip in x])
+        """`compare` of clips [n, C, T, H, W], the mean, and their differences, which what stands still outweighs."""
+        return mean_of([compare(clip, self.truth) for clip in x]) | OfClips(self.data)(x)
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
         """Of samples; of the clip's own halves, each as a sample of the other; of `rivals`; of noise; and of the mean
@@ -65,7 +65,7 @@ class OfMotion:
         truth = self.truth[None]
         ways = rivals(self.truth, samples.shape[2], min(len(samples), MOST), self.run)
         ways |= {"noise": floors.noise(truth, 1, rng), "averages": truth.mean(2, keepdim=True).expand_as(truth)}
-        real = between_halves(self.truth) | gradients(self.truth)
+        real = between_halves(self.truth) | OfClips(self.data)(truth)
         return {"samples": self(samples), "real": real} | {name: self(x) for name, x in ways.items()}
 
 
@@ -114,14 +114,8 @@ def compare(x: Tensor, truth: Tensor) -> dict[str, float]:
 
 def between_halves(clip: Tensor) -> dict[str, float]:
     """`compare` of the first half of the frames with the second, and back, the mean."""
-    half = clip.shape[1] // 2
-    return mean_of([compare(a, b) for a, b in _both_ways(clip[:, :half], clip[:, half:])])
-
-
-def gradients(clip: Tensor) -> dict[str, float]:
-    """Mean absolute differences of neighbours, 0 to 255: of pixels, and of frames."""
-    found = metrics.statistics(clip.expand(3, -1, -1, -1))
-    return {name: value for name in GRADIENTS if isinstance(value := found[name], float)}
+    first, second = clip.tensor_split([clip.shape[1] // 2], 1)
+    return mean_of([compare(first, second), compare(second, first)])
 
 
 def copies(x: Tensor, truth: Tensor) -> float:
@@ -179,7 +173,3 @@ def _responses(moving: Tensor) -> list[Tensor]:
     parts = grey, grey.diff(dim=1), F.pad(grey.diff(dim=3), (0, 1)), F.pad(grey.diff(dim=2), (0, 0, 0, 1))
     at = np.linspace(0, 1, QUANTILES + 2)[1:-1]
     return [torch.from_numpy(np.quantile(part[:, :, where].numpy(), at)) for part in parts]
-
-
-def _both_ways(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    return (a, b), (b, a)
