@@ -4,8 +4,8 @@ python tools/benchmark_boltzmann_peers.py speed
 python tools/benchmark_boltzmann_peers.py likelihood --data ../shared/data/images/train-images-idx3-ubyte.gz
 
 They are scikit-learn's BernoulliRBM, and `rbms` where it is installed (pip install rbms): persistent chains with one
-Gibbs sweep a step in all, the same batches and pictures in float32. log Z of all is found by our annealing, from
-the same base.
+Gibbs sweep a step in all, the same batches and pictures. Ours rounds products of 32 rows or more to bfloat16. log Z of
+all is found by our annealing, from the same base.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Places = tuple[NDArray[np.intp], ...]
 """Indices of frames, rows and columns."""
 
 PROPOSALS = 36
-COPIES = 4  # of the real mask in one, at most
+COPIES = 4  # of the real mask in one, at most, where it has FEWEST pixels
 MOST_HIDDEN = 0.3  # share of all pixels, with several copies
 TOLERANCE = 0.03  # by which a further copy may make a mask less like the real one
 FEWEST = 64  # pixels of a mask
