@@ -74,9 +74,9 @@ class Composer:
     def _whole(self, terms: Terms) -> WeightedSum:
         share = 1 / max(len(self.prior), 1)
         prior: Terms = {(name, None): (share, self.experts[name]) for name in self.prior}
-        total = [(w, energy) for w, energy in _sum([(1.0, prior), (1.0, terms)]).values() if abs(w) > 1e-9]
-        if not total:
+        if terms and all(abs(w) <= 1e-9 for w, _ in terms.values()):
             raise ConfigError("compose.expr: adds up to nothing; leave out what cancels")
+        total = [(w, energy) for w, energy in _sum([(1.0, prior), (1.0, terms)]).values() if abs(w) > 1e-9]
         return WeightedSum([energy for _, energy in total], [w for w, _ in total])
 
     def _terms(self, node: Node) -> Terms:

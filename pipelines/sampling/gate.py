@@ -126,7 +126,7 @@ def gated(
 
     judged_spread = raw_spread(judged.samples - judged.mean, judge, passed - judged.mean)
     wide = stretch(passed, judged_spread, seen, held_out)
-    spread = wide * raw_spread(samples - mean, context, mean - whole.mean) * hidden
+    spread = wide * raw_spread(whole.samples - whole.mean, context, mean - whole.mean) * hidden
     scores = {
         "pixels": int(held_out.sum()),
         "initial_estimate": metrics.score(first, seen, held_out)["psnr"],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import seeded
 from tiny import data_of, encoder, filled, run_in
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from energies import (
 from energies.diagnostics import Monitor
 from energies.matching import MomentMatching
 from energies.observation import Measurement, Observation
+from pipelines.measures import certainty
+from pipelines.sampling import gate
 from pipelines.sampling.chains import sample_chains
 from pipelines.sampling.masked import KEPT, remasked
 from pipelines.sampling.posterior import Sampling, Seen, expected, posterior_schedule
@@ -63,6 +66,26 @@ def test_chains_that_diverge_are_told(tmp_path: Any) -> None:
 
     with pytest.raises(InputError, match=r"the chains diverged \(some\): choose a smaller step_size"):
         sample_chains(run_in(tmp_path), 4, 1, "some", Monitor(), draw)
+
+
+def test_the_band_is_as_wide_as_held_out_values_say_where_samples_leave_the_range_of_x(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    """Samples of an energy that knows little: what they spread is calibrated, not what is left of it in [-1, 1]."""
+    truth = 0.1 * torch.randn(1, *CLIP, generator=seeded(1))
+    held_out, hidden = (torch.rand(1, 1, *CLIP[1:], generator=seeded(k)) < 0.4 for k in (2, 3))
+    hidden &= ~held_out
+    contexts = [told(torch.where(mask, 0.0, truth), mask) for mask in (hidden, hidden | held_out)]
+
+    def wild(energy: Any, context: Context, *_: Any) -> gate.Posterior:
+        mean = context.estimate[0]
+        return gate.Posterior(mean, mean + 5 * torch.randn(8, *CLIP, generator=seeded(4)), "conditioned", 0.0)
+
+    monkeypatch.setattr(gate, "sampled", wild)
+    judge, how = gate.Gate(*contexts, held_out), Sampling(FEW)
+    found = gate.gated(encoder(data_of("video")), judge, truth, 8, how, run_in(tmp_path), "", Monitor())
+    inside = certainty.within(found.mean, found.spread, truth)
+    assert inside[hidden.expand_as(inside)].float().mean() == pytest.approx(0.9, abs=0.05)
 
 
 class Watched(ConditionalEnergy):
