@@ -152,7 +152,7 @@ def test_what_labels_say_is_added_to_one_prior():
     is_made("shape.circle + colour.red", BOTH + CIRCLE + RED)
     is_made("2 * shape.circle - 0.5 * colour.red", BOTH + 2 * CIRCLE - 0.5 * RED)
     is_made("shape.circle + shape.circle", BOTH + 2 * CIRCLE)
-    is_made("shape.circle - shape.circle + colour", BOTH)
+    is_made("shape + colour", BOTH)
     is_made("shape.circle", at(S) + CIRCLE, composer(shape=S))
 
 
@@ -252,6 +252,7 @@ def test_not_goes_through_sums_and_mixtures():
         ("shape | colour.red", "'shape' beside '|' asks for nothing"),
         ("0 * flat", "adds up to nothing"),
         ("shape.circle - shape.circle", "adds up to nothing"),
+        ("shape.circle - shape.circle + colour", "adds up to nothing"),
         ("(shape.circle | colour.red) - (shape.circle | colour.red)", "adds up to nothing"),
     ],
 )
