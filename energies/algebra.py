@@ -79,12 +79,14 @@ class Composite(Family):
         if not self.noisy or any(isinstance(part, Expected) for part in self.parts):
             raise RuntimeError("no part of this energy knows noise levels, or it is at one already")
         self._check_units()
-        for part in self.parts:
-            if is_noisy(part) and part not in bound:
-                bound[part] = part._at(level, bound) if isinstance(part, Composite) else at_level(part, level, self)
-        return self._with(
-            nn.ModuleList(bound[p] if p in bound else at_level(p, level, self) for p in self.parts), level=level
-        )
+        return self._with(nn.ModuleList(self._part_at(part, level, bound) for part in self.parts), level=level)
+
+    def _part_at(self, part: Energy, level: float | Tensor, bound: dict[Energy, Energy]) -> Energy:
+        if not is_noisy(part):
+            return at_level(part, level, self)
+        if part not in bound:
+            bound[part] = part._at(level, bound) if isinstance(part, Composite) else at_level(part, level, self)
+        return bound[part]
 
     def _check_units(self) -> None:
         """TypeError: a level would be another amount of noise for one part than for another."""

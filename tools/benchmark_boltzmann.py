@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,14 +296,14 @@ def halves(asked: argparse.Namespace) -> None:
     for name, method in baselines(train, observation, y).items():
         say(method=name, **score(method(), truth, hidden.expand_as(truth)))
     rows = torch.arange(len(truth)).repeat_interleave(16)
-    clamp, layers = machine.clamp_of(observation, y[rows]), machine.layers()
+    clamp = machine.clamp_of(observation, y[rows])
     for name, first in (("clamped from noise", 1.0), ("clamped, from hot to cold", 0.0)):
         begun, means = time.process_time(), torch.zeros_like(truth)
         state = machine.begin(torch.randn(len(rows), *truth.shape[1:], generator=rng), rng, clamp)
         for beta in torch.linspace(first, 1, asked.settle).tolist():
-            state = replace(layers, beta=beta).sweep(state, rng, clamp)
+            state = machine.move(state, rng, clamp, beta)
         for _ in range(asked.settle // 4):
-            state = layers.sweep(state, rng, clamp)
+            state = machine.move(state, rng, clamp)
             means += machine.seen_in(state).view(len(truth), 16, *truth.shape[1:]).mean(1) / (asked.settle // 4)
         seconds = round(time.process_time() - begun)
         say(method=f"mean of 16 chains {name}", **score(means, truth, hidden.expand_as(truth)), seconds=seconds)

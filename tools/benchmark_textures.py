@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data import video
 from pipelines.examples import Examples
-from pipelines.measures import dynamic_textures, tables
+from pipelines.measures import dynamic_textures, metrics, tables
 from pipelines.modalities.video import Learn, Synthesize
 from pipelines.stage import Run
 
@@ -50,9 +50,7 @@ def compared(path: Path, size: int, frames: int, steps: int | None, run: Run) ->
     samples = Synthesize(num=1, frames=frames)(values, run)["samples"]
     ways = {"ours": samples} | dynamic_textures.rivals(known, frames, 3, run)
     ways |= {"learned_from": known[None], "still": known[None, :, :1].expand_as(known[None])}
-    found = {
-        name: dynamic_textures.mean_of([dynamic_textures.compare(one, rest) for one in x]) for name, x in ways.items()
-    }
+    found = {name: metrics.mean_of([dynamic_textures.compare(one, rest) for one in x]) for name, x in ways.items()}
     for name, x in ways.items():
         copied = torch.tensor([dynamic_textures.copies(one, known) for one in x])
         found[name]["copies"] = float(copied.mean())

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from energies.energy import Energy
@@ -106,6 +105,8 @@ def _largest(square: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     if rank > len(square) // FEW or not square.any():
         values, vectors = torch.linalg.eigh(square)
         return values.flip(0)[:rank], vectors.flip(1)[:, :rank]
+    from scipy.sparse.linalg import eigsh  # slow to import, and few data sets are so large
+
     start = np.random.default_rng(0).standard_normal(len(square))  # scipy would draw another one every time
     values, vectors = eigsh(square.cpu().numpy(), rank, v0=start)
     order = np.argsort(-values)

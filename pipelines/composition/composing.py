@@ -127,9 +127,9 @@ class Composer:
     def _complement(self, node: Node) -> Node:
         """What holds where `node` does not: any other label; of a sum any of the complements, of a mixture all."""
         if leaves := _of_one_expert(node):
-            labels = {leaf.label: labels_of(self.expert(leaf)) for leaf in leaves}
-            name = leaves[0].name
-            others = [Expert(name, label) for label in labels[leaves[0].label] if label not in labels]
+            name, wrong = leaves[0].name, {leaf.label for leaf in leaves}
+            known = [labels_of(self.expert(leaf)) for leaf in leaves]  # which tells of labels that there are not
+            others = [Expert(name, label) for label in known[0] if label not in wrong]
             if not others:
                 raise ConfigError(f"compose.expr: 'not {_alone(node)}' leaves nothing: {name} has no other label")
             return others[0] if len(others) == 1 else expression.AnyOf(tuple(others))
@@ -199,7 +199,8 @@ def _gathered(parts: Sequence[Node]) -> list[Node]:
     """Alternatives, each once, the labels of one expert together: none of them holds where another label does."""
     groups: dict[Node | str, list[Node]] = {}
     for part in dict.fromkeys(parts):  # what is written twice is one: a mixture of it with itself would go on for ever
-        groups.setdefault(part.name if _of_one_expert(part) and isinstance(part, Expert) else part, []).append(part)
+        key = part.name if isinstance(part, Expert) and part.label is not None else part
+        groups.setdefault(key, []).append(part)
     return [group[0] if len(group) == 1 else expression.AnyOf(tuple(group)) for group in groups.values()]
 
 

@@ -8,10 +8,9 @@ is, and by how its values and differences are distributed, which linear dynamics
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from statistics import fmean
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 from pipelines.examples import Examples
 from pipelines.measures import floors
 from pipelines.measures.baselines.dynamic_textures import LinearDynamicalSystem, reshuffled
+from pipelines.measures.metrics import mean_of
 from pipelines.measures.synthesis import OfClips
 from pipelines.stage import Run
 
@@ -57,7 +57,13 @@ class OfMotion:
 
     def __call__(self, x: Tensor) -> dict[str, float]:
         """`compare` of clips [n, C, T, H, W], the mean, and their differences, which what stands still outweighs."""
-        return mean_of([compare(clip, self.truth) for clip in x]) | OfClips(self.data)(x)
+        theirs = self._moving(_frames(x[0], self.truth))
+        return mean_of([compare(clip, self.truth, theirs) for clip in x]) | OfClips(self.data)(x)
+
+    @cached_property
+    def _moving(self) -> Callable[[int], Moving]:
+        """Of the clip, by the frames of a window: once for all samples and rivals."""
+        return cache(lambda frames: Moving.of(self.truth, frames))
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
         """Of samples; of the clip's own halves, each as a sample of the other; of `rivals`; of noise; and of the mean
@@ -67,6 +73,27 @@ class OfMotion:
         ways |= {"noise": floors.noise(truth, 1, rng), "averages": truth.mean(2, keepdim=True).expand_as(truth)}
         real = between_halves(self.truth) | OfClips(self.data)(truth)
         return {"samples": self(samples), "real": real} | {name: self(x) for name, x in ways.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """Statistics of what moves in a clip.
+
+    Attributes:
+        power: in cells of spatial and temporal frequency.
+        deviation: of each pixel [H, W], in levels.
+        responses: quantiles of its values and differences.
+    """
+
+    power: Tensor
+    deviation: Tensor
+    responses: list[Tensor]
+
+    @classmethod
+    def of(cls, clip: Tensor, frames: int) -> Moving:
+        """Of a clip [C, T, H, W], in windows of so many frames."""
+        moving = _moving(clip, frames)
+        return cls(band_power(moving), moving.square().mean((0, 1, 2)).sqrt(), _responses(moving))
 
 
 def rivals(clip: Tensor, frames: int, num: int, run: Run) -> dict[str, Tensor]:
@@ -80,8 +107,10 @@ def rivals(clip: Tensor, frames: int, num: int, run: Run) -> dict[str, Tensor]:
     }
 
 
-def compare(x: Tensor, truth: Tensor) -> dict[str, float]:
+def compare(x: Tensor, truth: Tensor, theirs: Moving | None = None) -> dict[str, float]:
     """How far the motion of a clip x is from that of another, which is taken as the truth, in as many frames a window.
+
+    theirs: of the truth in windows of that length, where it is known.
 
     Returns:
         motion: standard deviation of the moving part, over that of the truth: 1 is right, 0 stands still.
@@ -95,21 +124,27 @@ def compare(x: Tensor, truth: Tensor) -> dict[str, float]:
             where it moves, in units of their spread (as Heeger & Bergen 1995).
         copies: share of the frames that are frames of the truth, to 2 levels of 255.
     """
-    frames = min(x.shape[1], truth.shape[1], WINDOW)
-    ours, theirs = (_moving(clip, frames) for clip in (x, truth))
-    power, wanted = band_power(ours), band_power(theirs)
+    frames = _frames(x, truth)
+    ours, theirs = Moving.of(x, frames), theirs or Moving.of(truth, frames)
+    power, wanted = ours.power, theirs.power
     found = {"motion": float((power.sum() / wanted.sum()).sqrt())}
     bands = torch.cat([power.sum(axis) / wanted.sum(axis) for axis in (1, 0)])
     found["bands_db"] = float(_decibels(power / wanted).square().mean().sqrt())
     found["largest_db"] = float(_decibels(bands).abs().max())
     found |= dict(zip(BANDS, bands.tolist(), strict=True))
-    if x.shape[2:] == truth.shape[2:]:
-        here, there = (moving.square().mean((0, 1, 2)).sqrt() for moving in (ours, theirs))
+    same = x.shape[2:] == truth.shape[2:]
+    if same:
+        here, there = ours.deviation, theirs.deviation
         found["places"] = float(((here - there).square().mean() / there.square().mean().clamp(min=FAINT)).sqrt())
-    pairs = zip(_responses(ours), _responses(theirs), strict=True)
+    pairs = zip(ours.responses, theirs.responses, strict=True)
     gaps = torch.cat([(a - b) / b.std().clamp(min=math.sqrt(FAINT)) for a, b in pairs])
     found["responses"] = float(gaps.square().mean().sqrt())
-    return found | ({"copies": copies(x, truth)} if x.shape[2:] == truth.shape[2:] else {})
+    return found | ({"copies": copies(x, truth)} if same else {})
+
+
+def _frames(x: Tensor, truth: Tensor) -> int:
+    """Of the windows that two clips are compared in."""
+    return min(x.shape[1], truth.shape[1], WINDOW)
 
 
 def between_halves(clip: Tensor) -> dict[str, float]:
@@ -123,11 +158,6 @@ def copies(x: Tensor, truth: Tensor) -> float:
     ours, theirs = (clip.transpose(0, 1).flatten(1).float() * 127.5 for clip in (x, truth))
     nearest = torch.cat([torch.cdist(part, theirs).amin(1) for part in ours.split(64)])
     return float((nearest / math.sqrt(ours.shape[1]) < COPY).double().mean())
-
-
-def mean_of(found: list[dict[str, float]]) -> dict[str, float]:
-    """Of numbers by name."""
-    return {name: fmean(each[name] for each in found) for name in found[0]}
 
 
 def band_power(moving: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ more memory than a short one. All tensors of a call are on one device.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -112,6 +114,11 @@ def spectrum(clip: Tensor) -> dict[str, tuple[list[float], list[float]]]:
         "spatial": _curve(spatial, rings),
         "temporal": _curve(temporal, frames),
     }
+
+
+def mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of numbers by name, of which each has all."""
+    return {name: fmean(each[name] for each in found) for name in found[0]}
 
 
 def _check(hidden: Tensor, **clips: Tensor) -> None:

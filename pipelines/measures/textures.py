@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.examples import Examples
-from pipelines.measures.metrics import spectrum
+from pipelines.measures.metrics import mean_of, spectrum
 from pipelines.stage import Run
 
 LAGS = (1, 2, 4, 8)  # pixels
@@ -47,7 +47,7 @@ class OfTexture:
         """`compare` of textures [n, C, H, W], the mean."""
         truth = self.data.x()[0]
         found = [compare(one, truth, side_of(truth, one), self.run.generator("texture")) for one in x]
-        return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+        return mean_of(found)
 
     def beside(self, samples: Tensor, labels: Tensor | None, rng: torch.Generator) -> dict[str, Any]:
         """Of samples, the photograph's own halves, noise with its spectrum, and the photograph again and again; and why
@@ -137,7 +137,7 @@ def between_halves(photograph: Tensor, side: int, rng: torch.Generator) -> dict[
     left, right = photograph[:, :, : width // 2], photograph[:, :, width // 2 :]
     top, bottom = photograph[:, : height // 2], photograph[:, height // 2 :]
     found = [compare(a, b, side, rng) for a, b in ((left, right), (right, left), (top, bottom), (bottom, top))]
-    return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+    return mean_of(found)
 
 
 def tiled(photograph: Tensor, height: int, width: int) -> Tensor:

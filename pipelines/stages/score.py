@@ -85,7 +85,12 @@ class Score:
             kinds[f"{number}: {Path(name).name}"] = modality.read(name, data.shape, self.num, source)
         logits = Logits({"joint": values["energy"], "plain": values["plain"]}, run)
         every = [reference, inside, *kinds.values()]
-        todo = list(product(logits.energies, sorted({self.level, *self.levels, *self.margins}), every))
+        levels = sorted({self.level, *self.levels, *self.margins})
+        todo = [
+            (which, level, x)
+            for which, energy in logits.energies.items()
+            for level, x in product(levels if energy.noisy else levels[:1], every)
+        ]
         for which, level, x in run.progress(todo, len(todo), "classifying"):
             logits(which, level, x)
         rules = self._rules(logits, reference, run)

@@ -148,15 +148,11 @@ def _lessons(
     whole."""
     lessons: list[Lesson] = []
     judges: list[Lesson] = []
-    own: list[Lesson] = []
     boxes = chosen(damage, PIECES)
     each = max(2, math.ceil(held_out / len(boxes)))
     thin = sum(is_thin(damage.masks(box)) for box in boxes) * 2 > len(boxes)
     todo: list[tuple[Box, Tensor, Tensor, Tensor]] = []
     kinds: list[list[Lesson]] = []
-    if whole is not None:
-        clip, hidden = whole
-        todo, kinds = [(Box.around(hidden), clip, hidden, torch.zeros_like(hidden))], [own]
     for number, (box, clip) in enumerate(parts(frames(), boxes)):
         hidden = damage.masks(box)
         masks = masks_held_out.alike(hidden, each + 1, run.generator("held out", number))
@@ -165,10 +161,15 @@ def _lessons(
         todo += [(box, clip, hidden, mask) for mask in masks]
     if not any(kind is judges for kind in kinds) or not any(kind is lessons for kind in kinds):
         raise InputError("hide: too much is hidden to learn from one part of the rest and judge by another; hide less")
+    if whole is not None:
+        clip, hidden = whole
+        todo.insert(0, (Box.around(hidden), clip, hidden, torch.zeros_like(hidden)))
     made = run.progress(side_by_side(lambda part: lesson(*part, thin), todo), len(todo), "estimates of held-out parts")
-    for kind, found in zip(kinds, made, strict=True):
+    every = iter(made)
+    own = next(every).found if whole is not None else None
+    for kind, found in zip(kinds, every, strict=True):
         kind.append(found)
-    return lessons, judges, thin, own[0].found if own else None
+    return lessons, judges, thin, own
 
 
 def lesson(box: Box, clip: Tensor, hidden: Tensor, mask: Tensor, thin: bool) -> Lesson:
